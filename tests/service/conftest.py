@@ -1,4 +1,4 @@
-"""Fixtures: a real store on SQLite, a small catalogue, studies played by a run, and the app in process or
+"""Fixtures: a store on SQLite, a small catalogue, simulated runs of studies, and the app in process or
 behind a real server.
 """
 
@@ -92,7 +92,7 @@ def _optimizer(
             Constraint(
                 product=("lr", "weight_decay"),
                 below_one_minus="beta1",
-                reason="the decay would turn the weights round",
+                reason="the decay would reverse the sign of the weights",
             ),
         ),
     )
@@ -118,7 +118,7 @@ def _workload(name: str, *, metric: str = "accuracy", minimize: bool = False) ->
 
 @pytest.fixture(scope="session")
 def catalog() -> Catalog:
-    """Two optimizers, one a special case of the other, and two workloads, one of each direction."""
+    """Two optimizers, one a special case of the other, and two workloads, one per direction."""
     decayed = Condition(parameter="weight_decay", above=0.0)
     nesterov = Hyperparameter(
         name="nesterov",
@@ -208,7 +208,7 @@ def secrets(store: Store) -> dict[str, str]:
 
 @pytest.fixture
 def body() -> dict[str, Any]:
-    """A study that can be run."""
+    """The body of a study that can be run."""
     return {
         "workload": "digits-mlp",
         "arms": ["adamp", "adamw"],
@@ -272,7 +272,7 @@ def play(store: Store) -> Play:
 def play_confirmation(store: Store, writer: RunWriter, study_id: str, *, seeds: int) -> None:
     """Train each arm's best configuration and its defaults on fresh seeds.
 
-    The arms differ by more than seeds and search do.
+    The arms differ by more than the noise of seeds and searches.
     """
     study = store.study(study_id)
     for arm in store.arms(study_id):
@@ -352,7 +352,7 @@ class InProcess(httpx.BaseTransport):
                 extensions=request.extensions,
             )
             response = await self._transport.handle_async_request(whole)
-            # Not decoded, because the client does that.
+            # Not decoded, because the client decodes it.
             content = b"".join([part async for part in response.aiter_raw()])
             return httpx.Response(response.status_code, headers=response.headers, content=content)
 

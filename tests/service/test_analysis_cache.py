@@ -1,4 +1,4 @@
-"""The analysis cache: one computation for each change, and a bound in bytes."""
+"""The analysis cache: one computation per change, and a limit in bytes."""
 
 import gc
 import threading
@@ -98,7 +98,7 @@ def test_concurrent_requests_share_one_computation(
     assert all(one is found[0] for one in found)
 
 
-def test_studies_do_not_wait_for_each_other(
+def test_analyses_of_different_studies_run_concurrently(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, quick = (store.submit(parse_spec(body)).id for _ in range(2))
@@ -271,7 +271,7 @@ def test_refreshed_entries_share_one_budget(
     assert is_read_again_after(0.2, one)
     assert is_read_again_after(0.0, two)
     assert is_read_again_after(2.2, one, two)
-    assert not is_read_again_after(3.9, one, two), "half as often as one alone"
+    assert not is_read_again_after(3.9, one, two), "two entries share the budget of one"
     assert is_read_again_after(0.2, one, two)
 
 
@@ -293,7 +293,7 @@ def test_callers_that_wait_for_an_analysis_block_no_other_threads(
 
     async def main() -> None:
         async with anyio.create_task_group() as tasks:
-            # More than the threads of a service.
+            # More than a service has threads.
             for _ in range(60):
                 tasks.start_soon(ask)
             with anyio.fail_after(10):

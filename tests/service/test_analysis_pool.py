@@ -41,12 +41,12 @@ def test_another_process_computes_the_same_result(
     store: Store, pool: ProcessAnalysisPool, play: Play, body: dict[str, Any]
 ) -> None:
     first, second = (play(body | {"suite": "small", "seed": seed}) for seed in (1, 2))
-    here, there = AnalysisCache(store), AnalysisCache(store, pool=pool)
-    assert there.study(first) == here.study(first)
-    assert there.suite("small") == here.suite("small")
-    assert there.comparison([first, second]) == here.comparison([first, second])
+    in_threads, in_processes = AnalysisCache(store), AnalysisCache(store, pool=pool)
+    assert in_processes.study(first) == in_threads.study(first)
+    assert in_processes.suite("small") == in_threads.suite("small")
+    assert in_processes.comparison([first, second]) == in_threads.comparison([first, second])
     page = partial(study_html, store, study_id=first, query=StudyPageQuery(), reader=OPERATOR)
-    assert page(analyses=there) == page(analyses=here)
+    assert page(analyses=in_processes) == page(analyses=in_threads)
 
 
 def fails(error: TangentError, _store: Store) -> None:
@@ -85,7 +85,7 @@ def test_a_job_of_a_killed_process_is_run_once_more(pool: ProcessAnalysisPool, t
     assert pool.run(partial(dies_once, tmp_path / "mark")).value == "lived"
     with pytest.raises(RuntimeError, match="terminated abruptly"):
         pool.run(dies)
-    assert pool.run(partial(dies_once, tmp_path / "mark")).value == "lived", "and the next is done as ever"
+    assert pool.run(partial(dies_once, tmp_path / "mark")).value == "lived", "later jobs must still run"
 
 
 @pytest.mark.usefixtures("store")
@@ -101,7 +101,7 @@ def test_a_closed_pool_leaves_no_process(pool: ProcessAnalysisPool, tmp_path: Pa
 
 
 def lingers(mark: Path, _store: Store) -> None:
-    """Leave a mark and run for a long time."""
+    """Create a file and run for a long time."""
     with mark.open("a") as file:
         file.write("begun\n")
     time.sleep(600)
@@ -135,7 +135,7 @@ def test_nothing_of_a_service_outlives_its_kill(
             for task in Path(f"/proc/{service.pid}/task").glob("*/children")
             for pid in task.read_text().split()
         }
-        assert of_service, "it has worked out the page's analysis"
+        assert of_service, "the pool must have computed the page's analysis"
         service.kill()
         service.wait()
         deadline = time.monotonic() + 30
@@ -143,5 +143,5 @@ def test_nothing_of_a_service_outlives_its_kill(
             Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text()
             for pid in of_service
         ):
-            assert time.monotonic() < deadline, "they end with their service"
+            assert time.monotonic() < deadline, "the processes must end with their service"
             time.sleep(0.05)

@@ -245,7 +245,7 @@ def test_requests_that_wait_for_an_analysis_do_not_delay_others(
         httpx.Client(base_url=url, timeout=30) as client,
         ThreadPoolExecutor(30) as pool,
     ):
-        # More than the threads of a service.
+        # More than a service has threads.
         asked = [pool.submit(client.get, path.format(study=study)) for _ in range(30)]
         time.sleep(0.5)
         assert client.get("/v1/optimizers", timeout=5).status_code == 200

@@ -1,4 +1,4 @@
-"""Every invalid request is answered with a problem of a stable type, with pointers, and stores nothing."""
+"""Every invalid request gets a problem with a stable type and pointers, and stores nothing."""
 
 import json
 import time
@@ -25,7 +25,7 @@ def arm(**space: Any) -> Body:
     return whole(arms=[{"optimizer": "adamp", "space": space}])
 
 
-# The body, the pointer to the fault, and a word of its message.
+# The body, the pointer to the fault, and part of its message.
 FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "unknown optimizer": (whole(arms=["adampp"]), "/arms/0/optimizer", "did you mean 'adamp'?"),
     "unknown workload": (whole(workload="digits-mpl"), "/workload", "did you mean 'digits-mlp'?"),
@@ -74,13 +74,13 @@ def _nothing_is_stored(store: Store) -> Generator[None]:
 
 
 def problem(answer: httpx.Response, status: int, slug: str) -> dict[str, Any]:
-    """Return the problem in a response, after checking what every problem has."""
-    said = answer.json()
+    """Return the problem in a response, after checking the fields that every problem has."""
+    body = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.status_code, said["status"], said["type"]) == (status, status, f"/problems/{slug}")
-    assert said["title"]
-    assert said["detail"]
-    return said
+    assert (answer.status_code, body["status"], body["type"]) == (status, status, f"/problems/{slug}")
+    assert body["title"]
+    assert body["detail"]
+    return body
 
 
 @pytest.mark.parametrize("name", FAULTY_STUDIES)
@@ -116,11 +116,11 @@ def test_all_faults_are_reported_at_once(http: httpx.Client) -> None:
 
 
 def test_a_thousand_faults_are_summarised(http: httpx.Client) -> None:
-    said = problem(
+    body = problem(
         http.post("/v1/studies", json=whole(**{f"field{n}": n for n in range(1000)})), 422, "spec-invalid"
     )
-    assert len(said["errors"]) == 50
-    assert said["detail"].endswith("and 995 more")
+    assert len(body["errors"]) == 50
+    assert body["detail"].endswith("and 995 more")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_tens_of_thousands_of_faults_are_reported_quickly(http: httpx.Client, bo
     began = time.perf_counter()
     answer = http.post("/v1/studies", json=body | {f"k{n}": 1 for n in range(30_000)})
     assert answer.status_code == 422
-    # Comparing each with every other took a minute.
+    # Comparing every pair of faults would take a minute.
     assert time.perf_counter() - began < 10.0
 
 

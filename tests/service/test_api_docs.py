@@ -11,10 +11,10 @@ def test_the_api_documentation_works_in_a_browser(live: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()
-        said: list[str] = []
+        errors: list[str] = []
         asked: list[str] = []
-        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{live}/docs")
         page.get_by_text("Submit a study", exact=True).click()
@@ -25,5 +25,5 @@ def test_the_api_documentation_works_in_a_browser(live: str) -> None:
         answer.wait_for()
         assert "/v1/studies/{study_id}" in answer.inner_text()
         browser.close()
-    assert said == []
+    assert errors == []
     assert [url for url in asked if not url.startswith((live, "data:", "blob:"))] == []

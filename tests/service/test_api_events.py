@@ -38,7 +38,7 @@ def url(app: FastAPI, serve_app: ServeApp) -> Generator[str]:
         yield url
 
 
-def told(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+def parsed(lines: Iterator[str]) -> Iterator[dict[str, str]]:
     """Yield each event's fields as in the stream; comments have the field name ''."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -57,7 +57,7 @@ def read(url: str, study: str, **headers: str) -> list[dict[str, str]]:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert answer.headers["cache-control"] == "no-store"
-        return [fields for fields in told(answer.iter_lines()) if "id" in fields]
+        return [fields for fields in parsed(answer.iter_lines()) if "id" in fields]
 
 
 def test_the_stream_of_a_closed_study_sends_all_events_and_ends(
@@ -88,7 +88,7 @@ def test_a_reader_continues_after_a_disconnect(url: str, body: Body, play: Play,
         f"{url}/v1/studies/{study}/events{query}",
         headers=STREAM | {name.replace("_", "-"): value for name, value in headers.items()},
     ) as answer:
-        rest = [fields for fields in told(answer.iter_lines()) if "id" in fields]
+        rest = [fields for fields in parsed(answer.iter_lines()) if "id" in fields]
     assert rest == whole[5:]
 
 
@@ -104,7 +104,7 @@ def test_a_reader_with_all_events_of_a_closed_study_gets_204(
 def test_events_arrive_while_the_study_runs(url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
-        events = (fields for fields in told(answer.iter_lines()) if "id" in fields)
+        events = (fields for fields in parsed(answer.iter_lines()) if "id" in fields)
         assert next(events)["event"] == "study.submitted"
         store.move(study, StudyMove.PAUSE)
         began = time.monotonic()
@@ -119,7 +119,7 @@ def test_events_arrive_while_the_study_runs(url: str, store: Store, body: Body) 
 def test_a_quiet_stream_sends_heartbeats(url: str, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
-        comments = (fields for fields in told(answer.iter_lines()) if "" in fields)
+        comments = (fields for fields in parsed(answer.iter_lines()) if "" in fields)
         assert [next(comments)[""] for _ in range(2)] == ["heartbeat", "heartbeat"]
 
 
@@ -133,7 +133,7 @@ def test_a_reader_beyond_the_last_event_still_sees_the_study_close(
         lines = answer.iter_lines()
         next(lines)
         store.move(study, StudyMove.CANCEL)
-        assert not [fields for fields in told(lines) if "id" in fields]
+        assert not [fields for fields in parsed(lines) if "id" in fields]
 
 
 def test_a_stream_is_closed_when_its_reader_disconnects(
@@ -155,7 +155,7 @@ def test_streams_above_the_limit_are_refused(app: FastAPI, url: str, store: Stor
     streams: EventStreams = app.state.streams
     streams.limit = 1
     with httpx.stream("GET", f"{url}/v1/studies/{study}/events", headers=STREAM, timeout=10) as answer:
-        # Kept, because the end of a reader is also the end of its lines.
+        # Kept referenced, because closing the reader would end its stream.
         lines = answer.iter_lines()
         next(lines)
         refused = httpx.get(f"{url}/v1/studies/{study}/events", headers=STREAM)
@@ -195,23 +195,23 @@ def test_readers_of_the_same_events_share_each_read(
 
     monkeypatch.setattr(store, "events", counted)
     streams = EventStreams(settings=StreamSettings(poll_s=0.2, max_poll_s=0.2, heartbeat_s=30.0))
-    told: list[bytes] = []
+    frames: list[bytes] = []
 
     async def read() -> None:
         async for frame in streams.frames(store, study, after=0, is_closed=False):
-            # One by one: each reader that leaves has the earlier events.
-            told.append(frame)  # noqa: PERF401
+            # Appended one by one, so that the events of a reader that disconnects are kept.
+            frames.append(frame)  # noqa: PERF401
 
     async def main() -> None:
         readers = [asyncio.create_task(read()) for _ in range(30)]
         await asyncio.sleep(1.1)
-        # A reader that leaves does not affect the others.
+        # A reader that disconnects does not affect the others.
         readers[0].cancel()
         streams.close()
         await asyncio.gather(*readers, return_exceptions=True)
 
     asyncio.run(main())
-    assert sum(frame.startswith(b"id: 1\n") or b"\nid: 1\n" in frame for frame in told) == 30
+    assert sum(frame.startswith(b"id: 1\n") or b"\nid: 1\n" in frame for frame in frames) == 30
     assert looks[0] < 30
 
 

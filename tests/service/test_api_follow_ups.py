@@ -172,7 +172,7 @@ def test_only_a_completed_study_can_be_extended(
     http: httpx.Client, store: Store, body: Body, verb: str
 ) -> None:
     study = store.submit(parse_spec(body)).id
-    sent, said = {"seeds": 9}, ""
+    sent, detail = {"seeds": 9}, ""
     for state in ("queued", "cancelled"):
         for params in ({}, {"validate_only": "true"}) if verb == "extend" else ({},):
             answer = http.post(f"/v1/studies/{study}:{verb}", json=sent, params=params)
@@ -181,10 +181,10 @@ def test_only_a_completed_study_can_be_extended(
                 "/problems/illegal-move",
                 state,
             )
-            said = answer.json()["detail"]
+            detail = answer.json()["detail"]
         if state == "queued":
             store.move(study, StudyMove.CANCEL)
-    assert "clone" in said
+    assert "clone" in detail
 
 
 @pytest.mark.parametrize("verb", ["confirm", "extend"])

@@ -23,7 +23,7 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 def change(settings: ServiceSettings, statement: str, *values: str) -> None:
-    """Change the database behind the service's back."""
+    """Change the database without the service's store."""
     connection = sqlite3.connect(settings.home / "tangent.db")
     with connection:
         connection.execute(statement, values)

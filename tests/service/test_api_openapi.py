@@ -1,4 +1,4 @@
-"""The OpenAPI description is complete: it alone suffices to send requests and to read responses."""
+"""The OpenAPI description is complete: clients need nothing else to send requests and read responses."""
 
 import hashlib
 import html
@@ -61,7 +61,7 @@ def test_every_parameter_is_described_and_bounded(described: dict[str, Any]) -> 
 
 
 def test_no_parameter_accepts_null(described: dict[str, Any]) -> None:
-    # A query or a header cannot express null, and the word is refused.
+    # A query or a header cannot express null, and the word "null" is rejected.
     for where, operation in operations(described):
         for parameter in operation.get("parameters", []):
             assert '"null"' not in json.dumps(parameter["schema"]), (where, parameter["name"])
@@ -71,7 +71,7 @@ def test_the_response_to_a_checked_extension_is_described(described: dict[str, A
     operation = described["paths"]["/v1/studies/{study_id}:extend"]["post"]
     schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert [shape["$ref"].rpartition("/")[2] for shape in schema["anyOf"]] == ["StudyView", "StudyPlan"]
-    assert "$ref" not in schema, "beside others it would have to hold as well"
+    assert "$ref" not in schema, "a sibling keyword would also have to hold"
     assert operation["requestBody"]["required"]
 
 
@@ -124,7 +124,7 @@ def test_examples_of_follow_ups_can_be_sent(
                     headers={"content-type": kind},
                 )
                 assert answer.status_code == status, (verb, name, answer.text)
-                # A queued study would be the next one that is played.
+                # The simulated run would claim this queued study next.
                 http.post(
                     f"{answer.headers.get('location', f'/v1/studies/{study}')}:cancel"
                 ).raise_for_status()

@@ -35,19 +35,19 @@ def refused(settings: ServiceSettings, capsys: pytest.CaptureFixture[str]) -> Ge
 
     def say(**given: Any) -> str:
         assert serve(ServiceSettings.load(home=settings.home, **given)) == 1
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.startswith("tangent: ")
-        assert said.err.count("\n") == 1
-        return said.err
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("tangent: ")
+        assert output.err.count("\n") == 1
+        return output.err
 
     yield say
     log.setLevel(level)
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_with_open_streams_shuts_down_cleanly(
-    tmp_path: Path, told: signal.Signals, catalog: Catalog, body: dict[str, Any]
+    tmp_path: Path, stop_signal: signal.Signals, catalog: Catalog, body: dict[str, Any]
 ) -> None:
     port = free_port()
     begun = threading.Event()
@@ -69,7 +69,7 @@ def test_a_service_with_open_streams_shuts_down_cleanly(
         )
         watcher.start()
         assert begun.wait(5)
-        started.send_signal(told)
+        started.send_signal(stop_signal)
         out, err = started.communicate(timeout=15)
         watcher.join(5)
     assert not watcher.is_alive()
@@ -113,12 +113,12 @@ def test_an_unsupported_database_url_is_a_one_line_error(refused: Refused, url: 
 
 
 def test_an_unreachable_database_is_a_one_line_error_without_its_password(refused: Refused) -> None:
-    said = refused(
+    output = refused(
         database_url=f"postgresql+psycopg://tangent:hush-hush@127.0.0.1:{free_port()}/tangent",
         port=free_port(),
     )
-    assert "the database" in said
-    assert "hush-hush" not in said
+    assert "the database" in output
+    assert "hush-hush" not in output
 
 
 def test_an_exposed_service_does_not_start_without_a_token(refused: Refused) -> None:

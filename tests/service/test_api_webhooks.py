@@ -135,7 +135,7 @@ def test_a_webhook_that_cannot_be_called_is_refused_with_every_fault(
     assert named in fault["detail"]
 
 
-def test_a_body_that_is_no_json_is_refused(http: httpx.Client) -> None:
+def test_a_body_that_is_not_json_is_refused(http: httpx.Client) -> None:
     for content, kind, status in (
         (b"{", "application/json", 400),
         (b"url=x", "application/x-www-form-urlencoded", 415),
@@ -242,7 +242,7 @@ def test_the_command_line_creates_tests_and_removes_a_webhook(
     refused = tangent("webhook", "test", webhook["id"])
     assert (refused.exit_code, "503" in refused.stderr) == (1, True)
     shown = tangent("webhook", "show", webhook["id"]).stdout
-    for said in (
+    for expected in (
         hook.url,
         "study.completed, study.failed",
         "own, in suite small",
@@ -250,7 +250,7 @@ def test_the_command_line_creates_tests_and_removes_a_webhook(
         "delivered",
         "503 Service Unavailable",
     ):
-        assert said in shown
+        assert expected in shown
     assert secret not in shown
     assert tangent("webhook", "enable", webhook["id"]).stdout == f"{webhook['id']} is enabled\n"
     assert hook.url in tangent("webhook", "list").stdout

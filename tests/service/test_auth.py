@@ -69,7 +69,7 @@ def test_one_token_locks_every_page_and_shows_the_login(http: httpx.Client, stor
     answer = http.get(path, headers={"accept": "text/html"})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer "), (
-        "with Basic a browser would ask by itself"
+        "with Basic a browser would show its own prompt"
     )
     assert f'name="next" value="{path}"' in answer.text
     assert "alice" not in answer.text

@@ -74,7 +74,7 @@ def test_a_revoked_first_token_is_not_created_again(tmp_path: Path, environment:
 
 
 @pytest.mark.parametrize(
-    ("held", "why"),
+    ("secret", "why"),
     [
         ("short", "expected a secret of 32 to 256"),
         ("", "0 lines"),
@@ -82,10 +82,10 @@ def test_a_revoked_first_token_is_not_created_again(tmp_path: Path, environment:
     ],
 )
 def test_an_invalid_secret_creates_no_token(
-    tmp_path: Path, environment: dict[str, str], held: str | None, why: str
+    tmp_path: Path, environment: dict[str, str], secret: str | None, why: str
 ) -> None:
-    if held is not None:
-        (tmp_path / "first").write_text(held)
+    if secret is not None:
+        (tmp_path / "first").write_text(secret)
     done = tangent(environment, "migrate", "--first-token-file", str(tmp_path / "first"))
     assert done.returncode != 0
     assert done.stderr.startswith("error: ")

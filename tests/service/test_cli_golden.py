@@ -20,13 +20,13 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def _stable(text: str, *, study: str = "", url: str = "", folder: str = "") -> str:
-    """Return an output without what differs from run to run: ids, ports, folders and times."""
+    """Return an output with ids, ports, folders and times replaced, because they differ from run to run."""
     for given, shown in ((url, "http://127.0.0.1:8780"), (study, "STUDY_ID"), (folder, "FOLDER")):
         text = text.replace(given, shown) if given else text
     # An id has as many characters as its placeholder, so that columns keep their widths.
     text = re.sub(r"\b\d+ s ago", "0 s ago", text)
     text = re.sub(r"^(took +)\S.*$", r"\g<1>0.00 s", text, flags=re.MULTILINE)
-    # The frame around a usage error is as wide as the terminal.
+    # The width of the frame around a usage error depends on the terminal.
     text = re.sub(r"[─╭╮╰╯│]+", "", text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 

@@ -221,8 +221,8 @@ class Cutting:
 
     Args:
         target: port of the service.
-        cuts: after how many bytes of response each connection is cut; None for no cut, as for all
-            connections after these.
+        cuts: response bytes after which each connection is cut; None for no cut. Later connections
+        are not cut.
         port: its own port; by default a free one.
     """
 
@@ -240,7 +240,7 @@ class Cutting:
 
     def close(self) -> None:
         """Accept no more connections."""
-        # Otherwise it would accept the connection that is being set up.
+        # Otherwise it would accept one more connection.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -275,7 +275,7 @@ class Cutting:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry at once."""
+    """Retry without delay."""
     monkeypatch.setattr("service.client._RETRY_S", 0.02)
 
 
@@ -377,7 +377,7 @@ def test_a_watch_survives_a_restart_of_the_service(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_watch_gives_up_when_the_service_stays_away(
+def test_a_watch_gives_up_when_the_service_stays_down(
     settings: ServiceSettings, store: Store, pace: StreamSettings, serve_app: ServeApp, body: Body
 ) -> None:
     study = store.submit(parse_spec(body)).id

@@ -78,7 +78,7 @@ def test_the_cache_is_bounded_by_bytes(store: Store, body: Body, play: Play) -> 
 
     for n in (1, 2, 1, 3, 1, 2):
         assert len(answer(n)) == 100
-    # The third replaced the second, which had been unused for longest.
+    # The third entry evicted the second, the least recently used.
     assert written == [1, 2, 3, 2]
 
 

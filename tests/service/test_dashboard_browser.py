@@ -51,13 +51,13 @@ def url(
 
 @dataclass
 class Reader:
-    """A page in a browser, and its errors and warnings."""
+    """A page in a browser, with its errors and warnings."""
 
     page: Page
     errors: list[str] = field(default_factory=list)
 
     def note(self, message: ConsoleMessage) -> None:
-        """Keep an error or a warning, such as a violation of the content security policy."""
+        """Record an error or a warning, such as a violation of the content security policy."""
         if message.type in {"error", "warning", "trace"}:
             self.errors.append(message.text)
 
@@ -85,7 +85,7 @@ def eventually(page: Page, claim: str) -> None:
 
 
 def within(chart: Locator, share: float) -> tuple[float, float]:
-    """Return a point in a chart, at this share of its width."""
+    """Return a point in a chart, at this fraction of its width."""
     chart.scroll_into_view_if_needed()
     frame = chart.locator(".nsewdrag").first.bounding_box()
     assert frame is not None

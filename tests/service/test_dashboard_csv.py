@@ -1,4 +1,4 @@
-"""Tests of trials as CSV: rows, columns of hyperparameters, and escaping of formulas."""
+"""Trials as CSV: rows, columns of hyperparameters, and escaped formulas."""
 
 import csv
 import io

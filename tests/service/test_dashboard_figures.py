@@ -102,7 +102,7 @@ def test_plotly_knows_every_attribute_that_is_drawn(
     ]
     assert len(charts) > 12
     for chart in charts:
-        # It raises ValueError for what it does not know.
+        # Plotly raises ValueError for unknown attributes.
         go.Figure(figure_of(chart))
 
 
@@ -115,7 +115,7 @@ def test_a_budget_curve_draws_the_analysis_up_to_the_full_budget(
         line = next(trace for trace in traces_of(chart, curve.arm) if trace["mode"] == "lines+markers")
         points = [point for point in curve.points if point.value is not None]
         assert line["y"] == [point.value for point in points]
-        assert line["line"]["shape"] == "hv", "the best so far of one search is a stair"
+        assert line["line"]["shape"] == "hv", "the best so far of one search must be a step line"
         assert line["x"] == sorted(line["x"])
         assert last is None or line["x"][-1] == last
     assert not [trace for trace in figure_of(chart)["data"] if "fill" in trace]
@@ -160,11 +160,11 @@ def test_an_arm_leads_at_every_budget_only_if_no_other_is_ahead_at_any(data: Fig
                 update={
                     "points": tuple(
                         BudgetPoint(trials=k + 1, epochs=k + 1, elapsed_s=k + 1, value=v, low=None, high=None)
-                        for k, v in enumerate(mine)
+                        for k, v in enumerate(arm_values)
                     )
                 }
             )
-            for curve, mine in zip(data.analysis.curves, values, strict=False)
+            for curve, arm_values in zip(data.analysis.curves, values, strict=False)
         )
         changed = data.analysis.model_copy(update={"curves": curves, "flips": ()})
         [chart] = budget_charts(replace(data, analysis=changed), "trials")
@@ -215,10 +215,10 @@ def test_every_confirmed_run_is_drawn_and_defaults_are_hollow(confirmed: FigureD
         assert best.test_low is not None
         assert means[False]["x"] == [best.test_mean]
         assert means[False]["error_x"]["arrayminus"][0] == pytest.approx(best.test_mean - best.test_low)
-        assert True not in means or means[True]["y"] > means[False]["y"], "the defaults stand below"
+        assert True not in means or means[True]["y"] > means[False]["y"], "the defaults must be below"
     names = figure_of(chart)["layout"]["yaxis"]["ticktext"]
     places = [rank.arm for rank in confirmed.analysis.ranks]
-    assert [name.lower() for name in names] == places, "best place first"
+    assert [name.lower() for name in names] == places, "arms must be ordered by rank"
     assert len(chart.rows) == sum(len(c.runs) for c in shown)
 
 
@@ -260,18 +260,18 @@ def test_every_trial_and_every_edge_is_in_the_lr_chart(data: FigureData) -> None
     chart = charts_of(data)["by-lr"]
     assert chart.is_wide
     for arm in data.arms:
-        mine = [t for t in data.trials if t.arm == arm.name]
+        trials = [t for t in data.trials if t.arm == arm.name]
         strip = [trace for trace in traces_of(chart, arm.name) if trace.get("yaxis") == "y2"]
         assert strip[0]["x"] == [1e-5, 1e-1]
         crosses = [x for trace in strip[1:] if trace["mode"] == "markers" for x in trace["x"]]
-        assert sorted(crosses) == sorted(t.parameters["lr"] for t in mine if t.state is TrialState.DIVERGED)
+        assert sorted(crosses) == sorted(t.parameters["lr"] for t in trials if t.state is TrialState.DIVERGED)
         points = next(
             trace
             for trace in traces_of(chart, arm.name)
             if trace["mode"] == "markers" and trace.get("yaxis") != "y2"
         )
         assert sorted(points["x"]) == sorted(
-            t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED
+            t.parameters["lr"] for t in trials if t.state is TrialState.COMPLETED
         )
     assert len(chart.rows) == len(data.trials)
 
@@ -392,7 +392,7 @@ def test_a_figure_cannot_end_its_script_element(store: Store) -> None:
 
 def test_a_figure_has_no_theme_and_needs_no_inline_style(data: FigureData) -> None:
     for chart in charts_of(data).values():
-        assert "#" not in chart.json, "colours are the style sheet's"
+        assert "#" not in chart.json, "colours must come from the style sheet"
         for tag in ("b", "sub", "sup", "span", "i"):
             assert f"\\u003c{tag}\\u003e" not in chart.json
 

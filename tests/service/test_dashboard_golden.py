@@ -26,7 +26,7 @@ _CELLS: Final = frozenset({"td", "th", "dt", "dd", "option"})
 _INLINE: Final = frozenset(
     {"a", "b", "br", "button", "code", "em", "input", "label", "span", "strong", "time"}
 )
-# What differs from run to run: moments, and how long the run itself took.
+# Differs from run to run: times, and the duration of the run itself.
 _VARYING: Final = (
     (r"\d{1,2} [A-Z][a-z]{2} \d{4}, \d\d:\d\d:\d\d UTC", "TIME"),
     (r"(?<=finished in )[\d.]+ s", "DURATION"),
@@ -158,7 +158,7 @@ _NOUNS: Final = (
 )
 
 
-def test_no_page_counts_one_of_something_in_the_plural(http: httpx.Client, store: Store) -> None:
+def test_no_page_uses_the_plural_after_one(http: httpx.Client, store: Store) -> None:
     store.announce(catalog(), dispatcher="here")
     fields: dict[str, Any] = {
         "arms": ["adamp"],

@@ -22,7 +22,7 @@ BROWSER = {"accept": "text/html,application/xhtml+xml"}
 
 @pytest.fixture
 def pages(http: httpx.Client, store: Store) -> httpx.Client:
-    """A browser's view of a service that knows the catalogue of these tests."""
+    """A browser's view of a service with these tests' catalogue."""
     store.announce(catalog(), dispatcher="here")
     http.headers.update(BROWSER)
     return http
@@ -130,7 +130,7 @@ KINDS += [pruned, at_rungs, unconfirmed, replicated, confirming]
 
 
 class Page(HTMLParser):
-    """What a page is made of."""
+    """The parsed elements and text of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ def test_a_study_in_any_state_has_a_valid_and_accessible_page(
 
 def assert_is_accessible(page: Page, html: str) -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(ids) == len(set(ids)), "an id appears twice"
+    assert len(ids) == len(set(ids)), "ids must be unique"
     for _, attributes in page.elements:
         for name in ("aria-labelledby", "aria-describedby"):
             assert attributes.get(name) is None or attributes[name] in ids
@@ -205,7 +205,9 @@ def assert_is_accessible(page: Page, html: str) -> None:
     assert len(page.every("main")) == 1
     assert 'class="skip" href="#main"' in html
     assert all("aria-labelledby" in figure for figure in page.every("figure"))
-    assert all("title" not in attributes for _, attributes in page.elements), "a fact by hover alone"
+    assert all("title" not in attributes for _, attributes in page.elements), (
+        "no fact may be visible only on hover"
+    )
 
 
 def assert_nothing_is_inline(page: Page) -> None:
@@ -219,7 +221,7 @@ def assert_nothing_is_inline(page: Page) -> None:
     assert not page.every("style")
     for tag, name in (("link", "href"), ("script", "src"), ("img", "src"), ("a", "href"), ("form", "action")):
         assert all(str(a.get(name, "/")).startswith(("/", "#")) for a in page.every(tag)), (
-            "something from elsewhere"
+            "the page must not load anything from other hosts"
         )
 
 
@@ -248,7 +250,7 @@ def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Sto
         assert {trace["type"] for trace in figure["data"]} == {"scatter"}, name
         caption = re.search(rf'id="{name}-caption">(.*?)</p>', html)
         assert caption is not None
-        assert re.search(r"\d", caption[1]), "a caption states numbers"
+        assert re.search(r"\d", caption[1]), "a caption must state numbers"
         assert f'id="{name}-numbers"' in html
 
 
@@ -276,7 +278,7 @@ def test_an_empty_service_shows_how_to_submit_a_study(http: httpx.Client) -> Non
 
 
 def test_optimizers_and_workloads_are_listed_from_the_catalogue(http: httpx.Client, store: Store) -> None:
-    assert "tangent up" not in read(http, "/optimizers"), "this one has cards"
+    assert "tangent up" not in read(http, "/optimizers"), "the catalogue must have cards"
     store.announce(catalog(), dispatcher="here")
     cards = read(http, "/optimizers")
     assert "SGDP" in cards
@@ -403,7 +405,7 @@ def update_url(html: str) -> str:
 def test_an_update_has_only_what_has_changed(pages: httpx.Client, store: Store) -> None:
     run = Trained(store, budget={"trials_per_arm": 3, "epochs": 4}, width=1).train(4)
     ask = update_url(read(pages, f"/studies/{run.id}"))
-    assert pages.get(ask).status_code == 204, "nothing has happened"
+    assert pages.get(ask).status_code == 204, "an update without changes must be empty"
     run.train(1)
     update = read(pages, ask)
     assert 'id="status" hx-swap-oob="true"' in update

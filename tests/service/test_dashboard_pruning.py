@@ -1,4 +1,4 @@
-"""Tests of pruning on the page: rungs, waiting and promoted trials, packs, charts of pruned trials."""
+"""Pruning on the page: rungs, waiting and promoted trials, packs, and charts of pruned trials."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def known(store: Store) -> Store:
 
 @pytest.fixture
 def page(http: httpx.Client, known: Store) -> Callable[[str], str]:
-    """The text of a page, its scripts and tags left out."""
+    """The text of a page without scripts and tags."""
     assert known is not None
     http.headers["accept"] = "text/html"
 
@@ -234,8 +234,8 @@ def test_pruned_trials_are_marked_apart_in_the_lr_chart(known: Store) -> None:
     run = Pruned(known).train().close()
     chart = charts(known, run.id)["by-lr"]
     traces = [trace for trace in json.loads(chart.json)["data"] if trace["meta"] == {"arm": "adamw"}]
-    mine = [t for t in known.every_trial(run.id) if t.arm == "adamw"]
-    pruned = sorted(t.parameters["lr"] for t in mine if t.state is TrialState.PRUNED)
+    trials = [t for t in known.every_trial(run.id) if t.arm == "adamw"]
+    pruned = sorted(t.parameters["lr"] for t in trials if t.state is TrialState.PRUNED)
     [marks] = [
         trace
         for trace in traces
@@ -243,7 +243,7 @@ def test_pruned_trials_are_marked_apart_in_the_lr_chart(known: Store) -> None:
     ]
     assert marks["x"] == pruned
     results = [x for trace in traces if trace.get("yaxis") != "y2" for x in trace["x"]]
-    assert set(results) == {t.parameters["lr"] for t in mine if t.state is TrialState.COMPLETED}
+    assert set(results) == {t.parameters["lr"] for t in trials if t.state is TrialState.COMPLETED}
     assert "pruned trials, AdamP 7 of 9; AdamW 7 of 9." in chart.caption
     assert [row[3] for row in chart.rows].count("pruned") == 14
 
@@ -269,7 +269,7 @@ def test_the_longest_pruned_curves_are_drawn_faint_with_hollow_ends(known: Store
     assert sum(x is not None for x in faint["x"]) == sum(furthest)
     assert f"12 pruned trials of {len(pruned)}" in chart.caption
     assert all(row[0] == "AdamW" for row in chart.rows)
-    assert len(chart.rows) == 9, "the table is of the best"
+    assert len(chart.rows) == 9, "the table lists only the best trials"
 
 
 def test_bad_pruned_trials_do_not_squeeze_the_axis_of_the_best(known: Store) -> None:

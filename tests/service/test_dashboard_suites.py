@@ -1,4 +1,4 @@
-"""Tests of the pages of several studies: all suites, one suite, and a comparison of studies."""
+"""Pages of several studies: all suites, one suite, and a comparison of studies."""
 
 import json
 import re

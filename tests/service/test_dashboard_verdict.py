@@ -1,4 +1,4 @@
-"""Tests of a study's verdict, and of the forms that confirm, extend, clone and submit studies."""
+"""A study's verdict, and the forms that confirm, extend, clone and submit studies."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def known(store: Store) -> Store:
 
 @pytest.fixture
 def page(http: httpx.Client, known: Store) -> Callable[[str], str]:
-    """The text of a page, its scripts and tags left out."""
+    """The text of a page without scripts and tags."""
     assert known is not None
     http.headers["accept"] = "text/html"
 
@@ -81,12 +81,12 @@ def test_every_confirmed_configuration_has_its_interval_and_shrinkage(
     found = analyse(known.study_record(study_id)).confirmed
     assert len(found) >= 7
     for one in found:
-        told = (
+        expected = (
             metric(one.test_mean, "fraction"),
             interval(one.test_low, one.test_high, "fraction"),
             change(one.shrinkage, "fraction"),
         )
-        assert all(part.replace("\N{NO-BREAK SPACE}", " ") in shown for part in told)
+        assert all(part.replace("\N{NO-BREAK SPACE}", " ") in shown for part in expected)
         assert f"{one.configuration} trial {one.number}" in shown
         assert f"{one.completed} of {one.seeds}" in shown
 
@@ -252,7 +252,7 @@ def test_a_study_can_be_cloned_from_its_page(http: httpx.Client, known: Store) -
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "JSON"),
         ("", "empty"),
@@ -262,11 +262,11 @@ def test_a_study_can_be_cloned_from_its_page(http: httpx.Client, known: Store) -
     ],
 )
 def test_an_invalid_study_is_shown_again_with_its_problems(
-    http: httpx.Client, known: Store, text: str, said: str
+    http: httpx.Client, known: Store, text: str, message: str
 ) -> None:
     answer = post(http, "/new", spec=text)
     assert answer.status_code == 422
-    assert said in answer.text
+    assert message in answer.text
     assert f"{text.replace(chr(34), '&#34;')}</textarea>" in answer.text
     assert known.studies().total == 0
 
@@ -312,7 +312,7 @@ def test_a_live_page_redraws_its_verdict_when_the_first_trials_start(
     writer = known.run_writer(claim, lease_s=600.0)
     defaults = dict(known.arms(study_id)[0].defaults)
     writer.start(writer.create([NewTrial("adamp", 0, "default", defaults, seed=1, replicate=0)]))
-    # The finding holds no counts, which would be out of date at the next trial; the status line has them.
+    # The finding has no counts, because the next trial would make them outdated; the status line has them.
     assert finding_of(http.get(update_url(update)).text) == "No trial has finished yet."
 
 
@@ -328,7 +328,9 @@ def update_url(html: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
-def test_a_study_without_results_claims_no_clean_bill(http: httpx.Client, known: Store) -> None:
+def test_a_study_without_results_does_not_claim_that_all_checks_passed(
+    http: httpx.Client, known: Store
+) -> None:
     http.headers["accept"] = "text/html"
 
     def checks(study_id: str) -> str:
@@ -359,4 +361,4 @@ def test_a_live_page_redraws_its_verdict_after_confirmation_runs(http: httpx.Cli
     run.close()
     last = http.get(url).text
     assert "hx-trigger" not in last
-    assert 'id="evidence" hx-swap-oob="true"' in last, "the verdict is final now"
+    assert 'id="evidence" hx-swap-oob="true"' in last, "the verdict must be final"

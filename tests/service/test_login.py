@@ -1,4 +1,4 @@
-"""Tests of the login: a browser sends its token once, and a cookie from then on."""
+"""The login: a browser sends its token once, and then a cookie."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -77,7 +77,7 @@ def test_behind_tls_the_cookie_is_secure_and_for_this_host_only(
         planted = {"cookie": f"tangent={cookie.value}"}
         other.cookies.clear()
         assert other.get("/v1/account", headers=planted).status_code == 401, (
-            "a neighbouring host could have set this name"
+            "another host of the domain could have set a cookie with this name"
         )
         assert (
             other.get("/v1/account", headers={"cookie": f"__Host-tangent={cookie.value}"}).status_code == 200
@@ -102,7 +102,7 @@ def test_logging_out_ends_the_session_everywhere(http: httpx.Client, store: Stor
     answer = http.post("/logout", headers=PAGE)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert http.cookies.get("tangent") is None
-    assert http.get("/v1/account", headers=cookie).status_code == 401, "a kept cookie must be useless"
+    assert http.get("/v1/account", headers=cookie).status_code == 401, "a cookie that was kept must not work"
     assert [(entry.actor, entry.verb) for entry in store.audit().items][:2] == [
         ("alice", "logout"),
         ("alice", "login"),
@@ -192,7 +192,7 @@ def test_a_page_of_another_site_cannot_log_in_log_out_or_change_anything(
 @pytest.mark.usefixtures("secret")
 def test_a_link_from_another_site_makes_the_page_reload_once(http: httpx.Client) -> None:
     followed = http.get("/optimizers", headers={**PAGE, "sec-fetch-site": "cross-site"})
-    assert '<meta http-equiv="refresh" content="0">' in followed.text, "the browser withheld its cookie"
+    assert '<meta http-equiv="refresh" content="0">' in followed.text, "the browser did not send its cookie"
     again = http.get("/optimizers", headers={**PAGE, "sec-fetch-site": "same-origin"})
     assert "refresh" not in again.text
 

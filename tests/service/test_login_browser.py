@@ -1,4 +1,4 @@
-"""Tests of the login with a real browser: the form, the cookie, and links from other sites."""
+"""The login in a real browser: the form, the cookie, and links from other sites."""
 
 import shutil
 from collections.abc import Callable, Generator

@@ -1,4 +1,4 @@
-"""Logs: one line for each entry, as text or JSON, with its ids. No caller can forge a line."""
+"""Logs: one line per entry, as text or JSON, with its ids. No caller can forge a line."""
 
 import json
 import logging
@@ -227,9 +227,9 @@ def test_the_next_request_of_a_connection_does_not_inherit_its_study(
                 pass
         service.terminate()
         log = service.communicate(timeout=30)[1].splitlines()
-    told = {line["route"]: line for line in as_json([line for line in log if "tangent.access" in line])}
-    assert told["/v1/studies/{study_id}"]["study_id"] == study
-    assert "study_id" not in told["/v1/optimizers"]
+    by_route = {line["route"]: line for line in as_json([line for line in log if "tangent.access" in line])}
+    assert by_route["/v1/studies/{study_id}"]["study_id"] == study
+    assert "study_id" not in by_route["/v1/optimizers"]
 
 
 def test_probes_are_logged_only_at_debug(served: Served, store: Store) -> None:
@@ -238,8 +238,8 @@ def test_probes_are_logged_only_at_debug(served: Served, store: Store) -> None:
     # 503 of /readyz is a normal response.
     store.sign_off("here")
     assert served("GET /readyz")[1] == []
-    told = as_json(served(*asked, TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="debug")[1])
-    assert [line["route"] for line in told if line["logger"] == "tangent.access"] == [
+    lines = as_json(served(*asked, TANGENT_LOG_FORMAT="json", TANGENT_LOG_LEVEL="debug")[1])
+    assert [line["route"] for line in lines if line["logger"] == "tangent.access"] == [
         "/healthz",
         "/readyz",
         "/metrics",

@@ -20,7 +20,7 @@ def test_a_study_is_stopped_without_any_dispatcher(live: str, store: Store) -> N
     store.run_writer(run.claim, lease_s=1.0).renew()
     with Client(live) as client:
         study = client.stop(run.claim.study_id)
-        assert study.state is StudyState.STOPPING, "its run may live"
+        assert study.state is StudyState.STOPPING, "its run may still be alive"
         deadline = time.monotonic() + 10
         while study.state is StudyState.STOPPING:
             assert time.monotonic() < deadline

@@ -44,9 +44,9 @@ def http(app: FastAPI, client_of: ClientOf) -> Generator[httpx.Client]:
 
 
 def scraped(http: httpx.Client, *, is_again: bool = False, **given: Any) -> dict[Sample, float]:
-    """Return every sample that a scrape brings.
+    """Return every sample of a scrape.
 
-    One that is made again waits until the record is looked at anew.
+    A repeated scrape waits until the service reads the database again.
     """
     time.sleep(1.01 if is_again else 0)
     answer = http.get("/metrics", **given)
@@ -207,7 +207,7 @@ def test_transactions_are_timed_by_kind(http: httpx.Client, store: Store) -> Non
         return (value(after, name, kind=kind) or 0) - (value(before, name, kind=kind) or 0)
 
     assert grown("write") == 1
-    # The reads above, and the scrape's own reads of the database and the tokens.
+    # The reads above, and those of the scrape itself: the database's counts and the token.
     assert 2 <= grown("read") <= 4
 
 
@@ -329,7 +329,7 @@ def test_a_client_that_disconnects_during_its_body_is_not_an_error(app: FastAPI,
         deadline = time.monotonic() + 10
         with httpx.Client(base_url=url) as http:
             while not (
-                told := {
+                counts := {
                     key: n
                     for key, n in scraped(http).items()
                     if key[0] == "tangent_http_requests_total" and ("method", "POST") in key[1]
@@ -337,6 +337,6 @@ def test_a_client_that_disconnects_during_its_body_is_not_an_error(app: FastAPI,
             ):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-    assert told == {
+    assert counts == {
         ("tangent_http_requests_total", (("method", "POST"), ("route", "/v1/studies"), ("status", "499"))): 1
     }

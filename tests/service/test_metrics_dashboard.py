@@ -61,7 +61,7 @@ def expressions() -> dict[str, str]:
 
 @pytest.fixture
 def offered(settings: ServiceSettings, store: Store, client_of: ClientOf) -> dict[str, set[str]]:
-    """The labels of every sample that a service offers that has been used a little, by the sample's name."""
+    """The labels of every sample that a lightly used service exports, by the sample's name."""
     app: FastAPI = create_app(settings, store)
     with client_of(app) as client:
         client.get("/v1/studies")

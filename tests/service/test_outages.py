@@ -64,7 +64,9 @@ def test_a_frozen_database_is_reported_to_forty_callers_within_eight_seconds(
         try:
             stuck = [pool.submit(ask, each) for each in asked]
             time.sleep(1.0)
-            assert not any(each.done() for each in stuck), "they wait for a server that may only be slow"
+            assert not any(each.done() for each in stuck), (
+                "callers must wait for a server that may only be slow"
+            )
             alive = [ask(f"{url}/healthz") for _ in range(5)]
             answers = [each.result() for each in stuck]
         finally:
@@ -74,7 +76,7 @@ def test_a_frozen_database_is_reported_to_forty_callers_within_eight_seconds(
         assert {status for status, _ in answers} == {503}
         assert max(waited for _, waited in answers) < 8
         assert {status for status, _ in pool.map(ask, asked[: len(places)])} == {200}, (
-            "and at once when it answers again"
+            "callers must be answered at once when the server is back"
         )
     server.kill()
     status, waited = ask(f"{url}/v1/studies")
@@ -93,7 +95,7 @@ def test_a_submission_during_a_database_restart_creates_one_study(
     with Client(url) as client, ThreadPoolExecutor(1) as pool:
         submitted = pool.submit(client.submit, body)
         time.sleep(0.3)
-        assert not submitted.done(), "it waits for the database to come back"
+        assert not submitted.done(), "the request must wait for the database to return"
         server.start()
         study = submitted.result(10)
         assert [found.id for found in client.studies().items] == [study.id]

@@ -91,15 +91,15 @@ def test_the_audit_log_has_actor_verb_study_and_address(
     ]
     assert all(entry["address"] for entry in page["items"])
     assert page["total"] == 3
-    mine = http.get(
+    newest = http.get(
         "/v1/audit", params={"actor": "alice", "page_size": 1}, headers=bearer(secrets["root"])
     ).json()
     older = http.get(
         "/v1/audit",
-        params={"actor": "alice", "page_token": mine["next_page_token"]},
+        params={"actor": "alice", "page_token": newest["next_page_token"]},
         headers=bearer(secrets["root"]),
     ).json()
-    assert [entry["verb"] for entry in (*mine["items"], *older["items"])] == ["resume", "submit"]
+    assert [entry["verb"] for entry in (*newest["items"], *older["items"])] == ["resume", "submit"]
     made = http.get("/v1/audit", params={"verb": "token.create"}, headers=bearer(secrets["root"])).json()
     assert [entry["subject"] for entry in made["items"]] == ["root", "vera", "bob", "alice"]
 

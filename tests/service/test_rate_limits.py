@@ -45,10 +45,10 @@ def test_a_burst_of_four_seconds_passes_and_then_the_sustained_rate() -> None:
     clock.now += 2.0
     assert taken(limits, "a", 100) == 10
     clock.now += 3600.0
-    assert taken(limits, "a", 100) == 20, "no more than that is saved up"
+    assert taken(limits, "a", 100) == 20, "the bucket must not grow beyond the burst"
 
 
-def test_a_caller_that_waits_as_told_is_accepted() -> None:
+def test_a_caller_that_waits_for_retry_after_is_accepted() -> None:
     clock = Clock()
     limits = RateLimits(0.2, clock=clock)
     assert limits.take("a") == 0
@@ -101,7 +101,7 @@ def test_a_token_over_its_limit_gets_429_with_retry_after(
         assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
         assert refused.json()["type"] == "/problems/rate-limited"
         assert int(refused.headers["retry-after"]) >= 1
-        assert client.get("/v1/studies", headers=bob).status_code == 200, "it is not bob's fault"
+        assert client.get("/v1/studies", headers=bob).status_code == 200, "bob's limit must not be affected"
         assert client.get("/healthz").status_code == 200
 
 
@@ -122,7 +122,7 @@ def test_invalid_tokens_are_counted_by_address(
         statuses = guess(client, times=10)
         assert (statuses[:4], statuses[-1]) == ([401] * 4, 429)
         assert client.get("/v1/studies", headers=headers).status_code == 200, (
-            "a token that was accepted before is not locked out"
+            "a token that was accepted before must not be locked out"
         )
 
 

@@ -29,7 +29,7 @@ def replicas(
     first, second = (create_app(settings, store) for store in stores)
     with client_of(first) as one, client_of(second) as two:
         # FastAPI prepares its routes at the first request. Here, unlike behind a server, several event loops
-        # would do so at once.
+        # would do that at the same time.
         assert [client.get("/nothing").status_code for client in (one, two)] == [404, 404]
         yield one, two
     for store in stores:

@@ -271,9 +271,7 @@ def test_no_study_name_is_a_command_in_latex(
 
 
 def balanced(text: str) -> bool:
-    """Return whether braces, environments and rows of a LaTeX text fit together, as far as a reader without
-    TeX can tell.
-    """
+    """Return whether braces, environments and rows of a LaTeX text are balanced; this does not run TeX."""
     bare = (
         re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
         .replace("\\\\", "")

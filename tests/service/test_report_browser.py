@@ -29,7 +29,7 @@ def test_the_page_shows_its_charts_under_its_policy(
             page.goto(where)
             assert page.get_by_role("img").count() == 2
             stroke = page.locator("svg .line.arm-0").first.evaluate("line => getComputedStyle(line).stroke")
-            assert stroke == "rgb(0, 114, 178)", "the style sheet is applied"
+            assert stroke == "rgb(0, 114, 178)", "the style sheet must apply"
             assert [url for url in requests if not url.endswith("favicon.ico")] == [where]
             assert [line for line in messages if "favicon" not in line] == []
         browser.close()

@@ -33,7 +33,7 @@ CHOICES = {
 
 @pytest.fixture
 def written(store: Store, body: dict[str, Any]) -> Callable[..., Methods]:
-    """Return the methods of a study with these fields."""
+    """Return the methods section of a study with these fields."""
 
     def methods_of(**fields: Any) -> Methods:
         return of(store, store.submit(parse_spec(body | fields)).id)

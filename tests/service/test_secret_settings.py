@@ -15,7 +15,7 @@ URL = "postgresql+psycopg://tangent@db/tangent"
 
 @pytest.fixture(autouse=True)
 def password_file(settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file with a password, named in an environment that says nothing else but where the database is."""
+    """A file with a password, named in an environment that otherwise contains only the database's URL."""
     del settings
     file = tmp_path / "password"
     file.write_text("geheim\n")

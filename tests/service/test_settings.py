@@ -87,11 +87,11 @@ def test_an_invalid_variable_is_a_one_line_error_with_its_name(
     monkeypatch.setenv(f"TANGENT_{name}", value)
     with pytest.raises(SettingsInvalid) as raised:
         ServiceSettings.load()
-    said = str(raised.value)
-    assert said.startswith(f"TANGENT_{name}: ")
-    assert words in said
-    assert "\n" not in said
-    assert value[:60] in said
+    message = str(raised.value)
+    assert message.startswith(f"TANGENT_{name}: ")
+    assert words in message
+    assert "\n" not in message
+    assert value[:60] in message
 
 
 def test_every_invalid_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
         ("example.com", False),
         ("localhost.example.com", False),
         ("", False),
-        # An old notation of 127.0.0.1 that programs read in different ways.
+        # An old notation of 127.0.0.1 that programs parse differently.
         ("127.1", False),
     ],
 )

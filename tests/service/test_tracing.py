@@ -1,4 +1,4 @@
-"""Traces: one for each request, with its SQL statements, sent to the configured collector."""
+"""Traces: one per request, with its SQL statements, sent to the configured collector."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ ServeApp = Callable[..., AbstractContextManager[str]]
 
 
 class Collector:
-    """A collector that receives spans by OTLP over HTTP and keeps them."""
+    """A collector that receives spans by OTLP over HTTP and stores them."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
@@ -63,7 +63,7 @@ class Collector:
 
 @pytest.fixture
 def exporter() -> None:
-    """The extra `otel`, which `dev` brings."""
+    """The extra `otel`, which the extra `dev` includes."""
     pytest.importorskip(
         "opentelemetry.exporter.otlp.proto.http", reason="needs the extra otel: pip install -e '.[otel]'"
     )

@@ -110,8 +110,13 @@ def test_a_receiver_gets_signed_events(store: Store, hook: Receiver, body: Body)
     webhook = make(store, hook.url + "?from=tangent", events=["study.queued", "study.cancelled"])
     study = store.submit(parse_spec(body)).id
     (first,) = hook.wait_for(1)
-    said = first.verified(webhook.secret)
-    assert (said["type"], said["data"]["study_id"], said["data"]["state"], said["data"]["path"]) == (
+    payload = first.verified(webhook.secret)
+    assert (
+        payload["type"],
+        payload["data"]["study_id"],
+        payload["data"]["state"],
+        payload["data"]["path"],
+    ) == (
         "study.queued",
         study,
         "queued",
@@ -180,7 +185,7 @@ def test_two_services_send_each_delivery_once(
         hook.wait_for(24, within_s=30)
         for webhook in webhooks:
             newest(stores[1], webhook)
-        # Longer than the poll interval of either.
+        # Longer than the poll interval of both services.
         time.sleep(0.2)
     ids = [each.headers["webhook-id"] for each in hook.received]
     assert (len(ids), len(set(ids))) == (24, 24)
@@ -203,7 +208,7 @@ def test_events_without_a_running_service_are_sent_by_the_next_one(
     store = Store.open(database_url, migrate=False)
     webhook = make(store, hook.url)
     store.submit(parse_spec(body))
-    # One service claimed it and was killed before it sent it, so it is not released.
+    # One service claimed the delivery and was killed before it sent it, so the claim was not released.
     (lost,) = store.claim_deliveries(lease_s=0.5)
     with serve_app(create_app(allowed, store, delivery_settings=PACE)):
         (came,) = hook.wait_for(1)
@@ -246,7 +251,9 @@ def test_slow_receivers_delay_neither_requests_nor_other_receivers(
         quick.wait_for(3)
     under_way = [each for webhook in slow for each in store.webhook(webhook.id).deliveries]
     assert {(each.state, each.error) for each in under_way} == {("pending", None)}
-    assert sum(each.attempts for each in under_way) <= 20, "two of each webhook, and the rest waits"
+    assert sum(each.attempts for each in under_way) <= 20, (
+        "at most two deliveries per webhook may run at a time"
+    )
 
 
 def test_an_attempt_times_out(hook: Receiver) -> None:
@@ -292,7 +299,7 @@ def test_only_a_few_kilobytes_of_a_response_are_read(hook: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "error"),
     [
         (301, "the receiver answered 301 Moved Permanently; redirects are not followed"),
         (307, "the receiver answered 307 Temporary Redirect; redirects are not followed"),
@@ -300,12 +307,14 @@ def test_only_a_few_kilobytes_of_a_response_are_read(hook: Receiver) -> None:
         (599, "the receiver answered 599"),
     ],
 )
-def test_failures_are_reported_and_redirects_are_not_followed(hook: Receiver, status: int, said: str) -> None:
+def test_failures_are_reported_and_redirects_are_not_followed(
+    hook: Receiver, status: int, error: str
+) -> None:
     with receiver() as elsewhere:
         hook.status, hook.headers = status, {"location": elsewhere.url, "retry-after": "120"}
         answer = try_once(hook.url)
         assert (answer.is_delivered, answer.status_code, answer.retry_after_s) == (False, status, 120.0)
-        assert (answer.error or "").startswith(said)
+        assert (answer.error or "").startswith(error)
         assert elsewhere.received == []
 
 

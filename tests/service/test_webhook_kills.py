@@ -28,7 +28,7 @@ __all__: list[str] = []
 
 KILLS = 8
 STUDIES = 64
-# As many as a service sends at once.
+# As many deliveries as a service sends at once.
 LOST_AT_A_KILL = 8
 
 

@@ -35,8 +35,7 @@ def _prepare(url: str) -> None:
     store = Store.open(url)
     store.announce(catalog(), dispatcher="here")
     store.close()
-    # Optuna's tables too: the store would make them with the first copy, and that takes longer than most
-    # tests.
+    # Create Optuna's tables too: creating them with the first copy would take longer than most tests.
     optunas = RDBStorage(url)
     optunas.remove_session()
     optunas.engine.dispose()
@@ -58,7 +57,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database that holds nothing at all."""
+    """The URL of an empty database without tables."""
     return (
         f"sqlite:///{tmp_path}/tangent.db"
         if request.param == "sqlite"
@@ -76,5 +75,5 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def play(store: Store) -> SimulatedDispatcher:
-    """Studies to be played through."""
+    """Simulated runs of the store's studies."""
     return SimulatedDispatcher(store)

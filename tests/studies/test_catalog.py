@@ -1,4 +1,4 @@
-"""Cards: the values that they admit, and that inconsistent cards are refused."""
+"""Cards: which values they admit, and how inconsistent cards are rejected."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def test_bounds_admit_the_values_between_them(
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "name", "value", "said"),
+    ("optimizer", "name", "value", "message"),
     [
         ("adamp", "lr", 0.1, None),
         ("adamp", "lr", 1, None),
@@ -52,11 +52,11 @@ def test_bounds_admit_the_values_between_them(
     ],
 )
 def test_a_wrong_value_of_a_hyperparameter_is_explained(
-    optimizer: str, name: str, value: Scalar, said: str | None
+    optimizer: str, name: str, value: Scalar, message: str | None
 ) -> None:
     hyperparameter = CARDS[optimizer].hyperparameter(name)
     assert hyperparameter is not None
-    assert hyperparameter.fault(value) == said
+    assert hyperparameter.fault(value) == message
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def hyperparameter(**fields: Any) -> Hyperparameter:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"search": Fixed(value=0.1)}, "the search dimension must be a range or choices"),
         ({"bounds": None}, "a number needs bounds"),
@@ -108,14 +108,14 @@ def hyperparameter(**fields: Any) -> Hyperparameter:
         ({"default": "a", "search": Choices(choices=("b",))}, "expected lr to be 'b', got 'a'"),
     ],
 )
-def test_an_inconsistent_hyperparameter_is_refused(fields: dict[str, Any], said: str) -> None:
+def test_an_inconsistent_hyperparameter_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as raised:
         hyperparameter(**fields)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"hyperparameters": (hyperparameter(), hyperparameter())}, "different hyperparameter names"),
         (
@@ -139,7 +139,7 @@ def test_an_inconsistent_hyperparameter_is_refused(fields: dict[str, Any], said:
         ),
     ],
 )
-def test_an_inconsistent_card_is_refused(fields: dict[str, Any], said: str) -> None:
+def test_an_inconsistent_card_is_refused(fields: dict[str, Any], message: str) -> None:
     complete: dict[str, Any] = {
         "name": "toy",
         "title": "Toy",
@@ -152,7 +152,7 @@ def test_an_inconsistent_card_is_refused(fields: dict[str, Any], said: str) -> N
     OptimizerCard(**complete)
     with pytest.raises(ValidationError) as raised:
         OptimizerCard(**(complete | fields))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_catalogue_survives_json() -> None:

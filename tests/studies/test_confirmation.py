@@ -1,4 +1,4 @@
-"""Which confirmation runs a study has, and which of them are missing."""
+"""The confirmation runs of a study, and which of them are missing."""
 
 __all__: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Spaces as Optuna distributions, and configurations made from what Optuna chose."""
+"""Spaces as Optuna distributions, and configurations built from Optuna's choices."""
 
 import pytest
 from catalogs import catalog, study_body
@@ -44,7 +44,7 @@ def test_fixed_dimensions_are_not_searched() -> None:
 
 def test_optuna_gets_the_values_that_are_searched_active_and_in_range() -> None:
     assert searched(SPACE, CONDITIONS, DEFAULTS) == {"lr": 1e-3, "k": 5, "rule": "plain"}, (
-        "no decay lies outside, and the ratio has no effect"
+        "zero decay is outside the range, and without decay the ratio has no effect"
     )
     assert searched(SPACE, CONDITIONS, DEFAULTS | {"weight_decay": 0.1}) == {
         "lr": 1e-3,

@@ -74,7 +74,7 @@ def test_an_arm_never_gets_more_trials_than_its_space_has_configurations() -> No
         "arms": [{"optimizer": "stepper", "space": {"lr": 0.1, "k": {"choices": [2, 3]}, "rule": "plain"}}]
     }
     _, plan = extended(*resolved(**body), parse_extension({"trials_per_arm": 50}), catalog())
-    # The two of the grid, and the defaults, which lie beside it.
+    # The grid has two, and the defaults are not among them.
     assert plan.arms[0].trials == 3
 
 

@@ -33,7 +33,7 @@ _PERCENT = f"{_NBSP}%"
 
 
 @pytest.mark.parametrize(
-    ("value", "low", "high", "unit", "said"),
+    ("value", "low", "high", "unit", "text"),
     [
         (0.012, 0.004, 0.020, "fraction", "1.2 points (0.4 to 2.0)"),
         (
@@ -54,13 +54,13 @@ _PERCENT = f"{_NBSP}%"
         (3e8, 1e8, 5e8, "none", "3×10⁸ (1×10⁸ to 5×10⁸)"),
     ],
 )
-def test_a_difference_is_told_as_exactly_as_its_interval_is_narrow(
-    value: float, low: float | None, high: float | None, unit: str, said: str
+def test_a_difference_has_the_digits_that_its_interval_justifies(
+    value: float, low: float | None, high: float | None, unit: str, text: str
 ) -> None:
-    assert difference_interval(value, low, high, unit) == said
+    assert difference_interval(value, low, high, unit) == text
 
 
-def test_a_metric_is_told_with_its_interval_in_percent_where_it_is_a_fraction() -> None:
+def test_a_fraction_is_shown_in_percent_with_its_interval() -> None:
     assert metric_interval(0.972, 0.968, 0.976, "fraction") == f"97.20{_PERCENT} (96.80 to 97.60)"
     assert metric_interval(1.52, 1.4, 1.64, "nats") == "1.52 nats (1.40 to 1.64)"
     assert metric_interval(0.97, None, None, "fraction") == f"97.00{_PERCENT}"
@@ -69,7 +69,7 @@ def test_a_metric_is_told_with_its_interval_in_percent_where_it_is_a_fraction() 
 
 def test_shares_and_probabilities_are_short() -> None:
     assert [percent(value) for value in (0, 0.0041, 0.0968, 0.21, 1)] == [
-        f"{said}{_PERCENT}" for said in ("0", "0.41", "9.7", "21", "100")
+        f"{text}{_PERCENT}" for text in ("0", "0.41", "9.7", "21", "100")
     ]
     assert [probability(p) for p in (0.0002, 0.0123, 1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]
     assert [probability(p) for p in (0.04996, 0.0504, 0.05)] == ["p = 0.04996", "p = 0.05", "p = 0.05"]

@@ -89,8 +89,8 @@ class Arm:
         self.decisions.append(decision)
         return decision
 
-    def reborn(self) -> Ladder:
-        """Return a ladder restored from the stored trials."""
+    def restored(self) -> Ladder:
+        """Return a new ladder restored from the stored trials."""
         ladder = self.empty()
         for number, trial in self.record.items():
             ladder.restore(
@@ -123,7 +123,7 @@ class Arm:
             for number in draw.sample(flying, k=draw.randint(1, min(4, len(flying)))):
                 self.arrive(number)
             if restarts:
-                assert self.reborn().settle() == self.settle()
+                assert self.restored().settle() == self.settle()
             else:
                 self.settle()
 
@@ -219,7 +219,7 @@ def test_the_best_of_three_is_promoted_at_once() -> None:
         assert arm.settle() == PromotionDecision()
         arm.arrive(number)
     assert arm.settle() == PromotionDecision(promoted=((1, 3),))
-    assert arm.settle() == PromotionDecision(), "what was decided is done"
+    assert arm.settle() == PromotionDecision(), "each decision is returned once"
 
 
 def test_the_smallest_value_is_promoted_when_minimizing() -> None:
@@ -278,7 +278,7 @@ def test_an_early_promotion_uses_the_place_of_a_better_trial_that_arrives_later(
         arm.begin()
         arm.arrive(number)
     assert arm.settle().promoted == ((3, 2),), (
-        "never more than floor(4 / 2) in all, though trial 2 is better than trial 1"
+        "at most floor(4 / 2) are promoted, although trial 2 is better than trial 1"
     )
 
 
@@ -291,7 +291,7 @@ def test_trials_without_a_chance_are_pruned_once_a_trial_has_completed() -> None
     assert arm.settle() == PromotionDecision(promoted=((3, 2), (2, 2)))
     arm.arrive(3)
     assert arm.settle() == PromotionDecision(pruned=(0,)), (
-        "of six three go on, two have, and trial 1 may still"
+        "of six trials three are promoted: two already, and trial 1 still can be"
     )
     arm.begin()
     arm.arrive(4)
@@ -323,7 +323,7 @@ def test_an_arm_with_fewer_trials_than_planned_is_decided_with_those_it_has() ->
     for number in range(2):
         arm.begin()
         arm.arrive(number)
-    assert arm.settle() == PromotionDecision(), "seven more may come"
+    assert arm.settle() == PromotionDecision(), "seven more trials may arrive"
     arm.ladder.end_of_trials()
     assert arm.settle() == PromotionDecision(promoted=((1, 3),))
 
@@ -335,7 +335,7 @@ def test_equal_trials_train_equal_epochs_whatever_their_values_and_the_order_of_
     arm = Arm(pruner, epochs=epochs, trials=trials, values=values)
     arm.run(seed)
     assert arm.epochs_trained == planned_epochs(pruner, epochs, trials=trials)
-    assert set(states(arm)) <= {TrialState.COMPLETED, TrialState.PRUNED}, "nothing is left waiting"
+    assert set(states(arm)) <= {TrialState.COMPLETED, TrialState.PRUNED}, "no trial may be left waiting"
 
 
 @given(HALVING | BRACKETED, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS)
@@ -350,7 +350,9 @@ def test_at_most_one_in_eta_is_promoted_from_a_rung_and_one_completes_if_any_liv
     deaths = {number: min(epoch, epochs) for number, epoch in deaths.items()}
     arm = Arm(pruner, epochs=epochs, trials=trials, values=values, dies=deaths)
     arm.run(seed)
-    assert set(states(arm)) <= {TrialState.COMPLETED, TrialState.PRUNED, *DEAD}, "nothing is left waiting"
+    assert set(states(arm)) <= {TrialState.COMPLETED, TrialState.PRUNED, *DEAD}, (
+        "no trial may be left waiting"
+    )
     for bracket in range(brackets(pruner, epochs)):
         mine = [number for number in arm.record if arm.ladder.bracket(number) == bracket]
         completed = [number for number in mine if arm.record[number].state is TrialState.COMPLETED]
@@ -364,7 +366,7 @@ def test_at_most_one_in_eta_is_promoted_from_a_rung_and_one_completes_if_any_liv
 
 
 @given(HALVING | BRACKETED | MEDIAN, EPOCHS, TRIALS, SEEDS, VALUES, DEATHS)
-def test_a_restored_ladder_decides_as_the_lost_one(
+def test_a_restored_ladder_makes_the_same_decisions(
     pruner: Pruner,
     epochs: int,
     trials: int,
@@ -396,8 +398,8 @@ def test_a_study_continues_with_a_restored_ladder(
             arm.arrive(draw.choice(flying))
             arm.settle()
     assume(arm.in_flight())
-    # The run is lost; trials in flight are requeued and count as before.
-    arm.ladder = arm.reborn()
+    # The run is lost: trials in flight are requeued and count as before.
+    arm.ladder = arm.restored()
     arm.run(seed)
     assert set(states(arm)) <= {TrialState.COMPLETED, TrialState.PRUNED, *DEAD}
     if not deaths:
@@ -457,7 +459,7 @@ def test_a_promoted_trial_that_lost_its_checkpoint_counts_as_promoted() -> None:
     ladder.restore(0, TrialState.QUEUED, epochs_done=0, to_epoch=3, values={})
     for number in (1, 2):
         ladder.restore(number, TrialState.QUEUED, epochs_done=1, to_epoch=1, values={1: 0.9})
-    assert ladder.settle() == PromotionDecision(), "one of three has gone on already"
+    assert ladder.settle() == PromotionDecision(), "one of three has already been promoted"
     ladder.wait(0, 0.1)
     assert ladder.settle() == PromotionDecision(promoted=((0, 9),))
 

@@ -1,4 +1,4 @@
-"""Resolving a study: names are looked up, spaces completed, and impossible studies refused with a hint."""
+"""Resolving a study: names are looked up, spaces completed, and impossible studies rejected with a hint."""
 
 import time
 from typing import Any
@@ -45,7 +45,9 @@ def arm_problems(optimizer: str = "adamp", *, sampler: str = "tpe", **space: Any
 
 def test_an_arm_without_a_space_searches_the_one_on_its_card() -> None:
     found = arm()
-    assert list(found.space) == [h.name for h in ADAMP.hyperparameters], "in the card's order"
+    assert list(found.space) == [h.name for h in ADAMP.hyperparameters], (
+        "parameters must be in the card's order"
+    )
     assert found.space == {
         h.name: h.search if h.tuned else Fixed(value=h.default) for h in ADAMP.hyperparameters
     }
@@ -64,7 +66,7 @@ def test_the_studys_dimensions_replace_those_on_the_card() -> None:
     assert found.space["weight_decay"] == Choices(choices=(0.01, 0.1))
     assert found.space["delta"] == Fixed(value=0.2)
     assert found.defaults == ADAMP.defaults | {"delta": 0.2, "nesterov": True}, (
-        "the first trial has what the study fixes"
+        "the first trial must use the values that the study fixes"
     )
 
 
@@ -215,7 +217,9 @@ def test_a_hyperparameter_that_never_has_an_effect_is_not_searched() -> None:
 def test_searching_a_hyperparameter_that_never_has_an_effect_is_refused() -> None:
     found = arm_problems(weight_decay=0, wd_ratio={"low": 0.1, "high": 1})
     assert set(found) == {"/arms/0/space/wd_ratio"}
-    assert arm(weight_decay=0, wd_ratio=0.5).defaults["wd_ratio"] == 0.5, "fixing it costs no trial"
+    assert arm(weight_decay=0, wd_ratio=0.5).defaults["wd_ratio"] == 0.5, (
+        "a fixed value adds no configurations"
+    )
 
 
 def test_a_space_in_which_no_configuration_meets_the_constraint_is_refused() -> None:
@@ -223,7 +227,7 @@ def test_a_space_in_which_no_configuration_meets_the_constraint_is_refused() -> 
     assert set(found) == {"/arms/0/space"}
     assert "lr * weight_decay < 1 - momentum" in found["/arms/0/space"]
     assert arm("sgdp", lr={"low": 0.05, "high": 1}, weight_decay={"choices": [0.9, 1]}, momentum=0.9), (
-        "some of it may break the constraint"
+        "a space may contain configurations that break the constraint"
     )
 
 
@@ -276,7 +280,7 @@ def test_an_arm_admits_exactly_the_configurations_in_its_space() -> None:
     inside = ADAMP.defaults | {"lr": 5e-3, "weight_decay": 0.1}
     assert found.admits(inside)
     assert not found.admits(inside | {"lr": 0.1})
-    assert not found.admits(found.defaults), "no decay lies below a logarithmic range"
+    assert not found.admits(found.defaults), "zero is below any logarithmic range"
 
 
 @pytest.mark.parametrize("gpus", [0, 0.5, 1])
@@ -315,7 +319,7 @@ def test_configurations_that_train_alike_count_once() -> None:
         ),
         catalog(),
     ).arms[0]
-    # Without decay the ratio has no effect; the defaults lie outside, for their lr is another.
+    # Without decay the ratio has no effect. The defaults are not in the space, because their lr differs.
     assert arm.trials == 3
 
 

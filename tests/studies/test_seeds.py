@@ -8,7 +8,7 @@ __all__: list[str] = []
 
 
 def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
-    # Written down once: a study that is repeated later must get these.
+    # Fixed values: a study that is repeated later must get the same seeds.
     assert [trial_seed(0, 0), trial_seed(0, 1), trial_seed(1, 0), trial_seed(2**31 - 1, 7)] == [
         242578015185240,
         6513066827690414,
@@ -43,7 +43,7 @@ def test_confirmation_seeds_differ_from_all_search_seeds() -> None:
 def test_a_seed_is_a_number_that_json_keeps_exactly() -> None:
     seeds = [trial_seed(study, 0) for study in range(200)]
     assert all(0 <= seed < 2**53 for seed in seeds)
-    assert max(seeds) > 2**52, "all 53 bits are used"
+    assert max(seeds) > 2**52, "seeds must use all 53 bits"
 
 
 @pytest.mark.parametrize(("study_seed", "replicate"), [(-1, 0), (0, -1)])

@@ -77,7 +77,7 @@ def test_true_and_one_are_different_choices() -> None:
         ({"a": 1}, {"a": 1, "b": 1}, False),
     ],
 )
-def test_configurations_are_the_same_when_all_their_values_are(
+def test_configurations_are_equal_if_all_their_values_are(
     one: Parameters, other: Parameters, is_same: bool
 ) -> None:
     assert (configuration_key(one) == configuration_key(other)) is is_same
@@ -118,7 +118,7 @@ def test_a_condition_holds_above_its_bound(value: Scalar | None, holds: bool) ->
         (SWITCH, True),
     ],
 )
-def test_a_condition_can_hold_where_any_value_meets_it(dimension: AnyDimension, can_hold: bool) -> None:
+def test_a_condition_can_hold_if_any_value_meets_it(dimension: AnyDimension, can_hold: bool) -> None:
     assert Condition(parameter="x", above=0).can_hold(dimension) is can_hold
 
 

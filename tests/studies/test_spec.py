@@ -142,7 +142,7 @@ def test_a_stored_study_reads_back_as_the_same_study(body: dict[str, Any]) -> No
     stored = json.loads(spec.model_dump_json())
     again = parse_spec(stored)
     assert again == spec
-    assert again.model_dump_json() == spec.model_dump_json(), "one study has one form"
+    assert again.model_dump_json() == spec.model_dump_json(), "each study has one stored form"
 
 
 def test_the_defaults_are_one_replicate_and_five_fresh_seeds() -> None:
@@ -435,7 +435,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_reported_with_its_pointer_and_the_value_that_came(name: str) -> None:
+def test_a_fault_is_reported_with_its_pointer_and_the_value(name: str) -> None:
     data, pointer, contains = FAULTS[name]
     found = problems(data)
     assert contains in found.get(pointer, ""), found

@@ -114,7 +114,7 @@ def test_the_allowed_verbs_are_the_owners(state: StudyState, verbs: tuple[str, .
     assert set(verbs) <= {verb.value for verb in OWNER_MOVES} | {"confirm", "extend"}
 
 
-def test_an_extension_that_comes_too_early_or_too_late_is_refused_with_what_to_do() -> None:
+def test_an_extension_that_is_too_early_or_too_late_is_refused_with_advice() -> None:
     with pytest.raises(IllegalMove, match="only a completed study can be extended"):
         move_study(StudyState.RUNNING, StudyMove.EXTEND)
     with pytest.raises(IllegalMove, match="clone it, or submit a new study"):

@@ -1,4 +1,4 @@
-"""Measurements have one declaration, which the database and files follow."""
+"""Measurements are declared once, and the database and files follow the declaration."""
 
 __all__: list[str] = []
 

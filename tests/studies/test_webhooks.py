@@ -30,7 +30,7 @@ def test_duplicate_events_are_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("hooks.example", "expected a URL such as"),
         ("ftp://hooks.example/", "expected a URL such as"),
@@ -48,12 +48,12 @@ def test_duplicate_events_are_dropped() -> None:
         ("https://hooks.example/" + "x" * 2000, "at most 2000"),
     ],
 )
-def test_an_invalid_url_is_refused_with_a_reason(url: str, said: str) -> None:
+def test_an_invalid_url_is_refused_with_a_reason(url: str, message: str) -> None:
     with pytest.raises(WebhookInvalid) as refused:
         parse_webhook({"url": url})
     (problem,) = refused.value.problems
     assert problem.pointer == "/url"
-    assert said in problem.message
+    assert message in problem.message
     assert "secret" not in problem.message
 
 

@@ -25,7 +25,7 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    """Write a database with a finished, a running and a queued study to its SQL file."""
+    """Write a database with a finished, a running and a queued study as an SQL file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tangent.db"
         store = Store.open(f"sqlite:///{path}")

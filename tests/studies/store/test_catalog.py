@@ -32,7 +32,7 @@ def test_a_newer_card_replaces_the_older_one(store: Store) -> None:
     store.announce(Catalog(optimizers={"adamp": newer}, workloads={"my-own": own}), dispatcher="there")
     cards = store.catalog()
     assert cards.optimizers["adamp"] == newer
-    assert cards.optimizers["adamw"] == catalog().optimizers["adamw"], "the rest stays"
+    assert cards.optimizers["adamw"] == catalog().optimizers["adamw"], "other cards must stay"
     assert list(cards.workloads) == ["char-lm", "digits-mlp", "my-own"]
 
 
@@ -41,9 +41,9 @@ def test_a_dispatcher_is_listed_until_it_signs_off(store: Store) -> None:
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=5)
     store.heartbeat("here")
     store.heartbeat("there")
-    heard = store.dispatchers()
-    assert set(heard) == {"here", "there"}
-    assert heard["here"] > first
+    heartbeats = store.dispatchers()
+    assert set(heartbeats) == {"here", "there"}
+    assert heartbeats["here"] > first
     store.sign_off("here")
     store.sign_off("nobody")
     assert set(store.dispatchers()) == {"there"}

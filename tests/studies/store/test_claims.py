@@ -1,4 +1,4 @@
-"""Claims: each study has one run, and a study whose run was lost is recovered."""
+"""Claims: each study has one run, and a study whose run was lost is recovered by another."""
 
 import threading
 import time
@@ -74,13 +74,13 @@ def test_a_lease_that_lapses_during_recovery_is_recovered_before_its_study_is_cl
 def test_a_run_is_overdue_if_its_claim_is_superseded_or_lapsed_or_its_study_closed_long_ago(
     play: SimulatedDispatcher,
 ) -> None:
-    held, lapsed, stale, closed, paused = (play.run() for _ in range(5))
+    leased, lapsed, stale, closed, paused = (play.run() for _ in range(5))
     lapsed.lapse()
     play.store.settle_lapsed_leases()
     stale.lapse()
-    claims = [run.claim for run in (held, lapsed, stale, closed, paused)]
+    claims = [run.claim for run in (leased, lapsed, stale, closed, paused)]
     assert play.store.overdue_claims(claims, closed_for_s=60) == (lapsed.claim,), (
-        "a lease that may still be renewed is not lost"
+        "a run whose lease may still be renewed is not overdue"
     )
     play.claim()
     play.claim()
@@ -126,9 +126,11 @@ def test_running_trials_of_a_lost_run_are_requeued_with_the_same_parameters_and_
         flying.seed,
     )
     assert (found.epochs_done, found.cost_s, found.started_at) == (0, 0.0, None)
-    assert play.store.measurements(flying.id) == (), "the next attempt starts from nothing"
+    assert play.store.measurements(flying.id) == (), "the next attempt must start without epochs"
     assert again.trial(done).state is TrialState.COMPLETED
-    assert (again.trial(waiting).attempt, again.trial(waiting).retries) == (1, 0), "it had not begun"
+    assert (again.trial(waiting).attempt, again.trial(waiting).retries) == (1, 0), (
+        "a trial that had not started must stay as it is"
+    )
     assert run.every_event()[events:] == [
         ("trial.requeued", {"trial": flying.id, "attempt": 2, "reason": "its run was lost"})
     ]
@@ -227,7 +229,7 @@ def test_a_released_study_can_be_claimed_at_once(play: SimulatedDispatcher) -> N
     play.store.release(run.claim)
     assert run.trial(trial).state is TrialState.QUEUED
     assert play.claim(dispatcher="there").claim.attempt == 2
-    assert (run.trial(trial).attempt, run.trial(trial).retries) == (2, 1), "and its trials are charged once"
+    assert (run.trial(trial).attempt, run.trial(trial).retries) == (2, 1), "a retry must be charged only once"
 
 
 def test_a_study_that_is_released_with_a_failure_fails_with_that_reason(play: SimulatedDispatcher) -> None:

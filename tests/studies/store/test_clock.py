@@ -142,7 +142,7 @@ def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(
         output = subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=60, cwd=_ROOT
         ).stdout.split()
-        assert abs(int(output[0]) - time.time() - 3600 * hours) < 60, "its clock is wrong"
+        assert abs(int(output[0]) - time.time() - 3600 * hours) < 60, "the process must have a wrong clock"
         return output[1]
 
     store = Store.open(url, migrate=False)
@@ -154,5 +154,5 @@ def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(
     assert all(abs(datetime.now(UTC) - at) < timedelta(minutes=1) for at in store.dispatchers().values())
     play.submit()
     assert act(-3, lease_s=0.1) == "1"
-    assert act(-9, lease_s=600) == "2", "that lease had lapsed"
+    assert act(-9, lease_s=600) == "2", "the lease must have lapsed"
     store.close()

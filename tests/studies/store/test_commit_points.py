@@ -24,7 +24,7 @@ from studies.trials import NewTrial
 
 __all__: list[str] = []
 
-# Two arms, rungs and a confirmation, so that a run makes every kind of write.
+# Two arms, rungs and confirmation runs, so that a run makes every kind of write.
 STUDY: dict[str, Any] = {
     "budget": {"trials_per_arm": 3, "epochs": 4},
     "pruner": {"kind": "asha", "min_epochs": 1, "reduction_factor": 2},
@@ -62,10 +62,10 @@ def outcome(store: Store, study_id: str) -> list[tuple[Any, ...]]:
     )
 
 
-def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any, ...]], list[str]]:
+def killed_and_resumed(store: Store, kill: Any) -> tuple[bool, list[tuple[Any, ...]], list[str]]:
     """Run a study to its end, killing its run once.
 
-    Return whether it was, what it came to and what is broken.
+    Return whether it was killed, the study's outcome, and the violated invariants.
     """
     view = ClientView()
     running = Running(store, slots=1, **STUDY)
@@ -92,7 +92,7 @@ def killed_and_taken_over(store: Store, kill: Any) -> tuple[bool, list[tuple[Any
 def killed_at_points(fresh: Callable[[], Store], part: slice) -> int:
     """Kill a run at its commits, a part of them in random order, each time on a fresh database.
 
-    Return how many there are in all.
+    Return the total number of commits.
     """
     store = fresh()
     running = Running(store, slots=1, **STUDY)
@@ -104,7 +104,7 @@ def killed_at_points(fresh: Callable[[], Store], part: slice) -> int:
     random.Random(7).shuffle(points)
     for kill in points[part]:
         store = fresh()
-        was_killed, came_to, wrong = killed_and_taken_over(store, kill)
+        was_killed, came_to, wrong = killed_and_resumed(store, kill)
         store.close()
         assert was_killed, kill
         assert not wrong, (kill, wrong)

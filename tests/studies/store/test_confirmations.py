@@ -42,7 +42,7 @@ def test_the_writer_reads_both_phases_and_others_the_search_by_default(play: Sim
     run.create(0, 1)
     run.confirm(0)
     study_id, store = run.claim.study_id, play.store
-    # The search comes first, although its name sorts last.
+    # Search trials come first, although the word "search" sorts after "confirmation".
     assert [(trial.phase, trial.number) for trial in run.writer.queued_trials()] == [
         ("search", 0),
         ("search", 1),

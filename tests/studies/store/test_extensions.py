@@ -179,7 +179,7 @@ def test_confirmation_runs_that_a_stop_cancelled_are_missing_after_an_extension(
     run.writer.close(StudyMove.FINISH)
     assert run.study.progress.confirmations == 2
     assert play.extend(run.claim.study_id, trials_per_arm=4).progress.confirmations == 2 + 4, (
-        "beside the two that were cut short"
+        "the two cancelled runs are still listed"
     )
     run = play.claim()
     run.complete(run.begin(3)[0], 0.95)

@@ -86,9 +86,7 @@ def test_studies_on_an_open_service_get_equal_shares(play: SimulatedDispatcher) 
 
 def test_a_small_study_is_not_starved_by_a_large_one(play: SimulatedDispatcher) -> None:
     large, small = run(play, "ada", wanted=10_000), run(play, "bob", wanted=2)
-    assert limits(large, small) == [6, 4], (
-        "what the small one does not want the large one has; it may always ask for more"
-    )
+    assert limits(large, small) == [6, 4], "the large study gets the slots that the small one does not want"
     small.writer.renew(wanted=0)
     assert limits(large) == [8]
     small.writer.renew(wanted=50)
@@ -100,7 +98,7 @@ def test_a_priority_weighs_three_times_the_one_below(play: SimulatedDispatcher) 
     assert limits(*runs, slots=13) == [9, 3, 1]
 
 
-def test_more_studies_than_slots_take_turns(play: SimulatedDispatcher) -> None:
+def test_if_studies_outnumber_slots_they_rotate_in_time_slices(play: SimulatedDispatcher) -> None:
     runs = [run(play, owner) for owner in ("ada", "bob", "eve")]
     start = datetime(2026, 1, 1, tzinfo=UTC)
     with play.store._database.read() as connection:
@@ -130,7 +128,7 @@ def test_a_study_that_needs_gpus_shares_them_only_with_those_that_need_them_too(
     bob = play.claim()
     bob.writer.renew(wanted=1, machines=MACHINES)
     assert limits(bob, slots=1) == [1]
-    assert limits(ada, slots=8) == [7], "the GPU's pack takes a core"
+    assert limits(ada, slots=8) == [7], "a pack on the GPU also needs a core"
 
 
 def test_runs_on_other_machines_do_not_count(play: SimulatedDispatcher) -> None:
@@ -144,7 +142,7 @@ def test_a_run_that_is_lost_paused_or_has_not_reported_yet_does_not_count(play: 
     assert limits(here) == [8]
     submit(play, "eve")
     play.claim(lease_s=600.0)
-    assert limits(here) == [8], "it has not reported yet how many packs it wants"
+    assert limits(here) == [8], "the run has not yet reported how many packs it wants"
 
 
 @given(
@@ -181,7 +179,7 @@ def test_owners_are_served_equally_over_a_full_rotation_of_time_slices(
     ]
     assert max(sums) == min(sums)
     each = [sum(turn[share.study_id] for turn in turns) for share in shares]
-    assert min(each) > 0, "every owner is served"
+    assert min(each) > 0, "every owner must get slots"
 
 
 @pytest.mark.parametrize("owners", [("ada", "ada", "ada"), ("ada", "bob", "eve")])
@@ -199,9 +197,9 @@ def test_slots_that_a_higher_priority_leaves_rotate_equally_among_the_others(
 )
 def test_owners_of_one_priority_differ_by_at_most_one_pack(drawn: list[tuple[str, int]], slots: int) -> None:
     studies = [Contender(str(n), owner, 1) for n, (owner, _) in enumerate(drawn)]
-    held = allot(studies, slots)
+    allotment = allot(studies, slots)
     sums = [
-        sum(held[each.study_id] for each in studies if each.owner == owner)
+        sum(allotment[each.study_id] for each in studies if each.owner == owner)
         for owner in {each.owner for each in studies}
     ]
     assert max(sums) - min(sums) <= 1
@@ -218,7 +216,7 @@ def test_high_priority_is_claimed_first_and_low_last(play: SimulatedDispatcher) 
     assert [play.claim().claim.study_id for _ in range(3)] == [high, normal, low]
 
 
-def test_owners_take_turns(play: SimulatedDispatcher) -> None:
+def test_owners_are_claimed_in_rotation(play: SimulatedDispatcher) -> None:
     adas, bobs = [submit(play, "ada") for _ in range(3)], [submit(play, "bob") for _ in range(3)]
     claimed: list[str] = []
     for _ in range(6):
@@ -231,9 +229,9 @@ def test_owners_take_turns(play: SimulatedDispatcher) -> None:
 def test_an_owner_with_two_runs_yields_to_an_owner_without_one(play: SimulatedDispatcher) -> None:
     first, second, third = run(play, "ada"), run(play, "bob"), run(play, "ada")
     submit(play, "eve")
-    assert yielding(first, second, third) == [False] * 3, "a place may be on its way"
+    assert yielding(first, second, third) == [False] * 3, "a slot may be about to become free"
     age(play.store, 20.0)
-    assert yielding(first, second, third) == [False] * 3, "none has had its turn"
+    assert yielding(first, second, third) == [False] * 3, "no run has used its time slice yet"
     age(play.store, 200.0)
     assert yielding(first, second, third) == [True, False, False]
     play.store.release(first.claim)
@@ -285,9 +283,9 @@ def test_only_one_run_yields_until_its_place_is_taken(play: SimulatedDispatcher)
     age(play.store, 20.0, waiting)
     assert yielding(first, second) == [True, False]
     play.store.release(first.claim)
-    assert yielding(second) == [False], "a process is on its way"
+    assert yielding(second) == [False], "the replacement may still be starting"
     age(play.store, 20.0)
-    assert yielding(second) == [True], "none came"
+    assert yielding(second) == [True], "no replacement started"
 
 
 def test_a_lower_priority_never_displaces_a_higher_one(play: SimulatedDispatcher) -> None:
@@ -298,7 +296,9 @@ def test_a_lower_priority_never_displaces_a_higher_one(play: SimulatedDispatcher
 
 
 @pytest.mark.parametrize("owner", ["ada", None])
-def test_a_studys_turn_is_never_in_the_future(play: SimulatedDispatcher, owner: str | None) -> None:
+def test_the_time_slice_of_a_study_never_starts_in_the_future(
+    play: SimulatedDispatcher, owner: str | None
+) -> None:
     found = run(play, owner)
     with play.store._database.read() as connection:
         (at,) = connection.execute(

@@ -166,7 +166,7 @@ def test_a_snapshot_takes_three_queries_for_any_number_of_studies(
     tally = play.store.metrics_reader()
     statements.clear()
     tally.snapshot()
-    # The query for the time does not count.
+    # Reading the time is not counted.
     assert len([one for one in statements if one.lstrip().startswith("SELECT") and "FROM" in one]) == 3
 
 

@@ -150,7 +150,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
-    """Return the store on the newest database, taken back to a revision and then to the newest again."""
+    """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
     restore(path, "0006")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
@@ -168,9 +168,9 @@ def charged(store: Store) -> list[tuple[float, float]]:
         return [(row.cost_s, row.charged_s) for row in found]
 
 
-def test_downgrading_below_charged_seconds_keeps_what_trials_cost(tmp_path: Path) -> None:
+def test_downgrading_below_charged_seconds_keeps_the_cost_of_trials(tmp_path: Path) -> None:
     store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0005")
-    assert charged(store), "there are trials"
+    assert charged(store), "the database must contain trials"
     assert all(cost_s == charged_s for cost_s, charged_s in charged(store))
     assert store.webhooks().total == 1
     store.close()

@@ -85,7 +85,7 @@ def test_optuna_opens_every_finished_trial_once(played: SimulatedRun, database_u
         "failed",
     ]
     assert [trial.value for trial in found] == [0.5, 0.9, None, 0.3, None], (
-        "a pruned trial's is its last, as Optuna has it"
+        "the value of a pruned trial is its last, as in Optuna"
     )
     assert [trial.intermediate_values for trial in found] == [
         {1: 0.25, 2: 0.5},
@@ -282,7 +282,7 @@ def test_the_installed_optuna_has_the_schema_that_the_store_writes(
     with storage_at(database_url) as storage:
         found = storage.get_current_version()
     assert found == optuna_rows.SCHEMA, (
-        "see whether its rows are still the same (the test below), else copies are made one by one"
+        "if the test below still passes, add the schema's version; otherwise copies are written one by one"
     )
 
 
@@ -390,7 +390,7 @@ def test_a_copy_is_never_visible_as_running(
     watcher.join(60)
     assert 25 in seen
     assert len(seen) > 2 if schema == "another" else seen <= {0, 25}, (
-        "one by one, where it looked while they were made, or all at once"
+        "a reader sees copies appear one by one or all at once"
     )
     assert states <= {"COMPLETE"}
 

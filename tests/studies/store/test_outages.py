@@ -26,7 +26,7 @@ pytestmark = pytest.mark.postgres
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    """A server for this file only, which the tests kill and freeze; it is durable."""
+    """A durable server for this file only, which the tests kill and freeze."""
     with postgres_server(synchronous_commit="on") as started:
         yield started
 
@@ -171,7 +171,7 @@ def persist(call: Callable[[], T]) -> T:
 
 
 def work(play: SimulatedDispatcher, view: ClientView, is_over: threading.Event) -> None:
-    """Submit studies and complete trials, trying each step until it is acknowledged, as clients and
+    """Submit studies and complete trials, retrying each step until it is acknowledged, as clients and
     runs do.
     """
     n = 0

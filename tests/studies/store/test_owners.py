@@ -139,7 +139,7 @@ def test_a_token_may_have_as_many_open_studies_as_its_quota(store: Store) -> Non
     store.submit(SPEC, by=ADA, idempotency_key="k")
     with pytest.raises(QuotaExceeded, match="max_studies"):
         store.submit(SPEC, by=ADA)
-    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", "a repeated request does not count"
+    assert store.submit(SPEC, by=ADA, idempotency_key="k").owner == "ada", "a repeated request must not count"
     store.submit(SPEC, by=BOB)
     store.move(first, StudyMove.PAUSE, by=ADA)
     with pytest.raises(QuotaExceeded):
@@ -194,7 +194,7 @@ def test_a_study_that_needs_a_gpu_is_refused_once_the_gpu_hours_are_used(store: 
     assert store.token("ada").gpu_hours == pytest.approx(4200 / 3600)
     with pytest.raises(QuotaExceeded, match="max_gpu_hours"):
         store.submit(spec, by=ADA)
-    assert store.submit(SPEC, by=ADA).owner == "ada", "on CPUs it may go on"
+    assert store.submit(SPEC, by=ADA).owner == "ada", "a study on CPUs must still be accepted"
     store.move(study, StudyMove.PAUSE, by=ADA)
     with pytest.raises(QuotaExceeded):
         store.move(study, StudyMove.RESUME, by=ADA)
@@ -294,7 +294,7 @@ def test_only_an_admin_may_submit_high_priority(store: Store) -> None:
         store.submit(high, by=ADA)
     assert store.submit(high, by=ROOT).spec.resources.priority == "high"
     assert store.submit(high, by=OPERATOR).spec.resources.priority == "high", (
-        "an open service has no admin to ask"
+        "on an open service every caller may submit high priority"
     )
     assert (
         store.submit(parse_spec(study_body(resources={"priority": "low"})), by=ADA).spec.resources.priority

@@ -109,5 +109,5 @@ def test_eight_processes_can_write_to_one_database(empty_url: str) -> None:
         events = store.events(study.id)
         assert [event.id for event in events] == list(range(1, len(events) + 1))
         assert len(events) == 2 + 3 * 3 + 2
-        assert store.copy_to_optuna(study.id) == 0, "every copy was made"
+        assert store.copy_to_optuna(study.id) == 0, "every trial must be copied"
     store.close()

@@ -102,7 +102,7 @@ def test_a_new_trial_has_its_first_rung(play: SimulatedDispatcher) -> None:
         None,
         False,
     )
-    assert second.to_epoch == EPOCHS, "by default to its end"
+    assert second.to_epoch == EPOCHS, "by default a trial is trained to its last epoch"
     assert (run.trial(first).to_epoch, run.trial(first).bracket, run.trial(first).pack_size) == (3, 1, None)
     assert run.writer.queued_trials() == (first, second)
 
@@ -242,10 +242,12 @@ def test_a_lost_trial_resumes_from_its_checkpoint(play: SimulatedDispatcher) -> 
     assert (again.attempt, again.epochs_done, again.to_epoch, again.checkpoint) == (2, 1, 3, going.checkpoint)
     found = run.trial(trial)
     assert (found.state, found.retries, found.epochs_done, found.cost_s) == (TrialState.QUEUED, 1, 1, 0.5)
-    assert [m.epoch for m in run.store.measurements(trial.id)] == [1], "what it measured beyond is forgotten"
-    assert run.study.progress.epochs_done == 1, "an epoch that is trained again counts once"
+    assert [m.epoch for m in run.store.measurements(trial.id)] == [1], (
+        "measurements beyond the checkpoint must be deleted"
+    )
+    assert run.study.progress.epochs_done == 1, "an epoch that is trained again must count once"
     assert run.writer.record([report(going, 3, checkpoint="file:///late")]) == frozenset(), (
-        "the lost worker speaks too late"
+        "a late report of the lost worker must be dropped"
     )
     run.writer.start([again])
     reach(run, again, 0.6)
@@ -321,7 +323,7 @@ def test_a_run_killed_before_a_decision_leaves_it_to_the_next(play: SimulatedDis
     assert rebuilt.settle() == wanted
     (going,) = settle(again, wanted)
     assert (going.number, going.to_epoch, going.attempt) == (1, 3, 1)
-    assert ladder_of(again).settle() == PromotionDecision(), "once settled it stays settled"
+    assert ladder_of(again).settle() == PromotionDecision(), "a repeated decision must change nothing"
 
 
 def test_a_run_killed_after_a_decision_promotes_no_trial_twice(play: SimulatedDispatcher) -> None:

@@ -1,4 +1,4 @@
-"""What a run writes: trials and reports; writes of superseded runs are rejected."""
+"""Writes of a run: trials and reports. Writes of superseded runs are rejected."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def test_a_created_trial_waits_with_its_configuration(play: SimulatedDispatcher)
         None,
         None,
     )
-    assert list(found.parameters) == list(pending[1].parameters), "in the card's order"
+    assert list(found.parameters) == list(pending[1].parameters), "parameters must be in the card's order"
 
 
 def test_parameters_are_read_back_as_created(play: SimulatedDispatcher) -> None:
@@ -212,9 +212,9 @@ def test_a_repeated_report_is_stored_once(play: SimulatedDispatcher) -> None:
     }
     assert run.writer.record([report(trial, 2), report(trial, 2)]) == {trial.id}
     assert [m.validation_metric for m in run.store.measurements(trial.id)] == [0.1, 0.5], (
-        "the first report stays"
+        "the first report must be kept"
     )
-    assert run.trial(other).epochs_done == 1, "what came with it is stored"
+    assert run.trial(other).epochs_done == 1, "other reports in the batch must be stored"
     run.complete(trial, 0.9)
     assert run.trial(trial).state is TrialState.COMPLETED
 

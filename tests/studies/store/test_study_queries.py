@@ -61,7 +61,7 @@ def test_pages_hold_every_trial_once_in_every_order(played: SimulatedRun, page_s
         assert len(found) == 13
         assert {trial.id for trial in found} == ids
         assert found == every_page(played.store, study_id, page_size=13, order=sign + key), (
-            "whatever the size of the pages"
+            "the order must not depend on the page size"
         )
 
 
@@ -72,14 +72,14 @@ def test_trials_are_returned_in_each_order(played: SimulatedRun) -> None:
     assert ordered("created") == ordered("number") == list(range(12)), "number 10 comes after number 9"
     assert ordered("-number") == list(range(11, -1, -1))
     assert ordered("value") == [1, 6, 2, 3, 4, 8, 0, 9, 5, 7, 10, 11], (
-        "best first; of equals the first; what has no value last"
+        "best first, equal values by number, trials without a value last"
     )
     assert ordered("-value") == [7, 5, 9, 0, 2, 3, 4, 8, 1, 6, 10, 11], (
-        "worst first, and what has no value still last"
+        "worst first, trials without a value still last"
     )
     assert ordered("cost")[:2] == [10, 11]
     assert ordered("-cost")[:3] == [2, 5, 8]
-    assert ordered("ended") == list(range(12)), "what still runs comes last"
+    assert ordered("ended") == list(range(12)), "running trials come last"
     assert ordered("-ended")[0] == 10
 
 
@@ -163,7 +163,9 @@ def test_studies_come_newest_first_page_by_page(play: SimulatedDispatcher) -> No
     third = play.store.studies(page_size=3, page_token=second.next_page_token)
     assert [study.id for page in (second, third) for study in page.items] == ids[3::-1]
     assert third.next_page_token is None
-    assert play.store.studies(page_size=7).next_page_token is None, "a page that is just full is the last"
+    assert play.store.studies(page_size=7).next_page_token is None, (
+        "an exactly full last page has no next page"
+    )
 
 
 def test_studies_can_be_filtered_by_state_and_workload(play: SimulatedDispatcher) -> None:
@@ -212,7 +214,7 @@ def test_an_arm_without_a_completed_trial_has_no_best(play: SimulatedDispatcher)
 def test_a_curve_counts_trials_and_seconds_and_never_gets_worse(played: SimulatedRun) -> None:
     adamp, adamw = played.store.curves(played.claim.study_id)
     assert [point.trials for point in adamp.points] == list(range(1, 12)), (
-        "the diverged is counted, the running is not"
+        "diverged trials count, running ones do not"
     )
     assert [point.value for point in adamp.points] == [0.5, *[0.9] * 10]
     seconds = [1, 3, 6, 7, 9, 12, 13, 15, 18, 19, 19.5]

@@ -66,7 +66,7 @@ def test_an_invalid_study_is_not_stored(store: Store) -> None:
     with pytest.raises(SpecInvalid, match="did you mean 'adamp'"):
         store.submit(parse_spec(study_body(arms=["adam-p"])), idempotency_key="k")
     assert store.studies().total == 0
-    assert store.submit(SPEC, idempotency_key="k"), "a refused study does not use up its key"
+    assert store.submit(SPEC, idempotency_key="k"), "a rejected study must not use up its key"
 
 
 def test_a_key_finds_its_study_after_the_catalog_has_changed(store: Store) -> None:
@@ -89,7 +89,9 @@ def test_a_repeated_request_returns_the_existing_study(store: Store) -> None:
     first = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
     store.move(first.id, StudyMove.PAUSE)
     again = store.submit(SPEC, by=Actor(name="ada", role="submitter"), idempotency_key="k")
-    assert (again.id, again.state) == (first.id, StudyState.PAUSED), "as it stands now"
+    assert (again.id, again.state) == (first.id, StudyState.PAUSED), (
+        "a repeated request returns the study's current state"
+    )
     assert store.studies().total == 1
     assert kinds(store, first.id) == ["study.submitted", "study.state"]
 
@@ -173,7 +175,7 @@ def test_a_verb_takes_effect_at_once_on_a_study_without_a_run(
 def test_a_paused_study_can_be_resumed(store: Store) -> None:
     study = store.submit(SPEC)
     assert store.move(study.id, StudyMove.PAUSE).verbs == ("resume", "stop", "cancel")
-    assert store.claim_next(dispatcher="here", lease_s=60) is None, "no run may claim it meanwhile"
+    assert store.claim_next(dispatcher="here", lease_s=60) is None, "a paused study must not be claimed"
     assert store.move(study.id, StudyMove.RESUME).state is StudyState.QUEUED
     assert store.claim_next(dispatcher="here", lease_s=60) is not None
 
@@ -188,7 +190,7 @@ def test_a_study_with_a_run_is_closed_by_its_run(
     trial = run.begin(0)[0]
     assert play.store.move(run.claim.study_id, verb).state is between
     assert run.trial(trial).state is TrialState.RUNNING
-    assert run.writer.renew() is between, "so its run hears of it"
+    assert run.writer.renew() is between, "the run must see the new state at its next renewal"
 
 
 def test_running_trials_are_cancelled_with_their_study_and_the_last_event_is_its_state(
@@ -214,7 +216,7 @@ def test_running_trials_are_cancelled_with_their_study_and_the_last_event_is_its
     )
     assert kind == "progress"
     assert progress["study"] == run.study.progress.model_dump(), (
-        "the last progress has counted the cancelled trials"
+        "the last progress event must count the cancelled trials"
     )
 
 

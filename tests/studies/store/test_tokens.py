@@ -39,7 +39,7 @@ def test_no_file_of_the_database_holds_the_secret(tmp_path: Path) -> None:
     secret = store.create_token("ada", role="admin").encode()
     store.authenticate(secret.decode())
     files = list(tmp_path.iterdir())
-    assert len(files) >= 2, "the database and its log"
+    assert len(files) >= 2, "both the database and its log must exist"
     assert not any(secret in path.read_bytes() for path in files)
     store.close()
 
@@ -69,7 +69,7 @@ def test_a_revoked_token_does_not_authenticate_and_stays_listed(store: Store) ->
     assert (ada.name, bob.name, bob.revoked_at) == ("ada", "bob", None)
     assert ada.revoked_at is not None
     store.revoke_token("ada")
-    assert store.tokens()[0].revoked_at == ada.revoked_at, "when it was first revoked"
+    assert store.tokens()[0].revoked_at == ada.revoked_at, "the time of the first revocation must be kept"
 
 
 def test_last_used_at_is_updated_once_a_minute(store: Store) -> None:

@@ -216,7 +216,7 @@ def test_a_claimed_delivery_cannot_be_claimed_until_its_lease_ends(store: Store,
     (second,) = claim(other)
     assert (second.id, second.body, first.attempt, second.attempt) == (first.id, first.body, 1, 2)
     assert store.settle_delivery(first, TAKEN) == "superseded", (
-        "the first is thought to be dead, and what it says late is refused"
+        "a late result of the first service must be rejected"
     )
     assert other.settle_delivery(second, TAKEN) == "delivered"
     assert other.settle_delivery(second, BROKEN) == "superseded"
@@ -272,7 +272,7 @@ def test_a_failed_delivery_is_retried_and_given_up_after_a_day(store: Store) -> 
         assert delivery.attempt == attempt
         became = store.settle_delivery(delivery, AttemptResult(error="no answer within 10 s"))
         assert became == ("retried" if attempt < MAX_ATTEMPTS else "given_up")
-        assert claim(store) == [], "it is not due yet"
+        assert claim(store) == [], "the retry is not due yet"
         if attempt == 1:
             (waiting,) = store.webhook(webhook.id, by=ADA).deliveries
             assert waiting.due_at is not None
@@ -353,7 +353,7 @@ def test_a_webhook_is_disabled_after_days_without_an_accepted_delivery(store: St
 def test_a_ping_is_sent_once(store: Store) -> None:
     webhook = make(store)
     ping = store.ping_webhook(webhook.id, by=ADA)
-    assert store.ping_webhook(webhook.id, by=ADA).id == ping.id, "one that is under way is enough"
+    assert store.ping_webhook(webhook.id, by=ADA).id == ping.id, "only one ping may be pending"
     (delivery,) = claim(store)
     assert (delivery.id, delivery.event, json.loads(delivery.body)["data"]) == (
         ping.id,
@@ -429,7 +429,7 @@ def test_a_ping_during_a_removal_is_queued_once_or_not_at_all(store: Store, data
         store.remove_webhook(webhook_id, by=ADA)
         for thread in pings:
             thread.join(30)
-        assert len(made) == 2, "an error is none of these"
+        assert len(made) == 2, "both pings must return"
         assert len({ping_id for ping_id in made if ping_id}) <= 1
         made.clear()
     other.close()
@@ -446,7 +446,7 @@ def test_removing_webhooks_while_events_are_added_breaks_neither(store: Store, d
                 webhook = make(other)
                 other.claim_deliveries(lease_s=60.0)
                 other.remove_webhook(webhook.id, by=ADA)
-        except Exception as error:  # noqa: BLE001 # told by the test's own thread
+        except Exception as error:  # noqa: BLE001 # re-raised in the test's main thread
             faults.append(error)
         other.close()
 
