@@ -90,9 +90,8 @@ def test_only_the_trial_that_kills_its_pack_fails(dispatcher: DispatcherProcess)
 @pytest.mark.slow
 def test_a_trial_that_blocks_the_interpreter_is_killed(dispatcher: DispatcherProcess) -> None:
     trial = one(dispatcher, "hanging-hard", seconds=5.0, max_retries=1)
-    assert (
-        trial.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 attempts"
-    )
+    assert trial.attempt == 2
+    assert "within 5 s" in str(trial.reason)
 
 
 @pytest.mark.slow
@@ -100,7 +99,7 @@ def test_a_pack_that_never_loads_its_data_is_killed_after_two_more_minutes(
     dispatcher: DispatcherProcess,
 ) -> None:
     trial = one(dispatcher, "hanging-in-data", seconds=5.0, within_s=180.0)
-    assert trial.reason == "no epoch finished within 5 s, so its process was killed"
+    assert "within 5 s" in str(trial.reason)
 
 
 @pytest.mark.slow
@@ -109,9 +108,8 @@ def test_only_the_trial_that_makes_its_pack_hang_fails(dispatcher: DispatcherPro
         "hanging-high-lr", **FOUR, max_retries=1, resources={**ONE_PACK, "epoch_timeout_s": 5.0}
     )
     guilty = only_the_guilty_fails(dispatcher, study_id)
-    assert (
-        guilty.reason == "no epoch finished within 5 s, so its process was killed; given up after 2 attempts"
-    )
+    assert guilty.attempt == 2
+    assert "within 5 s" in str(guilty.reason)
 
 
 @pytest.mark.slow

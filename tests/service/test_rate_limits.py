@@ -205,13 +205,7 @@ def test_addresses_behind_a_trusted_proxy_are_counted_separately(
 
 
 def test_a_trusted_proxy_must_be_an_address() -> None:
-    with pytest.raises(
-        SettingsInvalid,
-        match=(
-            r"TANGENT_TRUSTED_PROXIES: expected addresses or networks such as "
-            r"10\.0\.0\.0/8, and 'proxy' is neither, got"
-        ),
-    ):
+    with pytest.raises(SettingsInvalid, match=r"^TANGENT_TRUSTED_PROXIES: .*'proxy'"):
         ServiceSettings.load(trusted_proxies="10.0.0.1,proxy")
     assert ServiceSettings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
 

@@ -77,13 +77,7 @@ def test_a_file_of_the_right_length_with_a_hole_is_unusable(tmp_path: Path) -> N
 
 
 def test_a_state_that_could_not_be_loaded_is_rejected_when_it_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(
-        TypeError,
-        match=(
-            r"expected the state .* to hold tensors, Python's numbers, .* got one that needs "
-            r"pathlib.PosixPath; convert it"
-        ),
-    ):
+    with pytest.raises(TypeError, match=r"pathlib\.PosixPath"):
         save(str(tmp_path / "c.pt"), {**state(), "optimizer": {"where": Path("x")}})
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,7 @@ def _study(first: float, second: float, *, best: float = 0.95, **fields: Any) ->
     return analyse(record(arms, **fields))
 
 
-def test_the_same_record_is_identical() -> None:
+def test_the_same_study_is_identical() -> None:
     found = agreement(_study(0.95, 0.8), _study(0.95, 0.8))
     assert (found.word, found.agrees, found.is_search_equal) == ("identical", True, True)
 

@@ -1,7 +1,4 @@
-"""Whatever a record holds, it can be analysed.
-
-No state of a study, and no mixture of outcomes, is a fault.
-"""
+"""Every stored study can be analysed, whatever its state and its mixture of outcomes."""
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -67,9 +64,9 @@ def _records(draw: st.DrawFn) -> StudyRecord:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(_records())
-def test_any_record_is_analysed_into_json_that_reads_back_the_same(of: StudyRecord) -> None:
+def test_the_analysis_of_any_study_survives_json(of: StudyRecord) -> None:
     analysis = analyse(of)
-    # An infinity or NaN anywhere would read back as none.
+    # An infinity or NaN anywhere would be read back as None.
     assert type(analysis).model_validate_json(analysis.model_dump_json()) == analysis
     assert len(analysis.pairs) == len(analysis.arms) * (len(analysis.arms) - 1) // 2
     assert analysis.finding.sentence.endswith(".")
@@ -93,7 +90,7 @@ def test_any_record_is_analysed_into_json_that_reads_back_the_same(of: StudyReco
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(st.lists(_records(), max_size=3))
-def test_any_records_make_a_suite_and_two_different_ones_a_comparison(of: list[StudyRecord]) -> None:
+def test_any_studies_can_form_a_suite_and_any_two_can_be_compared(of: list[StudyRecord]) -> None:
     suite = analyse_suite("any", of)
     assert type(suite).model_validate_json(suite.model_dump_json()) == suite
     by_id = {each.study.id: each for each in of}

@@ -27,7 +27,7 @@ def _ends(analysis: StudyAnalysis) -> list[float]:
 
 def test_the_interval_of_an_accuracy_stays_between_0_and_1() -> None:
     mean = mean_interval([1.0, 0.99, 0.93])
-    assert mean.high > 1, "the interval has to be clipped"
+    assert mean.high > 1, "the unclipped interval must exceed the bounds"
     ends = _ends(analyse(_study(_NEARLY_PERFECT, _NEARLY_ZERO)))
     assert len(ends) == 4
     assert ends[:2] == [pytest.approx(mean.low), 1.0]
@@ -41,7 +41,7 @@ def test_the_interval_of_an_accuracy_stays_between_0_and_1() -> None:
 
 
 def test_the_interval_of_a_difference_of_accuracies_stays_between_minus_1_and_1() -> None:
-    # Two pairs of runs and two searches with large spreads: the interval of Student's t is very wide.
+    # Two pairs of runs and two searches with large spreads: Student's t interval is very wide.
     search = [0.95 - 0.08 * n for n in range(10)]
     arms = {"sgdp": Arm(search=search, best=[0.99, 0.6]), "stepper": Arm(search=search, best=[0.3, 0.4])}
     (pair,) = analyse(record(arms)).pairs

@@ -27,7 +27,7 @@ def test_random_trials_give_the_expected_best_of_k_that_begins_with_the_defaults
     assert [point.value for point in curve.points] == pytest.approx(by_hand)
 
 
-def test_the_order_of_random_trials_says_nothing() -> None:
+def test_the_order_of_random_trials_does_not_matter() -> None:
     one, other = (
         _curve(record({"adamw": Arm(search=[0.6, *drawn])})) for drawn in ([0.5, 0.9, 0.7], [0.9, 0.7, 0.5])
     )
@@ -104,7 +104,7 @@ def test_an_arm_without_a_trial_has_an_empty_curve() -> None:
     assert analysis.flips == ()
 
 
-def test_the_budget_at_which_the_lead_changes_is_named() -> None:
+def test_the_budget_at_which_the_lead_changes_is_reported() -> None:
     arms = {"adamw": Arm(search=[0.8] * 40), "adamp": Arm(search=[*[0.5] * 20, *[0.95] * 20])}
     (flip,) = analyse(record(arms, sampler="tpe")).flips
     assert (flip.trials, flip.before, flip.after) == (21, "adamw", "adamp")

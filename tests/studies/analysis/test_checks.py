@@ -15,7 +15,7 @@ def _of(kind: CheckKind, of: StudyRecord) -> list[Check]:
     return [check for check in analyse(of).checks if check.kind == kind]
 
 
-def test_divergence_is_told_per_arm_with_its_interval_and_where_it_begins() -> None:
+def test_divergence_is_reported_per_arm_with_its_interval_and_where_it_begins() -> None:
     rates = {n: {"lr": 0.001 * 2**n} for n in range(6)}
     arms = {
         "adamp": Arm(search=[0.9, 0.9, 0.9, "diverged", 0.8, "diverged"], parameters=rates),
@@ -77,7 +77,7 @@ def test_a_hyperparameter_that_was_switched_off_in_all_the_best_trials_is_inert(
 
 
 def test_a_hyperparameter_of_no_importance_is_named_with_its_share() -> None:
-    # The value hangs on lr alone; weight_decay goes through its range evenly.
+    # The value depends on lr alone; weight_decay is spread evenly over its range.
     count = 200
     lr = [10 ** (-5 + 4 * ((0.618 * n) % 1)) for n in range(count)]
     decay = [10 ** (-4 + 4 * ((0.4142 * n) % 1)) for n in range(count)]
@@ -87,7 +87,7 @@ def test_a_hyperparameter_of_no_importance_is_named_with_its_share() -> None:
     assert check.figures["weight_decay"] < 0.02
 
 
-def test_unequal_budgets_are_told_once_a_study_has_closed() -> None:
+def test_unequal_budgets_are_reported_once_a_study_has_closed() -> None:
     arms = {"adamp": Arm(search=[0.9] * 4), "adamw": Arm(search=[0.9] * 8)}
     check = _of("unequal-budgets", record(arms))[0]
     assert check.is_warning
@@ -133,11 +133,11 @@ def test_still_improving_is_judged_by_the_confirmation_runs_where_there_are_some
     assert check.figures["runs"] == 3
 
 
-def test_few_epochs_tell_nothing_of_their_end() -> None:
+def test_few_epochs_do_not_show_whether_a_curve_still_improves() -> None:
     assert not _of("still-improving", _trained([0.1, 0.2, 0.3, 0.4]))
 
 
-def test_validation_and_test_that_disagree_about_the_leader_are_told() -> None:
+def test_a_leader_that_differs_between_validation_and_test_is_reported() -> None:
     arms = {
         "adamp": Arm(search=falling(0.9), best=around(0.9), shift=0.05),
         "adamw": Arm(search=falling(0.9), best=around(0.92, turn=1)),
@@ -147,7 +147,7 @@ def test_validation_and_test_that_disagree_about_the_leader_are_told() -> None:
     assert check.figures["test_gap"] == pytest.approx(0.02, abs=0.001)
 
 
-def test_splits_that_agree_are_not_mentioned() -> None:
+def test_splits_that_agree_are_not_reported() -> None:
     arms = {
         "adamp": Arm(search=falling(0.9), best=around(0.9)),
         "adamw": Arm(search=falling(0.9), best=around(0.92, turn=1)),
@@ -163,7 +163,7 @@ def test_faults_of_search_and_confirmation_are_counted_and_warn_where_they_are_m
     assert not _of("faults", record({"adamw": Arm(search=[0.9, 0.8])}))
 
 
-def test_an_arm_that_is_behind_one_it_contains_before_any_verdict_is_told_for_information() -> None:
+def test_before_any_verdict_an_arm_behind_one_that_it_contains_is_reported_as_information() -> None:
     (check,) = _of(
         "under-tuned",
         record({"adamp": Arm(search=[0.9]), "adamw": Arm(search=[0.95])}, state=StudyState.RUNNING),
@@ -173,7 +173,7 @@ def test_an_arm_that_is_behind_one_it_contains_before_any_verdict_is_told_for_in
     assert check.spec is None
 
 
-def test_warnings_stand_before_information() -> None:
+def test_warnings_come_before_information() -> None:
     arms = {"adamp": Arm(search=[0.9] * 8, cost_s=5.0), "adamw": Arm(search=[0.9, *["diverged"] * 7])}
     warnings = [check.is_warning for check in analyse(record(arms)).checks]
     assert warnings == sorted(warnings, reverse=True)

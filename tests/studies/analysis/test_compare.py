@@ -27,7 +27,7 @@ def test_arms_of_two_studies_are_paired_on_the_seeds_they_share() -> None:
     assert comparison.cautions == ()
 
 
-def test_arms_of_one_name_are_told_apart_by_their_studies() -> None:
+def test_arms_with_the_same_name_are_labelled_with_their_studies() -> None:
     comparison = compare([_study("one", {"adamp": 0.9}), _study("two", {"adamp": 0.95})])
     assert [arm.label for arm in comparison.arms] == ["adamp (two)", "adamp (one)"]
     assert "AdamP (two)" in comparison.pairs[0].reason
@@ -40,7 +40,7 @@ def test_studies_without_a_common_seed_get_no_verdict_and_a_caution() -> None:
     assert any("no fresh seed in common" in caution for caution in comparison.cautions)
 
 
-def test_every_difference_but_the_arms_is_a_caution() -> None:
+def test_every_difference_except_the_arms_is_a_caution() -> None:
     one = _study("one", {"sgdp": 0.95})
     other = _study(
         "two",
@@ -126,7 +126,7 @@ def test_arms_without_a_confirmed_value_come_last() -> None:
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(records: list[StudyRecord], message: str) -> None:
+def test_studies_that_cannot_be_compared_are_refused(records: list[StudyRecord], message: str) -> None:
     with pytest.raises(SpecInvalid) as refused:
         compare(records)
     assert message in refused.value.problems[0].message

@@ -7,7 +7,7 @@ from studies.states import StudyState
 __all__: list[str] = []
 
 
-def test_the_best_and_the_defaults_are_told_with_mean_and_interval() -> None:
+def test_the_best_and_the_defaults_have_a_mean_and_an_interval() -> None:
     arm = Arm(search=[0.8, 0.95, 0.9], best=[0.90, 0.92, 0.94], defaults=[0.7, 0.8, 0.9])
     best, defaults = analyse(record({"adamw": arm})).confirmed
     assert (best.configuration, best.number, best.completed, best.seeds) == ("best", 1, 3, 3)
@@ -23,7 +23,7 @@ def test_the_best_and_the_defaults_are_told_with_mean_and_interval() -> None:
 
 
 @pytest.mark.parametrize(("workload", "search"), [("digits-mlp", 0.95), ("char-lm", 0.89)])
-def test_shrinkage_is_positive_where_the_search_flattered(workload: str, search: float) -> None:
+def test_shrinkage_is_positive_if_the_search_value_was_too_good(workload: str, search: float) -> None:
     worse = 0.7 if workload == "digits-mlp" else 1.2
     arm = Arm(search=[worse, search], best=[0.92, 0.92])
     assert analyse(record({"adamw": arm}, workload=workload)).confirmed[0].shrinkage == pytest.approx(0.03)
@@ -40,14 +40,14 @@ def test_when_the_defaults_are_the_best_their_runs_serve_both() -> None:
     assert best.runs == defaults.runs
 
 
-def test_while_the_study_runs_the_planned_seeds_are_told() -> None:
+def test_while_the_study_runs_the_planned_seeds_are_reported() -> None:
     (best, *_) = analyse(
         record({"adamw": Arm(search=[0.7, 0.9], best=[0.9, "running"])}, state=StudyState.RUNNING)
     ).confirmed
     assert (best.seeds, best.completed) == (5, 1)
 
 
-def test_runs_of_an_earlier_best_say_nothing_of_the_present_one() -> None:
+def test_runs_of_an_earlier_best_do_not_count_for_the_current_one() -> None:
     before = record({"adamw": Arm(search=[0.7, 0.9], best=[0.9, 0.9])})
     after = record({"adamw": Arm(search=[0.7, 0.9, 0.95])})
     grown = after.model_copy(update={"confirmations": before.confirmations})

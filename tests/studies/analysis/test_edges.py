@@ -41,7 +41,7 @@ def test_a_best_lr_at_the_lower_edge_is_widened_downwards() -> None:
     assert _space(check)["lr"] == Range(low=1e-6, high=0.1, log=True)
 
 
-def test_every_searched_number_is_looked_at_not_lr_alone() -> None:
+def test_every_searched_number_is_checked_not_only_lr() -> None:
     checks = _edges("sgdp", {"momentum": 0.989, "weight_decay": 0.95})
     assert [check.sentence.split(",")[0] for check in checks] == [
         "SGDP: the best momentum",
@@ -49,14 +49,14 @@ def test_every_searched_number_is_looked_at_not_lr_alone() -> None:
     ]
 
 
-def test_widening_goes_half_the_way_to_a_bound_that_is_itself_not_legal() -> None:
+def test_widening_goes_halfway_to_an_excluded_bound() -> None:
     (check,) = _edges("sgdp", {"momentum": 0.989})
     wider = _space(check)["momentum"]
     assert wider.low == 0.8
     assert wider.high == pytest.approx(0.995)
 
 
-def test_an_edge_at_which_the_optimizer_itself_ends_is_none() -> None:
+def test_the_optimizers_own_bound_is_not_an_edge() -> None:
     assert not _edges("adamw", {"weight_decay": 0.0}, weight_decay={"low": 0.0, "high": 1.0})
     assert not _edges("stepper", {"k": 1}, k={"low": 1, "high": 9, "integer": True})
 
@@ -99,7 +99,7 @@ def test_a_study_is_offered_that_includes_the_best_defaults_outside_the_space() 
     assert wider.high == 0.1
 
 
-def test_what_had_no_effect_in_the_best_trial_has_no_edge() -> None:
+def test_a_hyperparameter_without_effect_in_the_best_trial_has_no_edge() -> None:
     assert not [
         check
         for check in _edges("sgdp", {"weight_decay": 0.0, "wd_ratio": 1.0})
@@ -129,7 +129,7 @@ def test_an_edge_of_a_hyperparameter_that_hardly_matters_is_for_information() ->
     assert check.figures["importance"] < 0.1
 
 
-def test_a_widened_study_has_a_name_of_its_own_and_is_otherwise_the_same() -> None:
+def test_a_widened_study_has_its_own_name_and_is_otherwise_the_same() -> None:
     spec = parse_spec(
         {
             "name": "x" * 200,

@@ -86,7 +86,7 @@ def test_only_a_queued_study_without_running_trials_waits_for_a_dispatcher() -> 
     assert "dispatcher" not in sentence(StudyState.RUNNING, "queued")
 
 
-def test_a_study_that_was_stopped_early_says_how_far_it_came() -> None:
+def test_a_study_that_was_stopped_early_reports_its_finished_trials() -> None:
     arms = {"adamp": Arm(search=[0.9, 0.8, "cancelled"]), "adamw": Arm(search=[0.7, "cancelled"])}
     finding = analyse(record(arms, budget={"trials_per_arm": 10, "epochs": 4})).finding
     assert finding.limits[0] == "The study was stopped early: 3 of 20 trials finished."
@@ -110,7 +110,7 @@ def test_the_limits_name_what_the_interval_covers_the_workload_and_the_budget() 
     assert "the same 300 test examples" in limits
 
 
-def test_runs_that_were_cancelled_or_failed_while_confirming_are_told() -> None:
+def test_cancelled_and_failed_confirmation_runs_are_reported() -> None:
     arms = {
         "adamp": Arm(search=falling(0.9), best=[0.9, 0.91, "cancelled"]),
         "sgdp": Arm(search=falling(0.9), best=[0.9, "failed", "cancelled"]),
@@ -122,7 +122,7 @@ def test_runs_that_were_cancelled_or_failed_while_confirming_are_told() -> None:
     assert not any("The interval of a difference" in limit for limit in limits)
 
 
-def test_an_arm_whose_confirmation_runs_were_all_lost_is_told_why_it_has_none() -> None:
+def test_an_arm_whose_confirmation_runs_were_all_lost_has_the_reason() -> None:
     finding = analyse(
         record(
             {
@@ -137,7 +137,7 @@ def test_an_arm_whose_confirmation_runs_were_all_lost_is_told_why_it_has_none() 
     )
 
 
-def test_a_search_that_was_cut_short_is_told_as_planned() -> None:
+def test_a_search_that_was_stopped_early_is_described_as_planned() -> None:
     limits = analyse(
         record({"adamp": Arm(search=[0.9, "cancelled"])}, budget={"trials_per_arm": 10, "epochs": 4})
     ).finding.limits
@@ -145,7 +145,7 @@ def test_a_search_that_was_cut_short_is_told_as_planned() -> None:
 
 
 @pytest.mark.parametrize(("workload", "better"), [("digits-mlp", 0.96), ("char-lm", 0.84)])
-def test_defaults_that_do_better_on_fresh_seeds_than_what_the_search_chose_are_told(
+def test_defaults_that_beat_the_best_configuration_on_fresh_seeds_are_reported(
     workload: str, better: float
 ) -> None:
     search = [0.85, 0.95] if workload == "digits-mlp" else [0.95, 0.85]
@@ -163,7 +163,7 @@ def test_defaults_that_do_better_on_fresh_seeds_than_what_the_search_chose_are_t
     ]
 
 
-def test_several_searches_of_a_single_arm_are_told_with_the_mean_of_all() -> None:
+def test_several_searches_of_a_single_arm_have_the_mean_of_all() -> None:
     lines = [falling(0.9, trials=6), falling(0.92, trials=6)]
     sentence = analyse(record({"sgdp": Arm(search=lines, best=[around(0.9), around(0.92)])})).finding.sentence
     assert sentence.startswith("SGDP reaches 91")

@@ -17,8 +17,8 @@ def test_the_lr_isolation_curve_names_the_best_trial_of_each_bucket() -> None:
     found = _of(record({"adamw": Arm(search=[0.9, 0.5, 0.7, 0.8, "diverged"], parameters=rates)}))
     assert len(found.lr) == 8
     assert (found.lr[0].low, found.lr[-1].high) == (pytest.approx(1e-5), pytest.approx(0.1))
-    told = [(point.trials, point.diverged, point.best, point.number) for point in found.lr if point.trials]
-    assert told == [(1, 0, 0.5, 1), (1, 0, 0.7, 2), (1, 0, 0.9, 0), (2, 1, 0.8, 3)]
+    buckets = [(point.trials, point.diverged, point.best, point.number) for point in found.lr if point.trials]
+    assert buckets == [(1, 0, 0.5, 1), (1, 0, 0.7, 2), (1, 0, 0.9, 0), (2, 1, 0.8, 3)]
 
 
 def test_the_good_range_has_its_factor() -> None:
@@ -44,7 +44,7 @@ def test_a_fixed_lr_has_neither_curve_nor_range() -> None:
     assert (found.lr, found.good_range) == ((), None)
 
 
-def test_what_decides_has_the_largest_importance_and_few_trials_have_none() -> None:
+def test_the_decisive_hyperparameter_has_the_largest_importance_and_few_trials_have_none() -> None:
     count = 100
     rates = {
         n: {"lr": 10 ** (-5 + 4 * ((0.618 * n) % 1)), "weight_decay": 10 ** (-4 + 4 * ((0.4142 * n) % 1))}
@@ -57,12 +57,12 @@ def test_what_decides_has_the_largest_importance_and_few_trials_have_none() -> N
     assert _of(record({"adamw": Arm(search=values[:10], parameters=rates)})).importances == {}
 
 
-def test_tunability_tells_the_place_of_the_defaults_and_the_chance_to_beat_the_first_arms() -> None:
+def test_tunability_has_the_rank_of_the_defaults_and_the_chance_to_beat_the_first_arms() -> None:
     arms = {"adamp": Arm(search=[0.7, 0.9]), "adamw": Arm(search=[0.6, 0.8, 0.65, 0.75, 0.5])}
     tunability = _of(record(arms), 1).tunability
     assert (tunability.defaults_value, tunability.defaults_rank, tunability.baseline) == (0.6, 4, "adamp")
     assert tunability.gain == pytest.approx(0.2)
-    # Two of its four random trials beat 0.7: one draw in two, two draws in five of six.
+    # Two of its four random trials beat 0.7: one draw does with a chance of 1/2, two draws of 5/6.
     assert tunability.chance_to_beat[1] == pytest.approx(1 / 2)
     assert tunability.chance_to_beat[2] == pytest.approx(5 / 6)
     assert _of(record(arms, sampler="tpe"), 1).tunability.chance_to_beat == {}

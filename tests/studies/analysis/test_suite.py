@@ -54,8 +54,8 @@ def test_arms_that_win_one_workload_each_are_undecided() -> None:
 
 
 def test_an_arm_whose_lead_in_every_study_may_be_the_luck_of_its_searches_is_no_winner() -> None:
-    # Values far apart in the search: another search would have found another best. On fresh seeds the two
-    # differ little, and always alike.
+    # Values vary widely in the search: another search would have found another best. On fresh seeds the two
+    # arms differ slightly, and always by the same amount.
     def of(study_id: str, workload: str) -> StudyRecord:
         sign = 1 if workload == "digits-mlp" else -1
         search = [0.9 - sign * 0.03 * n for n in range(12)]
@@ -149,7 +149,7 @@ def test_a_workload_that_two_studies_share_counts_twice_and_says_so() -> None:
     )
 
 
-def test_the_suite_is_the_same_as_its_json() -> None:
+def test_a_suite_survives_json() -> None:
     suite = analyse_suite(
         "small",
         [

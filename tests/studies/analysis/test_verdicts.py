@@ -52,7 +52,7 @@ def test_a_small_difference_is_undecided_and_no_arm_wins() -> None:
     assert "undecided" in analysis.finding.sentence
 
 
-def test_where_less_is_better_the_smaller_mean_wins_and_is_ahead_by_a_positive_amount() -> None:
+def test_if_lower_is_better_the_smaller_mean_wins_by_a_positive_amount() -> None:
     losses = [1.2 + 0.0005 * ((7 * n + 3) % 40) for n in range(40)]
     arms = {
         "sgdp": Arm(search=losses, best=around(1.2)),
@@ -64,7 +64,7 @@ def test_where_less_is_better_the_smaller_mean_wins_and_is_ahead_by_a_positive_a
     assert "nats per character" in analysis.finding.sentence
 
 
-def test_of_several_arms_the_finding_names_the_next_best() -> None:
+def test_with_several_arms_the_finding_names_the_next_best() -> None:
     arms = {"sgdp": _good(0.95), "stepper": _good(0.8, turn=1), "adamw": _good(0.7, turn=3)}
     analysis = analyse(record(arms))
     assert analysis.finding.winner == "sgdp"
@@ -95,8 +95,8 @@ def test_runs_that_diverged_count_against_an_arm_and_are_reported() -> None:
     assert any("leaves out 4 confirmation runs that diverged" in limit for limit in analysis.finding.limits)
 
 
-def test_a_verdict_by_signs_gives_no_mean_that_leaves_out_what_decided_it() -> None:
-    # SGDP loses because it diverges, though it is ahead wherever it finishes.
+def test_a_verdict_by_signs_gives_no_mean_without_the_diverged_runs() -> None:
+    # SGDP loses because it diverges, although it is ahead in every pair that finishes.
     runs = [0.95 if n < 1 else "diverged" for n in range(10)]
     analysis = analyse(
         record({"sgdp": _good(0.95, best=runs), "stepper": _good(0.9, best=around(0.9, seeds=10))})
@@ -128,7 +128,7 @@ def test_no_lead_is_negative_while_an_arm_has_no_completed_trial_yet() -> None:
     assert "undecided: Stepper is ahead by 0.14 points" in sentence
 
 
-def test_tied_arms_are_called_tied_without_a_word_on_divergence() -> None:
+def test_tied_arms_are_called_tied_and_divergence_is_not_mentioned() -> None:
     analysis = analyse(
         record({"sgdp": _good(0.95, best=[0.95] * 5), "stepper": _good(0.95, best=[0.95] * 5)})
     )
@@ -137,7 +137,7 @@ def test_tied_arms_are_called_tied_without_a_word_on_divergence() -> None:
     assert "diverged" not in " ".join(analysis.finding.limits)
 
 
-def test_a_difference_of_rounding_is_no_lead() -> None:
+def test_a_rounding_difference_does_not_count_as_a_lead() -> None:
     shifted = [0.95 + noise for noise in (0.0, 0.002, -0.002, 0.001, -0.001)]
     turned = [0.95 + noise for noise in (0.002, 0.0, 0.001, -0.002, -0.001 + 1e-17)]
     (pair,) = analyse(record({"sgdp": _good(0.95, best=shifted), "stepper": _good(0.95, best=turned)})).pairs
@@ -155,7 +155,7 @@ def test_repeated_searches_are_counted_as_searches_by_signs_too() -> None:
     assert "on 2 independent searches (every trial diverged in 1 search of SGDP)" in sentence
 
 
-def test_the_leader_of_several_repeated_searches_is_told_with_the_mean_of_all_of_them() -> None:
+def test_the_leader_of_repeated_searches_has_the_mean_of_all_of_them() -> None:
     levels = {
         "sgdp": (0.95, 0.94, 0.96, 0.955),
         "stepper": (0.951, 0.942, 0.957, 0.95),
@@ -201,7 +201,7 @@ def test_an_arm_all_of_whose_trials_diverged_does_not_keep_the_others_from_a_ver
     assert {(pair.first, pair.second): pair.n for pair in analysis.pairs}["sgdp", "adamw"] == 0
 
 
-def test_an_arm_that_loses_to_one_its_space_contains_is_under_tuned_and_not_called_worse() -> None:
+def test_an_arm_that_loses_to_one_in_its_space_is_called_under_tuned_and_not_worse() -> None:
     space = {"delta": {"choices": [0.0, 0.1]}}
     analysis = analyse(record({"adamp": _good(0.8, space=space), "adamw": _good(0.95, turn=1)}))
     assert analysis.pairs[0].word == "worse"
@@ -258,5 +258,5 @@ def test_a_search_among_several_that_only_diverged_counts_as_worst() -> None:
 
 
 @pytest.mark.parametrize("state", [StudyState.RUNNING, StudyState.PAUSED, StudyState.QUEUED])
-def test_while_a_study_is_open_its_finding_holds_so_far(state: StudyState) -> None:
+def test_the_finding_of_an_open_study_says_so_far(state: StudyState) -> None:
     assert _two(0.95, 0.8, state=state).finding.sentence.startswith("So far, SGDP is better")

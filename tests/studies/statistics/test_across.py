@@ -26,7 +26,7 @@ NAN, INF = math.nan, math.inf
 RUNS = st.lists(st.lists(st.integers(0, 6), min_size=1, max_size=6), min_size=1, max_size=4)
 
 
-def test_the_worst_arms_mean_is_0_and_the_best_arms_1() -> None:
+def test_the_worst_arm_has_mean_0_and_the_best_arm_mean_1() -> None:
     found = relative_performance(
         {"a": [1.0, 3.0], "b": [4.0, 4.0, NAN], "c": [6.0, 2.0]}, direction="maximize"
     )
@@ -54,7 +54,7 @@ def test_a_diverged_run_is_no_better_than_the_worst() -> None:
     assert found["b"].tolist() == [1.0, -1.0]
 
 
-def test_arms_that_are_all_alike_lose_nothing() -> None:
+def test_finished_runs_of_equal_arms_score_1() -> None:
     found = relative_performance({"a": [1.0, 3.0], "b": [2.0, 2.0, -INF]}, direction="maximize")
     assert {arm: values.tolist() for arm, values in found.items()} == {"a": [1.0, 1.0], "b": [1.0, 1.0, 0.0]}
     assert relative_performance({"a": [-INF], "b": []}, direction="maximize")["a"].tolist() == [0.0]
@@ -66,7 +66,7 @@ X = np.array([[1, 2], [2, 2], [1, 1], [2, 1]])
 Y = np.array([[1, 1], [2, 2], [3, 3]])
 
 
-def test_figures_are_those_of_rliable() -> None:
+def test_results_match_rliable() -> None:
     assert interquartile_mean(list(X.T)).value == 1.5
     assert interquartile_mean(list(Y.T)).value == 2
     assert win_chance(list(X.T), list(Y.T)).value == pytest.approx(1 / 3)
@@ -82,13 +82,13 @@ def test_the_interquartile_mean_by_hand() -> None:
 
 @settings(max_examples=40)
 @given(RUNS)
-def test_the_interquartile_mean_is_scipys_trimmed_mean(runs: list[list[int]]) -> None:
+def test_the_interquartile_mean_equals_scipys_trimmed_mean(runs: list[list[int]]) -> None:
     pooled = [value for values in runs for value in values]
     assert interquartile_mean(runs).value == pytest.approx(float(stats.trim_mean(pooled, 0.25)))
 
 
 def test_the_interval_is_the_bootstraps_within_studies() -> None:
-    """Two studies far apart: resampling across them would give an interval as wide as their distance."""
+    """Two studies far apart: resampling across them would make the interval as wide as their distance."""
     outside = stats.norm.cdf(stats.t.ppf(0.025, 2 * 29) * math.sqrt(30 / 29))
     assert outside == pytest.approx(0.021, abs=0.001)
     random = np.random.default_rng(0)
@@ -142,24 +142,24 @@ def test_the_win_chance_is_the_share_of_pairs_won(first: list[list[int]], second
     assert win_chance(second, first).value == pytest.approx(1 - found.value)
 
 
-def test_intervals_of_few_runs_hold_the_truth_as_often_as_they_say() -> None:
+def test_intervals_of_few_runs_have_their_stated_coverage() -> None:
     """Five runs in each of three studies.
 
     The IQM of these normal runs is 0, and one arm is ahead by 0.3 standard deviations.
     """
     random = np.random.default_rng(2)
-    held, won, times = 0, 0, 250
+    covered, won, times = 0, 0, 250
     truth = stats.norm.cdf(0.3 / math.sqrt(2))
     for _ in range(times):
         runs, others = random.standard_normal((3, 5)), random.standard_normal((3, 5)) - 0.3
         iqm, chance = interquartile_mean(list(runs)), win_chance(list(runs), list(others))
-        held += iqm.low <= 0 <= iqm.high
+        covered += iqm.low <= 0 <= iqm.high
         won += chance.low <= truth <= chance.high
-    assert 0.92 <= held / times <= 0.98
+    assert 0.92 <= covered / times <= 0.98
     assert 0.92 <= won / times <= 0.98
 
 
-def test_winning_every_pair_is_not_winning_for_certain() -> None:
+def test_the_interval_of_an_arm_that_wins_every_pair_includes_smaller_chances() -> None:
     found = win_chance([[1, 2, 3, 4, 5]], [[0, 0, 0, 0, 0]])
     assert (found.value, found.low, found.high) == (1, pytest.approx(0.025 ** (1 / 5)), 1)
     found = win_chance([[0, 0, 0], [0, 0, 0]], [[1, 2, 3, 4], [1, 2, 3, 4]])
@@ -200,21 +200,19 @@ PUBLISHED = {
 }
 
 
-def test_algoperfs_score_is_the_published_one() -> None:
-    """Theirs sums up the profile at 100 points, which is off by up to half a point's share of each
-    workload.
-    """
+def test_algoperfs_score_matches_the_published_one() -> None:
+    """AlgoPerf sums the profile at 100 points, which is off by up to half a step for each workload."""
     scores = algoperf_scores([times for times, _ in PUBLISHED.values()])
     np.testing.assert_allclose(scores, [score for _, score in PUBLISHED.values()], atol=0.002)
 
 
-def test_times_that_are_none_are_refused() -> None:
+def test_invalid_times_are_refused() -> None:
     for times in ([[0.0]], [[NAN]], [1.0]):
         with pytest.raises(ValueError, match="expected positive times"):
             algoperf_scores(times)
 
 
-def test_studies_that_lean_alike_are_surer_together_and_those_that_do_not_cancel() -> None:
+def test_agreeing_studies_lower_the_combined_p_value_and_opposing_ones_cancel() -> None:
     # z = 1.6449 twice: their sum over sqrt(2) is 2.3262, beyond which 2 % lie on both sides together.
     p, lean = combined_evidence([0.1, 0.1], [1, 1])
     assert (p, lean) == (pytest.approx(0.0200, abs=1e-4), 1)
@@ -222,7 +220,7 @@ def test_studies_that_lean_alike_are_surer_together_and_those_that_do_not_cancel
     assert combined_evidence([0.03], [-1]) == (pytest.approx(0.03), -1)
 
 
-def test_a_study_without_a_test_makes_the_others_less_sure() -> None:
+def test_a_study_without_a_test_raises_the_combined_p_value() -> None:
     alone, _ = combined_evidence([0.02], [1])
     with_another, lean = combined_evidence([0.02, np.nan], [1, 0])
     assert with_another > alone
@@ -231,13 +229,13 @@ def test_a_study_without_a_test_makes_the_others_less_sure() -> None:
     assert combined_evidence([0.0], [1])[0] == pytest.approx(0.0)
 
 
-def test_equal_arms_are_told_apart_no_more_often_than_stated() -> None:
+def test_equal_arms_are_called_different_no_more_often_than_stated() -> None:
     rng = np.random.default_rng(5)
     found = [combined_evidence(rng.uniform(size=4), rng.choice([-1, 1], size=4))[0] for _ in range(4000)]
     assert 0.04 < np.mean(np.array(found) < 0.05) < 0.06
 
 
-def test_shown_suites_cover_and_err_as_the_documentation_says(tmp_path: Path) -> None:
+def test_suites_have_the_coverage_and_bias_that_the_documentation_states(tmp_path: Path) -> None:
     """Scales come from the runs themselves, as in a suite; docs/statistics.md has the whole table."""
     out = tmp_path / "found.json"
     script = Path(__file__).parents[3] / "benchmarks" / "suites.py"

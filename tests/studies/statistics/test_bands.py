@@ -12,12 +12,13 @@ INF = math.inf
 
 
 def _chance_of_holding(n: int, level: float) -> float:
-    """Return how surely all n uniform order statistics lie in their equal-tailed 1 - level intervals,
-    exactly.
+    """Return the exact probability that all n uniform order statistics lie in their equal-tailed 1 - level
+    intervals.
 
-    As points of a Poisson process of rate n, given that there are n of them: the count at each interval's end
-    is convolved on and cut where it breaks a bound (Moscovich and Nadler, 2017, "Fast calculation of boundary
-    crossing probabilities for Poisson processes").
+    The order statistics are the points of a Poisson process of rate n, given that there are n points. The
+    distribution of the count is convolved from one interval's end to the next and cut where it breaks a
+    bound (Moscovich and Nadler, 2017, "Fast calculation of boundary crossing probabilities for Poisson
+    processes").
     """
     i = np.arange(1, n + 1)
     ends = [
@@ -29,9 +30,9 @@ def _chance_of_holding(n: int, level: float) -> float:
     chances, least, now = np.ones(1), 0, 0.0
     for t, is_begin, k in sorted([*ends, *begins]):
         chances, now = np.convolve(chances, _poisson(n * (t - now))), t
-        if is_begin:  # Before its interval begins, the k-th point has not come.
+        if is_begin:  # Before its interval begins, the k-th point has not occurred.
             chances = chances[: k - least]
-        else:  # By its end it has.
+        else:  # By its end it has occurred.
             chances, least = chances[max(0, k - least) :], max(least, k)
     left = n - least - np.arange(len(chances))
     rest = n * (1 - now)
@@ -47,12 +48,12 @@ def _poisson(mean: float) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("n", [20, 21, 22, 27, 35, 45, 70, 100, 120, 170, 250, 400, 700, 1000, 1400])
-def test_the_band_holds_all_at_once_with_the_confidence_it_states(n: int) -> None:
+def test_the_band_has_its_stated_simultaneous_confidence(n: int) -> None:
     assert 0.95 <= _chance_of_holding(n, _local_level(n)) < 0.951
 
 
-def test_the_band_is_opdas_ld_equal_tailed() -> None:
-    """But for the luck of its simulation, by which a step of the curve may come one trial sooner or later."""
+def test_the_band_matches_opdas_ld_equal_tailed_band() -> None:
+    """Equal up to the simulation's noise, which may move a step of the curve by one trial."""
     values = np.random.default_rng(3).standard_normal(30)
     trials = np.arange(1, 200)
     generator = np.random.default_rng(1)
@@ -71,7 +72,7 @@ def test_the_band_is_opdas_ld_equal_tailed() -> None:
 
 
 def _misses(draws: NDArray[np.float64], truth: NDArray[np.float64], trials: NDArray[np.int64]) -> float:
-    """Return the share of samples whose band leaves out the truth at any budget."""
+    """Return the fraction of samples whose band misses the truth at any budget."""
     missed = 0
     for values in draws:
         band = median_band(values, trials, direction="maximize")
@@ -83,9 +84,8 @@ def _misses(draws: NDArray[np.float64], truth: NDArray[np.float64], trials: NDAr
 
 @pytest.mark.parametrize("steps", [None, 8])
 def test_the_whole_curve_lies_in_its_band_with_ties_and_diverged_trials_too(steps: int | None) -> None:
-    """Scores are uniform, or rounded down to eighths with the lowest one diverged.
-
-    Then quantiles are known as well.
+    """Scores are uniform, or rounded down to eighths where the lowest have diverged: the quantiles are known
+    in both cases.
     """
     trials = np.arange(1, 300)
     draws, truth = np.random.default_rng(5).random((1500, 40)), 0.5 ** (1 / trials)
@@ -133,7 +133,7 @@ def test_diverged_trials_leave_the_lower_bound_open_only_where_they_may_be_the_b
     assert np.isfinite(band.high[1])
 
 
-def test_a_budget_of_nothing_is_refused() -> None:
+def test_a_budget_without_trials_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 trial"):
         median_band([0.0] * 30, [0], direction="maximize")
     with pytest.raises(ValueError, match="at most 100000 results"):

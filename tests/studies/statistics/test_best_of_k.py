@@ -18,7 +18,7 @@ def _enumerated(values: list[float], k: int) -> float:
 
 
 @given(SCORES)
-def test_it_is_the_mean_over_every_set_of_k(values: list[float]) -> None:
+def test_it_equals_the_mean_over_every_set_of_k(values: list[float]) -> None:
     trials = range(1, len(values) + 1)
     expected = [_enumerated(values, k) for k in trials]
     np.testing.assert_allclose(
@@ -59,7 +59,7 @@ def test_a_given_trial_with_a_value_saves_budgets_of_diverged_ones() -> None:
 
 
 def test_it_is_unbiased_where_drawing_with_replacement_is_not() -> None:
-    """Best of 8 of uniform scores, 8 / 9 on average, from 10 trials at a time."""
+    """The best of 8 uniform scores is 8 / 9 on average; estimated from samples of 10 trials."""
     draws = np.random.default_rng(0).random((4000, 10))
     unbiased = [float(expected_best(row, [8], direction="maximize")[0]) for row in draws]
     dodge = np.diff((np.arange(11) / 10) ** 8) @ np.sort(draws, axis=1).T
@@ -70,7 +70,7 @@ def test_it_is_unbiased_where_drawing_with_replacement_is_not() -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 10, 1000, 99_999, 100_000])
 def test_a_hundred_thousand_trials_keep_every_digit(k: int) -> None:
-    """Of the numbers 1..n the best of k is k (n + 1) / (k + 1) on average."""
+    """The best of k of the numbers 1..n is k (n + 1) / (k + 1) on average."""
     n = 100_000
     found = expected_best(np.arange(1, n + 1), [k], direction="maximize")[0]
     assert found == pytest.approx(k * (n + 1) / (k + 1), rel=1e-11)
@@ -85,12 +85,12 @@ def test_more_budget_is_never_worse(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("k", [0, 4])
-def test_a_budget_beyond_what_was_tried_is_refused(k: int) -> None:
+def test_a_budget_above_the_number_of_trials_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match="expected budgets from 1 to 3"):
         expected_best([1.0, 2.0, 3.0, NAN], [1, k], direction="maximize")
 
 
-def test_no_result_is_infinitely_good() -> None:
+def test_the_best_infinity_is_not_a_valid_result() -> None:
     with pytest.raises(ValueError, match="worst infinity"):
         oriented([1.0, INF], "maximize")
     np.testing.assert_array_equal(oriented([1.0, INF], "minimize"), [-1.0, -INF])

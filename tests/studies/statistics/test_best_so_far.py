@@ -15,7 +15,7 @@ def test_a_diverged_trial_counts_but_changes_no_best() -> None:
     np.testing.assert_array_equal(best_so_far([NAN, 0.5, NAN, 0.6], "maximize"), [NAN, 0.5, 0.5, 0.6])
 
 
-def test_nothing_finished_has_no_best() -> None:
+def test_without_finished_trials_there_is_no_best() -> None:
     assert best_so_far([], "maximize").shape == (0,)
     assert np.isnan(best_so_far([NAN, NAN], "minimize")).all()
 

@@ -1,6 +1,6 @@
-"""Intervals hold the truth as often as they say.
+"""Intervals have their stated coverage.
 
-The whole simulation is `benchmarks/verdicts.py`, its figures are in docs/statistics.md.
+The full simulation is `benchmarks/verdicts.py`; its results are in docs/statistics.md.
 """
 
 import json
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "verdicts.py"
 
 
 def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Return what the simulation found."""
+    """Return the results of the simulation."""
     out = folder / "found.json"
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments, "--json", str(out)],
@@ -46,8 +46,8 @@ def test_intervals_over_seeds_cover_93_to_97_percent_of_normal_values_and_of_acc
     found = simulated(tmp_path, "--parts", "coverage")["coverage"]
     assert len(found) == 15
     for one in found:
-        # Accuracies that hardly vary are the same on most seeds, and then there is no interval; log-normal
-        # values are known to fall short.
+        # Accuracies that hardly vary are equal on most seeds, which gives no interval. Log-normal values are
+        # known to have a lower coverage.
         if one["without"] < 0.001 and "skewed" not in one["values"]:
             assert 0.93 < one["covered"] < 0.97, one
 

@@ -23,28 +23,28 @@ def test_the_lead_changes_where_the_curves_cross() -> None:
     )
 
 
-def test_drawing_level_takes_no_lead() -> None:
+def test_an_equal_value_does_not_take_the_lead() -> None:
     assert lead_changes({"a": [1, 2, 3], "b": [0, 2, 3]}, [1, 2, 3], direction="maximize") == ()
     assert lead_changes({"a": [1, 2], "b": [1, 2]}, [1, 2], direction="maximize") == ()
 
 
-def test_leads_within_the_noise_are_passed_over() -> None:
+def test_leads_within_the_noise_are_ignored() -> None:
     curves = {"a": [0.50, 0.60, 0.70], "b": [0.40, 0.61, 0.72]}
     assert lead_changes(curves, [1, 2, 4], direction="maximize", margin=0.03) == ()
-    # It leads from 2 on, as is known from 4 on.
+    # It leads from 2 on, but only the value at 4 exceeds the noise.
     assert lead_changes(curves, [1, 2, 4], direction="maximize", margin=0.015) == (
         Flip(trials=2, before="a", after="b"),
     )
 
 
-def test_a_lead_that_is_soon_gone_is_passed_over() -> None:
+def test_a_short_lead_is_ignored() -> None:
     a = [10.0, 10, 10, 10, 10, 10]
     b = [0.0, 0, 11, 0, 0, 0]
     assert lead_changes({"a": a, "b": b}, [1, 99, 100, 101, 200, 400], direction="maximize") == ()
     assert len(lead_changes({"a": a, "b": b}, [1, 2, 3, 4, 5, 6], direction="maximize")) == 2
 
 
-def test_a_lead_at_the_end_is_named_however_short() -> None:
+def test_a_lead_at_the_end_is_reported_however_short() -> None:
     assert lead_changes({"a": [1, 1], "b": [0, 2]}, [99, 100], direction="maximize") == (
         Flip(trials=100, before="a", after="b"),
     )

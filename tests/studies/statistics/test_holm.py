@@ -6,7 +6,7 @@ from studies.statistics.holm import holm
 NAN = float("nan")
 
 
-def test_the_smallest_is_multiplied_by_all_the_largest_by_one() -> None:
+def test_the_smallest_p_value_is_multiplied_by_their_number_and_the_largest_by_one() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
 
 

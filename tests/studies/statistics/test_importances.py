@@ -19,9 +19,7 @@ SPACE: Space = {
 
 
 def _trials(n: int) -> tuple[list[Parameters], list[float]]:
-    """Return configurations drawn at random and values that hang on lr, a little on the weight decay, on
-    nothing else.
-    """
+    """Return random configurations, and values that depend mostly on lr and slightly on the weight decay."""
     random = np.random.default_rng(n)
     drawn: list[Parameters] = [
         {
@@ -40,7 +38,7 @@ def _trials(n: int) -> tuple[list[Parameters], list[float]]:
     return drawn, values
 
 
-def test_they_are_optunas_own() -> None:
+def test_importances_equal_optunas() -> None:
     parameters, values = _trials(120)
     known = distributions(SPACE)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -69,20 +67,18 @@ def test_a_loss_has_the_importances_of_its_negative() -> None:
 
 
 def test_diverged_trials_are_worse_than_every_value() -> None:
-    """Where half of the range diverges, and all else is equally good, the range's hyperparameter is what
-    matters.
-    """
+    """If half of a range diverges and all else is equally good, its hyperparameter has all the importance."""
     parameters, _ = _trials(200)
     random = np.random.default_rng(0)
     values = [math.inf if float(p["lr"]) > 3e-3 else float(random.random()) for p in parameters]
-    told = importances(SPACE, parameters, values, direction="minimize", conditions={})
-    assert told["lr"] > 0.6
-    assert told == importances(
+    found = importances(SPACE, parameters, values, direction="minimize", conditions={})
+    assert found["lr"] > 0.6
+    assert found == importances(
         SPACE, parameters, [min(v, 1e6) for v in values], direction="minimize", conditions={}
     )
 
 
-def test_a_hyperparameter_counts_only_while_it_acts() -> None:
+def test_a_hyperparameter_counts_only_if_it_has_an_effect() -> None:
     space: Space = {"weight_decay": Choices(choices=(0, 0.1)), "wd_ratio": Range(low=0, high=1)}
     random = np.random.default_rng(1)
     parameters: list[Parameters] = [
@@ -98,21 +94,21 @@ def test_a_hyperparameter_counts_only_while_it_acts() -> None:
     )
 
 
-def test_defaults_outside_the_space_disturb_nothing() -> None:
+def test_defaults_outside_the_space_do_not_change_importances() -> None:
     parameters, values = _trials(40)
     outside: Parameters = {**parameters[0], "weight_decay": 0.0}
-    told = importances(SPACE, [outside, *parameters], [0.0, *values], direction="maximize", conditions={})
-    assert told == importances(SPACE, parameters, values, direction="maximize", conditions={})
+    found = importances(SPACE, [outside, *parameters], [0.0, *values], direction="maximize", conditions={})
+    assert found == importances(SPACE, parameters, values, direction="maximize", conditions={})
 
 
 @pytest.mark.parametrize("n", [0, 1, LEAST_RESULTS - 1])
-def test_too_few_results_say_nothing(n: int) -> None:
+def test_too_few_results_have_no_importances(n: int) -> None:
     parameters, values = _trials(LEAST_RESULTS)
     left = [v if i < n else math.nan for i, v in enumerate(values)]
     assert importances(SPACE, parameters, left, direction="maximize", conditions={}) == {}
 
 
-def test_equal_results_and_fixed_spaces_say_nothing() -> None:
+def test_equal_results_and_fixed_spaces_have_no_importances() -> None:
     parameters, values = _trials(30)
     assert importances(SPACE, parameters, [1.0] * 30, direction="maximize", conditions={}) == {}
     assert importances(SPACE, parameters, [math.inf] * 30, direction="minimize", conditions={}) == {}
@@ -123,6 +119,6 @@ def test_equal_results_and_fixed_spaces_say_nothing() -> None:
 
 def test_thousands_of_trials_are_sampled_the_same_way_every_time() -> None:
     parameters, values = _trials(5000)
-    told = importances(SPACE, parameters, values, direction="maximize", conditions={})
-    assert told == importances(SPACE, parameters, values, direction="maximize", conditions={})
-    assert told["lr"] > 0.6
+    found = importances(SPACE, parameters, values, direction="maximize", conditions={})
+    assert found == importances(SPACE, parameters, values, direction="maximize", conditions={})
+    assert found["lr"] > 0.6

@@ -20,7 +20,7 @@ INF = float("inf")
 RUNS = [0.951, 0.947, 0.962, 0.949, 0.955]
 
 
-def test_a_mean_and_its_interval_are_scipys() -> None:
+def test_a_mean_and_its_interval_match_scipy() -> None:
     found = mean_interval(RUNS)
     low, high = stats.t.interval(0.95, 4, loc=np.mean(RUNS), scale=stats.sem(RUNS))
     assert (found.n, found.mean, found.sd) == (
@@ -42,7 +42,7 @@ def test_three_runs_by_hand() -> None:
     )
 
 
-def test_what_was_not_run_and_what_diverged_stay_out_of_a_mean() -> None:
+def test_missing_and_diverged_runs_are_left_out_of_a_mean() -> None:
     assert mean_interval([*RUNS, NAN, INF, -INF]) == mean_interval(RUNS)
 
 
@@ -63,7 +63,7 @@ def test_equal_runs_have_no_interval_of_zero_width() -> None:
     assert math.isnan(found.high)
 
 
-def test_rounding_is_no_variation() -> None:
+def test_rounding_errors_do_not_count_as_variation() -> None:
     differences = np.array([0.9, 0.2]) - np.array([0.8, 0.1])
     assert np.ptp(differences) > 0
     assert not varies(differences, scale=0.9)
@@ -72,14 +72,14 @@ def test_rounding_is_no_variation() -> None:
 
 
 @pytest.mark.parametrize("df", [1.0, 2.5, 4.0, 30.0])
-def test_p_values_and_intervals_agree_and_are_scipys(df: float) -> None:
+def test_p_values_and_intervals_agree_and_match_scipy(df: float) -> None:
     assert t_p_value(-2.0, error=0.7, df=df) == pytest.approx(2 * stats.t.sf(2 / 0.7, df))
     assert t_p_value(0.0, error=0.7, df=df) == 1.0
     low, _ = t_interval(2.0, error=0.7, df=df)
     assert (low > 0) == (t_p_value(2.0, error=0.7, df=df) < 0.05)
 
 
-def test_effective_degrees_of_freedom_are_welchs() -> None:
+def test_effective_degrees_of_freedom_match_welch() -> None:
     a, b = [1.0, 2.0, 4.0], [2.0, 9.0, 3.0, 5.0]
     parts = [(float(np.var(x, ddof=1)) / len(x), len(x) - 1.0) for x in (a, b)]
     welch: Any = stats.ttest_ind(a, b, equal_var=False)
@@ -92,17 +92,17 @@ def test_effective_degrees_of_freedom_are_welchs() -> None:
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (3, 3), (5, 0), (0, 6), (9, 1), (20, 7)])
-def test_the_sign_test_is_the_exact_binomial_one(wins: int, losses: int) -> None:
+def test_the_sign_test_matches_the_exact_binomial_test(wins: int, losses: int) -> None:
     expected = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
     assert sign_test(wins, losses) == pytest.approx(expected)
 
 
-def test_five_seeds_of_signs_decide_nothing_and_six_may() -> None:
+def test_the_sign_test_cannot_decide_on_five_seeds_but_can_on_six() -> None:
     assert sign_test(5, 0) == 0.0625
     assert sign_test(6, 0) == 0.03125
 
 
-def test_the_effect_size_takes_the_small_sample_factor() -> None:
+def test_the_effect_size_has_the_small_sample_correction() -> None:
     differences = np.array([1.0, 2.0, 3.0, 2.0])
     # J(3) = gamma(1.5) / (sqrt(1.5) gamma(1)) = 0.723601.
     assert effect_size(differences) == pytest.approx(0.723601 * 2 / np.std(differences, ddof=1), rel=1e-5)

@@ -14,18 +14,15 @@ def test_an_accuracy_of_90_percent_on_900_examples_is_known_to_one_point() -> No
     # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
-def test_wilsons_interval_is_the_published_one(count: int, of: int, low: float, high: float) -> None:
+def test_wilsons_interval_matches_the_published_table(count: int, of: int, low: float, high: float) -> None:
     found = wilson_interval(count, of)
     assert found == pytest.approx((low, high), abs=5e-5)
     mirrored = wilson_interval(of - count, of)
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
-def test_wilsons_interval_covers_about_what_it_says() -> None:
-    """Exact coverage from binomial probabilities.
-
-    No share of these is off by much, and on average it is right.
-    """
+def test_wilsons_interval_has_about_its_stated_coverage() -> None:
+    """Exact coverage from binomial probabilities: close to 95 % for each proportion, and 95 % on average."""
     found = [
         sum(
             math.comb(n, x) * p**x * (1 - p) ** (n - x)
@@ -39,7 +36,7 @@ def test_wilsons_interval_covers_about_what_it_says() -> None:
     assert sum(found) / len(found) == pytest.approx(0.95, abs=0.01)
 
 
-def test_nothing_seen_says_nothing() -> None:
+def test_without_observations_the_interval_is_everything() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
     assert wilson_interval(0, 5)[0] == 0.0
     assert wilson_interval(5, 5)[1] == 1.0

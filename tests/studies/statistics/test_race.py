@@ -1,6 +1,6 @@
-"""Verdicts where the truth is known.
+"""Verdicts on simulated studies, where the truth is known.
 
-The whole simulation is `benchmarks/verdicts.py`, its figures are in docs/statistics.md.
+The full simulation is `benchmarks/verdicts.py`; its results are in docs/statistics.md.
 """
 
 import json
@@ -21,7 +21,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "verdicts.py"
 
 
 def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Return what the simulation found."""
+    """Return the results of the simulation."""
     out = folder / "found.json"
     command = [sys.executable, str(SCRIPT), *arguments, "--json", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -30,16 +30,18 @@ def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def check(found: Sequence[dict[str, Any]]) -> None:
-    """Check that one optimizer is rarely called two, and that a gap is rarely called the wrong way round."""
+    """Check that equal optimizers are rarely called different, and that a real gap is rarely called the wrong
+    way round."""
     once = [one for one in found if one["replicates"] == 1]
     assert once
     assert all(one["wrong"] <= 0.05 for one in once), once
-    # Welch's t is exact at best: of its figures around 5 % every other is above, so their mean is looked at.
+    # Welch's test has an error rate of about 5 %, and about half of the measured rates are above it, so this
+    # checks their mean.
     assert np.mean([one["wrong"] for one in found if one["gap"] == 0]) <= 0.05
     assert all(one["wrong"] <= 0.05 for one in found if one["gap"] > 0)
 
 
-def test_one_optimizer_twice_is_rarely_called_two_where_seeds_alone_would_mostly_do_so() -> None:
+def test_equal_optimizers_are_rarely_called_different_although_seeds_alone_would_mostly_do_so() -> None:
     rng = np.random.default_rng(22)
     surface = Surface(top=0.93, noise=0.003)
 

@@ -8,14 +8,14 @@ from studies.statistics.replicates import LEAST_REPLICATES, across_replicates
 NAN = math.nan
 
 
-def test_the_median_is_over_replicates_as_far_as_all_have_come() -> None:
+def test_the_median_ends_where_the_shortest_replicate_ends() -> None:
     found = across_replicates([[3.0, 2.0, 1.0], [5.0, 4.0], [1.0, 1.0, 0.5]], direction="minimize")
     np.testing.assert_array_equal(found.trials, [1, 2])
     np.testing.assert_array_equal(found.median, [3.0, 2.0])
     assert found.replicates == 3
 
 
-def test_a_search_without_a_value_is_the_worst() -> None:
+def test_a_search_without_a_value_counts_as_the_worst() -> None:
     np.testing.assert_array_equal(
         across_replicates([[NAN, 1.0], [2.0, 2.0], [3.0, 3.0]], direction="maximize").median, [2.0, 2.0]
     )

@@ -11,9 +11,7 @@ INF = float("inf")
 
 
 def variance_between_parts(values: np.ndarray, tests: np.ndarray, size: int) -> float:
-    """Return the variance of the test value of the best by validation over all parts of a size, by looking at
-    each of them.
-    """
+    """Return the variance, over all subsets of a size, of the test value of the best trial by validation."""
     chosen = [
         tests[max(part, key=lambda n: values[n])] for part in itertools.combinations(range(len(values)), size)
     ]
@@ -45,14 +43,14 @@ def test_with_test_values_half_of_it_is_added_to_what_validation_shows() -> None
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_the_direction_only_turns_the_sign(direction: Literal["maximize", "minimize"]) -> None:
+def test_the_direction_only_changes_the_sign(direction: Literal["maximize", "minimize"]) -> None:
     values, tests = np.random.default_rng(8).normal(size=(2, 20))
     sign = 1 if direction == "maximize" else -1
     found = search_luck(sign * values, direction=direction, adaptive=False, tests=sign * tests)
     assert found == search_luck(values, direction="maximize", adaptive=False, tests=tests)
 
 
-def test_the_order_of_tied_trials_means_nothing() -> None:
+def test_the_order_of_tied_trials_does_not_matter() -> None:
     values, tests = np.array([3.0, 3.0, 3.0, 2.0, 2.0, 1.0]), np.array([5.0, 1.0, 3.0, 2.0, 2.5, 0.0])
     swapped = [2, 0, 1, 4, 3, 5]
     found = search_luck(values, direction="maximize", adaptive=False, tests=tests)
@@ -60,11 +58,11 @@ def test_the_order_of_tied_trials_means_nothing() -> None:
     assert found is not None
     assert other is not None
     assert found.variance(noise=0.0) == pytest.approx(other.variance(noise=0.0))
-    # Three level trials are the best of nearly every half, each as often.
+    # Three tied trials are the best of nearly every half, each equally often.
     assert 1.5 < found.variance(noise=0.0) < 3.0
 
 
-def test_pruned_and_diverged_trials_are_never_the_chosen_one() -> None:
+def test_pruned_and_diverged_trials_are_never_chosen() -> None:
     values = np.array([0.9, 0.8, 0.7, 0.6])
     plain = search_luck(values, direction="maximize", adaptive=False)
     assert search_luck([*values, NAN, NAN], direction="maximize", adaptive=False) == plain
@@ -82,7 +80,7 @@ def test_a_search_that_chose_nothing_has_no_luck() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [0.9, -INF, -INF], [0.9, NAN], [NAN, NAN]])
-def test_the_luck_of_a_search_with_one_value_cannot_be_told(values: list[float]) -> None:
+def test_the_luck_of_a_search_with_one_value_is_unknown(values: list[float]) -> None:
     assert search_luck(values, direction="maximize", adaptive=False) is None
 
 
@@ -99,7 +97,7 @@ def test_test_values_of_other_trials_are_refused() -> None:
         search_luck([1.0, 2.0], direction="maximize", adaptive=False, tests=[1.0])
 
 
-def test_ten_thousand_trials_are_weighed_without_overflow() -> None:
+def test_ten_thousand_trials_cause_no_overflow() -> None:
     values = np.random.default_rng(9).random(10_000)
     found = search_luck(values, direction="maximize", adaptive=False, tests=values)
     assert found is not None
@@ -108,7 +106,7 @@ def test_ten_thousand_trials_are_weighed_without_overflow() -> None:
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 1.0, 3.0])
-def test_it_is_near_the_variance_between_searches_or_above(noise: float) -> None:
+def test_it_is_at_least_about_the_variance_between_searches(noise: float) -> None:
     rng = np.random.default_rng(10)
     true = rng.normal(size=(1500, 24))
     values, tests = (true + noise * rng.normal(size=true.shape) for _ in range(2))

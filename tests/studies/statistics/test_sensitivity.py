@@ -104,6 +104,6 @@ def test_the_good_range_of_a_loss_lies_above_the_best() -> None:
     assert (found.low, found.high) == (1e1, 1e3)
 
 
-def test_without_a_value_nothing_is_good() -> None:
+def test_without_a_value_there_is_no_good_range() -> None:
     assert good_range(_curve(None, None), direction="maximize") is None
     assert good_range([], direction="maximize") is None

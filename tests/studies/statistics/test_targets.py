@@ -15,7 +15,7 @@ def test_the_time_is_that_of_the_first_value_as_good_as_the_target() -> None:
     assert time_to_target([0.5, NAN, 0.2], [1, 2, 3], target=0.3, direction="minimize") == 3
 
 
-def test_a_run_that_never_gets_there_takes_for_ever() -> None:
+def test_a_run_that_never_reaches_the_target_takes_infinite_time() -> None:
     assert time_to_target([0.5, 0.6], [1, 2], target=0.9, direction="maximize") == INF
     assert time_to_target([1.0, INF], [1, 2], target=0.9, direction="minimize") == INF
     assert time_to_target([], [], target=0.9, direction="maximize") == INF

@@ -12,7 +12,7 @@ NAN, INF = math.nan, math.inf
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=8), st.integers(0, 5))
-def test_the_chance_is_the_share_of_sets_whose_best_beats_the_baseline(
+def test_the_chance_is_the_fraction_of_sets_whose_best_beats_the_baseline(
     values: list[int], baseline: int
 ) -> None:
     trials = range(1, len(values) + 1)
@@ -38,12 +38,12 @@ def test_the_chance_stays_exact_with_very_many_trials() -> None:
 
 
 @pytest.mark.parametrize(("trials", "baseline"), [([0], 1.0), ([3], 1.0), ([1], NAN)])
-def test_what_cannot_be_estimated_is_refused(trials: list[int], baseline: float) -> None:
+def test_invalid_arguments_are_refused(trials: list[int], baseline: float) -> None:
     with pytest.raises(ValueError, match="expected"):
         chance_to_beat([1.0, 2.0, NAN], trials, baseline=baseline, direction="maximize")
 
 
-def test_the_defaults_have_a_place_among_all_trials() -> None:
+def test_the_defaults_are_ranked_among_all_trials() -> None:
     place = defaults_place(0.8, [0.9, 0.8, 0.7, -INF, NAN], direction="maximize")
     assert (place.rank, place.of) == (2, 5)
     assert place.gain == pytest.approx(0.1)

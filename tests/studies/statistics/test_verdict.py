@@ -46,7 +46,7 @@ def noisy(shift: float, *, seeds: int, seed: int = 0) -> np.ndarray:
 # One replicate.
 
 
-def test_without_luck_of_a_search_it_is_the_paired_t_test() -> None:
+def test_without_search_luck_the_verdict_is_the_paired_t_test() -> None:
     a, b = noisy(0.004, seeds=5, seed=1), noisy(0.0, seeds=5, seed=2)
     pair = only_pair(arm("a", a), arm("b", b))
     reference: Any = stats.ttest_rel(a, b)
@@ -90,7 +90,7 @@ def test_the_luck_of_both_searches_widens_the_interval_and_not_that_over_seeds()
     assert (pair.p is not None and pair.p < 0.05) == (pair.low > 0)
 
 
-def test_a_clear_gap_is_called_in_either_order_and_direction() -> None:
+def test_a_clear_gap_gets_the_same_verdict_in_either_order_and_direction() -> None:
     a, b = arm("a", noisy(0.1, seeds=5, seed=1)), arm("b", noisy(0.0, seeds=5, seed=2))
     assert only_pair(a, b).word == "better"
     assert only_pair(b, a).word == "worse"
@@ -99,7 +99,7 @@ def test_a_clear_gap_is_called_in_either_order_and_direction() -> None:
 
 
 @pytest.mark.parametrize("replicates", [1, 3])
-def test_the_figures_keep_the_metrics_own_sign(replicates: int) -> None:
+def test_the_differences_keep_the_metrics_sign(replicates: int) -> None:
     rng = np.random.default_rng(4)
     arms = [
         arm(name, rng.normal(shift, 0.01, (replicates, 4)), search=rng.normal(size=8))
@@ -131,7 +131,7 @@ def test_only_seeds_that_both_arms_ran_are_pairs() -> None:
     assert part.n == 4
 
 
-def test_one_shared_seed_decides_nothing() -> None:
+def test_one_shared_seed_cannot_decide() -> None:
     pair = only_pair(arm("a", [0.99, NAN]), arm("b", [0.1, 0.2]))
     assert (pair.word, pair.n, pair.p, pair.p_holm, pair.low) == ("undecided", 1, None, None, None)
     assert pair.difference == pytest.approx(0.89)
@@ -164,7 +164,7 @@ def test_a_search_in_which_nearly_everything_diverged_leaves_it_undecided() -> N
 # Signs.
 
 
-def test_differences_that_do_not_vary_are_no_proof_by_a_width_of_zero() -> None:
+def test_constant_differences_do_not_give_an_interval_of_zero_width() -> None:
     pair = only_pair(arm("a", BASE[:5] + 1 / 360), arm("b", BASE[:5]))
     assert (pair.word, pair.covers, pair.p) == ("undecided", "signs", 0.0625)
     assert (pair.low, pair.seeds_low, pair.effect_size) == (None, None, None)
@@ -216,7 +216,7 @@ def test_finished_runs_beside_diverged_ones_count_only_beyond_the_luck_of_the_se
 # Replicates.
 
 
-def test_with_replicates_it_is_welchs_test_of_their_means() -> None:
+def test_with_replicates_the_verdict_is_welchs_test_of_their_means() -> None:
     rng = np.random.default_rng(5)
     a, b = rng.normal(0.93, 0.01, (4, 5)), rng.normal(0.91, 0.02, (4, 5))
     pair = only_pair(arm("a", a), arm("b", b))
@@ -252,7 +252,7 @@ def test_a_replicate_without_a_confirmed_configuration_is_left_out() -> None:
     assert alone.difference is not None
 
 
-def test_replicates_that_share_no_seed_decide_nothing() -> None:
+def test_replicates_without_a_shared_seed_cannot_decide() -> None:
     a, b = np.full((2, 4), NAN), np.full((2, 4), NAN)
     a[:, :2], b[:, 2:] = 0.9, 0.8
     pair = only_pair(arm("a", a), arm("b", b))
@@ -269,7 +269,7 @@ def test_replicates_with_diverged_runs_are_judged_by_signs(replicates: int, word
     assert (pair.low, pair.difference) == (None, None)
 
 
-def test_equal_replicates_are_no_proof_by_a_width_of_zero() -> None:
+def test_equal_replicates_do_not_give_an_interval_of_zero_width() -> None:
     a, b = np.full((3, 4), 0.95), np.full((3, 4), 0.94)
     pair = only_pair(arm("a", a), arm("b", b))
     assert (pair.word, pair.covers, pair.p) == ("undecided", "signs", 0.25)
@@ -278,7 +278,7 @@ def test_equal_replicates_are_no_proof_by_a_width_of_zero() -> None:
 # Ranks and the winner.
 
 
-def test_ranks_have_the_room_that_the_pairs_leave() -> None:
+def test_rank_intervals_allow_every_order_that_the_pairs_allow() -> None:
     arms = [
         arm("low", noisy(-0.2, seeds=5, seed=1)),
         arm("b", noisy(0.0, seeds=5, seed=2)),
@@ -307,7 +307,7 @@ def test_the_winner_is_better_than_every_other() -> None:
     assert judge([], direction="maximize").pairs == ()
 
 
-def test_level_arms_share_the_mean_of_their_places() -> None:
+def test_tied_arms_share_the_mean_of_their_ranks() -> None:
     found = judge([arm("a", BASE), arm("b", BASE), arm("c", BASE + 0.2)], direction="maximize")
     assert [(rank.arm, rank.rank) for rank in found.ranks] == [("c", 1.0), ("a", 2.5), ("b", 2.5)]
 
@@ -350,6 +350,6 @@ def test_scores_on_different_seeds_are_refused() -> None:
         judge([arm("a", BASE), arm("b", BASE[:3])], direction="maximize")
 
 
-def test_the_best_infinity_is_no_score() -> None:
+def test_the_best_infinity_is_not_a_valid_score() -> None:
     with pytest.raises(ValueError, match="worst infinity"):
         judge([arm("a", [INF, 0.9]), arm("b", [0.9, 0.9])], direction="maximize")

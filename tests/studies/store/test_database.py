@@ -84,9 +84,7 @@ def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
         "Dear reader, this is not a database, and it is longer than a header would be. " * 20
     )
     for name, cause in (("folder", "unable to open database file"), ("letter", "file is not a database")):
-        with pytest.raises(
-            StoreUnavailable, match=f"^the database sqlite:///{tmp_path}/{name} cannot be used: {cause}$"
-        ):
+        with pytest.raises(StoreUnavailable, match=f"sqlite:///{tmp_path}/{name} .*{cause}"):
             Store.open(f"sqlite:///{tmp_path}/{name}")
 
 
@@ -204,10 +202,7 @@ def test_a_database_without_utf8_is_refused(postgres: PostgresServer, encoding: 
     try:
         with pytest.raises(
             StoreUnavailable,
-            match=(
-                rf"in_.* to have the encoding UTF8, got {encoding}; recreate it "
-                r"with `createdb --encoding UTF8 "
-            ),
+            match=rf"{name}.* UTF8, got {encoding}",
         ):
             Store.open(postgres.url(name))
     finally:

@@ -159,13 +159,7 @@ def test_a_study_may_have_as_many_trials_as_its_owners_quota(store: Store) -> No
     store.create_token("ada", role="submitter", quotas=Quotas(max_trials=10))
     # Two arms of three trials.
     study = store.submit(SPEC, by=ADA).id
-    with pytest.raises(
-        QuotaExceeded,
-        match=(
-            r"^token 'ada' may run at most 10 trials per study \(max_trials\), and this study has 14, "
-            r"confirmation runs included; lower its budget, or ask an admin for more"
-        ),
-    ):
+    with pytest.raises(QuotaExceeded, match=r"at most 10 trials .*max_trials.* has 14\b"):
         store.submit(parse_spec(study_body(confirmation={"seeds": 2})), by=ADA)
     SimulatedDispatcher(store).claim().writer.close(StudyMove.FINISH)
     with pytest.raises(QuotaExceeded, match="this study has 12"):

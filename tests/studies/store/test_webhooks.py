@@ -330,7 +330,7 @@ def test_a_410_disables_a_webhook_until_it_is_enabled(store: Store) -> None:
     store.submit(SPEC, by=ADA)
     age(store)
     assert claimed_events(store) == []
-    with pytest.raises(Conflict, match="is disabled: its receiver answered 410 Gone; enable it first"):
+    with pytest.raises(Conflict, match="410 Gone"):
         store.ping_webhook(webhook.id, by=ADA)
     assert store.enable_webhook(webhook.id, by=ADA).disabled_at is None
     store.submit(SPEC, by=ADA)
