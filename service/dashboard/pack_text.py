@@ -9,22 +9,23 @@ from studies.views import StackWidthView, TrialView
 _ONE_BY_ONE = ("Trials are trained one by one: ", "Members are trained one by one: ")
 
 
-def describe_stacking(fit: StackWidthView | None) -> str:
+def describe_stacking(measured: StackWidthView | None) -> str:
     """Return how an arm's trials are trained on the device measured last; empty before any measurement.
 
     For example 'Trained 8 at a time on cpu: 6.3× the steps per second.' or 'Trained one by one on cpu: …'.
     """
-    if fit is None:
+    if measured is None:
         return ""
-    reason = (fit.reason or "").strip()
-    if fit.width > 1:
-        alone, together = fit.trial_steps_per_s.get(1), fit.trial_steps_per_s.get(fit.width)
+    reason, device = (measured.reason or "").strip(), measured.device
+    more = f" {reason}" if reason else ""
+    if measured.width > 1:
+        alone, together = measured.trial_steps_per_s.get(1), measured.trial_steps_per_s.get(measured.width)
         gain = f": {number(together / alone, 2)}× the steps per second" if alone and together else ""
-        return f"Trained {count(fit.width)} at a time on {fit.device}{gain}.{f' {reason}' if reason else ''}"
+        return f"Trained {count(measured.width)} at a time on {device}{gain}.{more}"
     for prefix in _ONE_BY_ONE:
         if reason.startswith(prefix):
-            return f"Trained one by one on {fit.device}: {reason.removeprefix(prefix).rstrip('.')}."
-    return f"Trained one by one on {fit.device}.{f' {reason}' if reason else ''}"
+            return f"Trained one by one on {device}: {reason.removeprefix(prefix).rstrip('.')}."
+    return f"Trained one by one on {device}.{more}"
 
 
 def describe_pack(trial: TrialView) -> str:

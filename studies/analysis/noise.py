@@ -16,12 +16,12 @@ def run_noise(results: StudyResults) -> float:
 
     Without confirmation runs it is an accuracy's standard error by the number of examples, else 0.
     """
+    confirmed = [best.runs for arm in results.arms for best in arm.bests if best is not None]
+    samples = [[run.value for run in runs if has_value(run) and run.value is not None] for runs in confirmed]
     sums = [
         (float(np.var(values, ddof=1)) * (len(values) - 1), len(values) - 1)
-        for arm in results.arms
-        for each in arm.bests
-        if each is not None
-        and len(values := [run.value for run in each.runs if has_value(run) and run.value is not None]) > 1
+        for values in samples
+        if len(values) > 1
     ]
     if sums:
         return math.sqrt(sum(total for total, _ in sums) / sum(df for _, df in sums))

@@ -88,7 +88,8 @@ def metric_range(card: WorkloadCard, values: Sequence[float], *, shown: float) -
 
 def whole_axis(title: str, last: int) -> Axis:
     """Return an axis of whole numbers from 1 to last, with at most nine ticks, none at fractions."""
-    step = next(step for power in range(9) for digit in (1, 2, 5) if last <= 9 * (step := digit * 10**power))
+    steps = [digit * 10**power for power in range(9) for digit in (1, 2, 5)]
+    step = next(step for step in steps if last <= 9 * step)
     return Axis(title=title, tick=step, tick_format="d", range=(0.5, 1.5) if last == 1 else None)
 
 

@@ -186,9 +186,8 @@ def _pruned_lines(
         return ""
     pruned = data.study.progress.pruned
     which = "" if drawn == pruned else f" of {count(pruned)}, those that trained longest"
-    outside = _keep_to_best(
-        drawing, [value for run in best for m in run if (value := quantity.of(m)) is not None], ends
-    )
+    values = [quantity.of(measurement) for run in best for measurement in run]
+    outside = _keep_to_best(drawing, [value for value in values if value is not None], ends)
     return f" Faint lines: {plural(drawn, 'pruned trial')}{which}{outside}."
 
 

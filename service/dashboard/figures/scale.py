@@ -36,10 +36,10 @@ class Scale:
 
         It is a scale of numbers if any arm searches a range of them, otherwise one of choices.
         """
-        ranges = [d for arm in arms if isinstance(d := arm.space[name], Range)]
-        offered = [
-            choice for arm in arms if isinstance(d := arm.space[name], Choices) for choice in d.choices
-        ]
+        dimensions = [arm.space[name] for arm in arms]
+        ranges = [dimension for dimension in dimensions if isinstance(dimension, Range)]
+        choices = [dimension.choices for dimension in dimensions if isinstance(dimension, Choices)]
+        offered = [choice for each in choices for choice in each]
         seen = [t.parameters[name] for t in trials]
         is_numeric = bool(ranges) and not any(isinstance(value, bool | str) for value in (*offered, *seen))
         values = sorted(

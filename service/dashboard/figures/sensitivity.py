@@ -325,7 +325,7 @@ def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[Tr
 
 def _describe_stopped(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
     """Return how many trials of each arm diverged or were pruned, and how they are marked."""
-    tally = Counter(
+    counts = Counter(
         (t.arm, t.state)
         for t in trials
         if t.state in {TrialState.COMPLETED, TrialState.DIVERGED, TrialState.PRUNED}
@@ -336,14 +336,14 @@ def _describe_stopped(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> s
         (TrialState.PRUNED, "Small circles below: pruned trials"),
     )
     for state, mark in marks:
-        most = max((tally[arm.name, state] for arm in arms), default=0)
+        most = max((counts[arm.name, state] for arm in arms), default=0)
         each = [
             (
                 f"{arm.label} {count(n)} of "
-                f"{count(sum(k for (name, _), k in tally.items() if name == arm.name))}"
+                f"{count(sum(k for (name, _), k in counts.items() if name == arm.name))}"
             )
             for arm in arms
-            if (n := tally[arm.name, state])
+            if (n := counts[arm.name, state])
         ]
         if each:
             sampled = "" if most <= _MOST_MARKS else f" (a sample of at most {_MOST_MARKS} per arm)"
