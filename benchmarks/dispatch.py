@@ -40,7 +40,7 @@ class Dispatch:
         Raises:
             RuntimeError: the dispatcher has ended; the message has its output.
         """
-        while "ready on" not in self._said() or self.run_pid() is None:
+        while "ready on" not in self._log_text() or self.run_pid() is None:
             self._check()
             time.sleep(_LOOK_EVERY_S)
         return self._side.rest()
@@ -58,7 +58,7 @@ class Dispatch:
         study = self.store.study(study_id)
         if study.state is not StudyState.COMPLETED:
             raise RuntimeError(
-                f"expected a study that completes, it is {study.state.value}: "
+                f"expected the study to complete, but it is {study.state.value}: "
                 f"{study.state_reason}; the log is in {self.home}/logs"
             )
         return study
@@ -77,13 +77,13 @@ class Dispatch:
                     found.append(int(pid))
         return found
 
-    def _said(self) -> str:
+    def _log_text(self) -> str:
         return (self.home / "dispatcher.log").read_text(errors="replace")
 
     def _check(self) -> None:
         if self._process.poll() is not None:
             raise RuntimeError(
-                f"the dispatcher ended with code {self._process.returncode}: {self._said()[-2000:]}"
+                f"the dispatcher ended with code {self._process.returncode}: {self._log_text()[-2000:]}"
             )
 
 

@@ -233,9 +233,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=["eager", "compiled"], default=["eager"])
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each pack that are counted (5)")
-    parser.add_argument(
-        "--steps", type=int, default=32, help="steps per epoch, if the workload has as many (32)"
-    )
+    parser.add_argument("--steps", type=int, default=32, help="largest number of steps per epoch (32)")
     parser.add_argument(
         "--lr", type=float, help="largest learning rate of a pack; by default the optimizer's own"
     )

@@ -143,7 +143,7 @@ def _wait_for(port: int, served: _Process, log: Path) -> None:
         if served.process.poll() is not None:
             break
         time.sleep(0.1)
-    raise RuntimeError(f"the service did not come up: {log.read_text(errors='replace')[-2000:]}")
+    raise RuntimeError(f"the service did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 def _prepared(given: argparse.Namespace, home: Path) -> None:
@@ -465,7 +465,7 @@ def main() -> None:
         "--warm-s",
         type=float,
         default=10.0,
-        help="seconds at a quarter of the rate first (10)",
+        help="seconds of warm-up at a quarter of the rate (10)",
     )
     parser.add_argument("--replicas", type=int, default=1, help="service processes (1)")
     parser.add_argument("--readers", type=int, default=20, help="open event streams (20)")

@@ -136,5 +136,5 @@ def _wait_until_ready(server: Postgres, process: subprocess.Popen[bytes]) -> Non
             return
         time.sleep(0.1)
     raise RuntimeError(
-        f"PostgreSQL did not come up: {(server.sockets / 'log').read_text(errors='replace')[-2000:]}"
+        f"PostgreSQL did not start: {(server.sockets / 'log').read_text(errors='replace')[-2000:]}"
     )

@@ -183,7 +183,7 @@ def _tune(packs: int, rounds: int) -> dict[str, Any]:
     )
     line = next((line for line in done.stdout.splitlines() if line.startswith("FOUND ")), None)
     if line is None:
-        raise RuntimeError(f"Ray Tune did not come to its end: {done.stderr[-2000:]}")
+        raise RuntimeError(f"Ray Tune did not finish: {done.stderr[-2000:]}")
     return json.loads(line.removeprefix("FOUND "))
 
 

@@ -64,7 +64,7 @@ def _runs(
     return [search(problem, 1000 * n + seed) for n, problem in enumerate(problems) for seed in range(seeds)]
 
 
-def _said(name: str, values: Sequence[float]) -> None:
+def _print_progress(name: str, values: Sequence[float]) -> None:
     print(f"{name}: mean regret {statistics.fmean(values):.4f} at the end", file=sys.stderr, flush=True)
 
 
@@ -96,7 +96,7 @@ def _samplers(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[d
             for stop in stops
         ]
         found[sampler] = {"stops": stops, "by_trials": by_trials, "by_cost": by_cost}
-        _said(sampler, by_trials[-1])
+        _print_progress(sampler, by_trials[-1])
         rows.append(
             [
                 sampler,
@@ -154,7 +154,7 @@ def _batches(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[li
         found.append(
             {"workers": workers, "batch": batch, "stops": stops, "by_trials": regrets, "worth": worth}
         )
-        _said(f"tpe, {batch} at a time, {workers} packs in flight", regrets[-1])
+        _print_progress(f"tpe, {batch} at a time, {workers} packs in flight", regrets[-1])
         difference = f"{statistics.fmean(differences):+.4f} ± {error:.4f}"
         rows.append(
             [f"{batch} at a time, {workers} in flight", *_medians_and_means(regrets), difference, str(worth)]
@@ -215,7 +215,7 @@ def _pruners(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[li
                     "reached": reached,
                 }
             )
-            _said(f"{sampler}, {rule.kind}", by_cost[-1])
+            _print_progress(f"{sampler}, {rule.kind}", by_cost[-1])
             ends = [by_cost[n - 1] for n in (10, 30, 60)]
             share = f"{reached / given.trials:.2f}" if reached is not None else "not reached"
             rows.append([f"{sampler}, {rule.kind}", f"{trials:.0f}", *_medians_and_means(ends), share])

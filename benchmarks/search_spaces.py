@@ -166,7 +166,7 @@ def trained_grid(
     if workload.card.direction != "maximize":
         raise ValueError(
             "expected a workload whose metric is to be maximized, got "
-            f"{workload_name}; take digits-mlp or digits-cnn"
+            f"{workload_name}; use digits-mlp or digits-cnn"
         )
     epochs = epochs or workload.card.epochs
     axes = dict(zip(_GRID, levels, strict=True))

@@ -79,8 +79,8 @@ class Side:
                 since, used = time.monotonic(), now_used
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"expected processes that come to rest within {within_s:g} s; they "
-                    "still work: look at what they do"
+                    f"expected the processes to be idle within {within_s:g} s, but they are still "
+                    "working; check what they do"
                 )
         return since
 

@@ -35,7 +35,7 @@ def parameters(name: str) -> list[Parameter]:
         AssertionError: the number of elements differs from the model's published number of parameters.
     """
     if name not in SHAPES:
-        raise ValueError(f"step_time expects shapes among {', '.join(SHAPES)}, got {name!r}")
+        raise ValueError(f"expected one of the shapes {', '.join(SHAPES)}, got {name!r}")
     made, published = SHAPES[name]
     found = made()
     total = sum(prod(parameter.shape) for parameter in found)

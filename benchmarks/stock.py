@@ -83,7 +83,7 @@ def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
             if result.error is None and result.metrics
         ]
         if results.num_errors == len(results):
-            raise RuntimeError(f"expected trials that train, each of {arm.name} failed: {results.errors[0]}")
+            raise RuntimeError(f"every trial of {arm.name} failed: {results.errors[0]}")
         whole = [float(row["validation"]) for row in rows if row["training_iteration"] == plan.epochs]
         arms[arm.name] = {
             "best": (max if mode == "max" else min)(whole) if whole else None,

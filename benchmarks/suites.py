@@ -89,7 +89,7 @@ def main() -> None:
     )
     parser.add_argument("--suites", type=int, default=1000, help="simulated suites for each figure (1000)")
     parser.add_argument("--studies", type=int, default=5, help="studies of a suite (5)")
-    parser.add_argument("--runs", type=int, nargs="+", default=[3, 5, 10], help="of an arm (3 5 10)")
+    parser.add_argument("--runs", type=int, nargs="+", default=[3, 5, 10], help="runs of an arm (3 5 10)")
     parser.add_argument("--arms", nargs="+", choices=list(_SPREADS), default=list(_SPREADS), metavar="NAME")
     add_outputs(parser)
     given = parser.parse_args()

@@ -110,7 +110,9 @@ def _surface(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
                             **asdict(per_gap[-1]),
                         }
                     )
-                rows.append([f"{replicates} × {trials}, noise {noise:.1%}", *_said(per_gap, given.gaps)])
+                rows.append(
+                    [f"{replicates} × {trials}, noise {noise:.1%}", *_outcome_cells(per_gap, given.gaps)]
+                )
                 print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
     return found, Table(
         title=f"A surface, random search, {given.confirmed} seeds, {given.studies} studies each",
@@ -190,7 +192,7 @@ def _tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
                     rows.append(
                         [
                             f"{sampler}, {replicates} × {trials}, noise × {share:g}",
-                            *_said(per_gap, given.table_gaps),
+                            *_outcome_cells(per_gap, given.table_gaps),
                         ]
                     )
                     print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
@@ -225,7 +227,7 @@ def _header(gaps: Sequence[float]) -> list[str]:
     ]
 
 
-def _said(per_gap: Sequence[Outcomes], gaps: Sequence[float]) -> list[str]:
+def _outcome_cells(per_gap: Sequence[Outcomes], gaps: Sequence[float]) -> list[str]:
     level = [one for one, gap in zip(per_gap, gaps, strict=True) if not gap]
     apart = [f"{one.right:.1%}, {one.wrong:.1%}" for one, gap in zip(per_gap, gaps, strict=True) if gap]
     covered = np.mean([one.covered for one in per_gap])
@@ -286,7 +288,7 @@ def main() -> None:
         type=float,
         nargs="+",
         default=[1.0, 0.1],
-        help="shares of the tables' own noise (1 0.1)",
+        help="noise of a run, as fractions of the tables' noise (1 0.1)",
     )
     parser.add_argument("--searches", type=int, default=50, help="searches per table (50)")
     add_outputs(parser)

@@ -16,7 +16,7 @@ SIGN = "no-copies"
 
 
 def install() -> None:
-    """Make a process that runs a study check for the file before each copy."""
+    """Patch a study's run process to check for the file before each copy."""
     if "workers.run" not in sys.orig_argv:
         return
     from studies.store import Store
@@ -24,7 +24,7 @@ def install() -> None:
     copy = Store.copy_to_optuna
     sign = Path(os.environ["TANGENT_HOME"]) / SIGN
 
-    def unless_told(self: Store, study_id: str, *, within_s: float = math.inf) -> int:
+    def copy_unless_disabled(self: Store, study_id: str, *, within_s: float = math.inf) -> int:
         return 0 if sign.exists() else copy(self, study_id, within_s=within_s)
 
-    Store.copy_to_optuna = unless_told
+    Store.copy_to_optuna = copy_unless_disabled

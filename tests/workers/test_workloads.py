@@ -133,7 +133,7 @@ def test_the_toys_have_their_documented_minima() -> None:
 
 
 @every_workload
-def test_the_metric_is_a_mean_over_examples_however_they_are_batched(workload: Workload) -> None:
+def test_the_metric_is_a_mean_over_examples_for_any_batching(workload: Workload) -> None:
     model = build(workload).eval()
     inputs, targets = batch_of(workload)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Our AdamP and SGDP beside pytorch_optimizer's: where they agree, and where they differ and why."""
+"""Our AdamP and SGDP compared with pytorch_optimizer's: where they agree, and where and why they differ."""
 
 import math
 from collections.abc import Callable
@@ -24,14 +24,14 @@ def trajectory(build: Build, *, steps: int = 12) -> Tensor:
 
 
 def one_weight(gradient: Tensor) -> nn.Parameter:
-    """Return a weight of ones of the gradient's shape and memory layout, with that gradient."""
+    """Return a weight of ones with this gradient, in the gradient's shape and memory layout."""
     weight = nn.Parameter(torch.ones_like(gradient))
     weight.grad = gradient.clone()
     return weight
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_adamp_agrees_where_eps_is_negligible(nesterov: bool) -> None:
+def test_adamp_agrees_if_eps_is_negligible(nesterov: bool) -> None:
     settings: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "eps": 1e-30, "nesterov": nesterov}
     ours = trajectory(lambda params: adamp.AdamP(params, **settings))
     theirs = trajectory(lambda params: pytorch_optimizer.AdamP(params, **settings))
@@ -45,7 +45,7 @@ def test_adamp_agrees_because_both_project() -> None:
     assert (projected - plain).abs().max() > 1e-3
 
 
-def test_theirs_adds_eps_before_the_bias_correction_and_ours_after_it_like_adamw() -> None:
+def test_pytorch_optimizer_adds_eps_before_the_bias_correction_and_ours_after_it_like_adamw() -> None:
     gradient = torch.tensor([[0.3, -0.2], [0.1, 0.4]], dtype=torch.float64)
     eps, beta2 = 1e-2, 0.999
     theirs, ours, rescaled, adamw = (one_weight(gradient) for _ in range(4))
@@ -62,7 +62,7 @@ def test_theirs_adds_eps_before_the_bias_correction_and_ours_after_it_like_adamw
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("dampening", [0.0, 0.5])
 def test_sgdp_agrees(nesterov: bool, momentum: float, dampening: float) -> None:
-    """Heavy-ball too: unlike the reference 0.3.0, neither projects the momentum buffer."""
+    """This includes heavy-ball: unlike the reference 0.3.0, neither projects the momentum buffer."""
     settings: dict[str, Any] = {
         "lr": 0.05,
         "momentum": momentum,
@@ -75,7 +75,7 @@ def test_sgdp_agrees(nesterov: bool, momentum: float, dampening: float) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0.0, atol=1e-12)
 
 
-def test_theirs_has_a_default_learning_rate_for_sgdp_and_ours_asks_for_one() -> None:
+def test_pytorch_optimizer_has_a_default_learning_rate_for_sgdp_and_ours_requires_one() -> None:
     assert pytorch_optimizer.SGDP([one_weight(torch.ones(2, 2))]).param_groups[0]["lr"] == 1e-3
     with pytest.raises(ValueError, match="lr"):
         adamp.SGDP([one_weight(torch.ones(2, 2))])
@@ -101,7 +101,7 @@ def test_pytorch_optimizer_accepts_a_decay_that_flips_weights_and_ours_rejects_i
 
 
 @pytest.mark.parametrize("name", ["AdamP", "SGDP"])
-def test_theirs_fails_on_channels_last_gradients_and_ours_does_not(name: str) -> None:
+def test_pytorch_optimizer_fails_on_channels_last_gradients_and_ours_does_not(name: str) -> None:
     gradient = torch.arange(16.0).reshape(2, 2, 2, 2).contiguous(memory_format=torch.channels_last)
     with pytest.raises(RuntimeError, match="view"):
         getattr(pytorch_optimizer, name)([one_weight(gradient)], lr=0.1).step()

@@ -19,7 +19,7 @@ ENTRY = load_optimizers()["muon"]
 
 
 class TiedLanguageModel(nn.Module):
-    """An embedding that is also the output layer, learned positions, and a hidden matrix between."""
+    """A model with an embedding that is also the output layer, learned positions, and a hidden matrix."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def test_a_model_without_hidden_matrices_is_trained_by_adamw_alone() -> None:
     assert torch.equal(train(model, optimizer, steps=3), train(other, adamw, steps=3))
 
 
-def test_each_part_does_what_it_does_alone() -> None:
+def test_each_part_takes_the_same_steps_as_alone() -> None:
     one, two = build_model(), build_model()
     hidden = hidden_matrices(two)
     rest = [p for p in two.parameters() if all(p is not h for h in hidden)]
@@ -65,7 +65,7 @@ def test_each_part_does_what_it_does_alone() -> None:
     assert torch.equal(train(one, optimizer, steps=5), train(two, parts, steps=5))
 
 
-def test_torchs_schedulers_drive_both_parts() -> None:
+def test_torch_schedulers_drive_both_parts() -> None:
     model = build_model()
     optimizer = built(model)
     scheduler = LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)

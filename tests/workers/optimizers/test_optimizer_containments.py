@@ -1,4 +1,4 @@
-"""What one optimizer's card says of another: that it contains it."""
+"""Cards that declare another optimizer as a special case of their own."""
 
 import pytest
 import torch
@@ -26,9 +26,9 @@ def trajectory(entry: OptimizerEntry, parameters: Parameters) -> torch.Tensor:
 
 
 def settings(container: OptimizerEntry, containment: Containment) -> tuple[Parameters, Parameters]:
-    """Return configurations of container and contained that should agree.
+    """Return configurations of container and contained optimizer that should give the same steps.
 
-    Shared names alike, both with decay and momentum where allowed.
+    Shared hyperparameters are equal, and both have decay and momentum if allowed.
     """
     contained = ENTRIES[containment.optimizer].card
     livelier: Parameters = {"weight_decay": 0.01, "momentum": 0.9, "lr": 0.01}
@@ -55,7 +55,7 @@ def test_the_container_repeats_the_contained_step_by_step(
 
 
 @pytest.mark.parametrize(("container", "containment"), CONTAINMENTS, ids=labels)
-def test_only_a_part_is_contained_where_the_card_requires_something(
+def test_containment_is_partial_if_the_card_has_a_requirement(
     container: OptimizerEntry, containment: Containment
 ) -> None:
     outer, inner = settings(container, containment)
@@ -65,7 +65,7 @@ def test_only_a_part_is_contained_where_the_card_requires_something(
         assert (trajectory(container, outer | changed) - expected).abs().max() > 1e-6
 
 
-def test_adamp_and_sgdp_contain_what_they_were_made_from() -> None:
+def test_adamp_and_sgdp_contain_the_optimizers_they_extend() -> None:
     contained = {
         container.card.name: {c.optimizer for c in container.card.contains} for container, _ in CONTAINMENTS
     }

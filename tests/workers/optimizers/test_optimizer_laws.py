@@ -1,4 +1,4 @@
-"""Laws that every optimizer of the catalogue keeps; a new optimizer is one more row."""
+"""Laws that every optimizer of the catalogue obeys; a new optimizer is one more row."""
 
 import copy
 import inspect
@@ -31,13 +31,13 @@ def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
 
 
 def lively(card: OptimizerCard) -> Parameters:
-    """Return the defaults, with those changed that switch other hyperparameters off."""
+    """Return the defaults, except those that would disable other hyperparameters."""
     livelier: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
     return {**card.defaults, **{name: value for name, value in livelier.items() if name in card.defaults}}
 
 
 def others(hyperparameter: Hyperparameter, value: Scalar) -> list[Scalar]:
-    """Return what a search would try first besides value."""
+    """Return the first value other than `value` that a search would try."""
     match hyperparameter.search:
         case Range(low=low, high=high):
             ends: tuple[Scalar, ...] = (low, high)
@@ -53,7 +53,7 @@ def trajectory(entry: OptimizerEntry, parameters: Parameters, *, steps: int) -> 
     return train(model, build_optimizer(entry, model, parameters, decay_1d=True), steps=steps)
 
 
-def test_its_name_is_its_key_and_every_requested_optimizer_is_there() -> None:
+def test_every_requested_optimizer_exists_under_its_name() -> None:
     assert all(entry.card.name == name for name, entry in ENTRIES.items())
     assert {
         "adamp",
@@ -109,7 +109,8 @@ def test_defaults_are_the_constructors_own(entry: OptimizerEntry) -> None:
     found |= {h.name: signature[h.name].default for h in card.hyperparameters if h.name not in found}
     different = {name for name, default in card.defaults.items() if found[name] != default}
     assert different == {name for optimizer, name in DEVIATIONS if optimizer == card.name}
-    # A recipe leaves out what is untuned and at its default: that must be the constructor's.
+    # A recipe omits untuned hyperparameters at their defaults, so the constructor must have the same
+    # defaults.
     assert all(h.tuned for h in card.hyperparameters if h.name in different)
 
 
@@ -165,7 +166,7 @@ def test_two_runs_are_bitwise_equal(entry: OptimizerEntry) -> None:
 
 
 @pytest.mark.parametrize("decay_1d", [True, False])
-def test_weight_decay_spares_biases_and_norms_exactly_when_asked(
+def test_weight_decay_spares_biases_and_norms_only_if_requested(
     entry: OptimizerEntry, decay_1d: bool
 ) -> None:
     parameters = lively(entry.card)
@@ -193,10 +194,10 @@ def test_a_schedule_can_scale_every_groups_learning_rate(entry: OptimizerEntry) 
     assert torch.equal(train(model, optimizer, steps=1)[0], before)
 
 
-def test_a_checkpoint_continues_where_it_was_taken(entry: OptimizerEntry) -> None:
+def test_a_checkpoint_resumes_where_it_was_saved(entry: OptimizerEntry) -> None:
     parameters = lively(entry.card)
-    # In float32, as trials are trained: torch loads what some optimizers keep in float32 (NAdam's mu_product)
-    # as the weight's dtype.
+    # In float32 like trials, because torch loads state that some optimizers keep in float32 (NAdam's
+    # mu_product) in the weight's dtype.
     model = build_model().float()
     optimizer = build_optimizer(entry, model, parameters, decay_1d=False)
     train(model, optimizer, steps=7)
@@ -211,7 +212,7 @@ def test_a_checkpoint_continues_where_it_was_taken(entry: OptimizerEntry) -> Non
     assert torch.equal(train(resumed_model, resumed, steps=6), train(model, optimizer, steps=6))
 
 
-def test_a_checkpoint_taken_after_evaluation_continues_as_well(entry: OptimizerEntry) -> None:
+def test_a_checkpoint_saved_after_evaluation_resumes_as_well(entry: OptimizerEntry) -> None:
     model = build_model()
     optimizer: Any = build_optimizer(entry, model, lively(entry.card), decay_1d=True)
     if not hasattr(optimizer, "eval"):
@@ -235,7 +236,7 @@ def test_a_configuration_that_cannot_run_is_rejected_with_a_reason(entry: Optimi
         ({**defaults, "zeta": 1.0}, rf"^{name} has no hyperparameter 'zeta'; it has lr, "),
         (
             {n: v for n, v in defaults.items() if n != "lr"},
-            rf"^{name} needs a value for lr; a configuration gives all of lr, ",
+            rf"^{name} needs a value for lr; a configuration must set all of lr, ",
         ),
         ({**defaults, "lr": -1.0}, rf"^{name}: expected lr in \(0, inf\), got -1; its default is "),
         ({**defaults, "lr": float("nan")}, rf"^{name}: expected a finite number for lr, got nan; its "),
@@ -246,8 +247,8 @@ def test_a_configuration_that_cannot_run_is_rejected_with_a_reason(entry: Optimi
             build_optimizer(entry, build_model(), parameters, decay_1d=True)
 
 
-def test_every_bound_is_the_constructors_or_tighter(entry: OptimizerEntry) -> None:
-    """What the card calls legal, the constructor takes: no trial fails for a value that was let through."""
+def test_no_bound_is_looser_than_the_constructors(entry: OptimizerEntry) -> None:
+    """The constructor accepts every value that the card accepts, so no trial fails on a checked value."""
     for hyperparameter in entry.card.hyperparameters:
         bounds = hyperparameter.bounds
         if bounds is None:

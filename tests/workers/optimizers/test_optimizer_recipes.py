@@ -1,4 +1,4 @@
-"""A recipe that is pasted repeats the trial."""
+"""A pasted recipe repeats the trial."""
 
 from typing import Any
 
@@ -21,9 +21,7 @@ def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
 
 
 def unusual(entry: OptimizerEntry) -> Parameters:
-    """Return a configuration in which every hyperparameter differs from its default, with digits that
-    rounding would lose.
-    """
+    """Return a configuration with no default values, and with digits that rounding would lose."""
     values: dict[str, Scalar] = {}
     for h in entry.card.hyperparameters:
         match h.search:
@@ -38,7 +36,7 @@ def unusual(entry: OptimizerEntry) -> Parameters:
 
 @pytest.mark.parametrize("decay_1d", [True, False])
 @pytest.mark.parametrize("choose", [lambda entry: entry.card.defaults, unusual], ids=["defaults", "unusual"])
-def test_a_recipe_trains_as_the_trial_did(entry: OptimizerEntry, choose: Any, decay_1d: bool) -> None:
+def test_a_recipe_trains_like_the_trial(entry: OptimizerEntry, choose: Any, decay_1d: bool) -> None:
     parameters = choose(entry)
     model = build_model()
     expected = train(model, build_optimizer(entry, model, parameters, decay_1d=decay_1d), steps=8)
@@ -48,13 +46,13 @@ def test_a_recipe_trains_as_the_trial_did(entry: OptimizerEntry, choose: Any, de
     assert torch.equal(train(names["model"], pasted, steps=8), expected)
 
 
-def test_a_call_is_one_line_that_recipes_end_in(entry: OptimizerEntry) -> None:
+def test_a_recipe_ends_with_a_call_on_one_line(entry: OptimizerEntry) -> None:
     line = call(entry.card, entry.card.defaults)
     assert "\n" not in line
     assert recipe(entry.card, entry.card.defaults).endswith(f" = {line}\n")
 
 
-def test_adamps_recipe_reads_as_one_would_write_it() -> None:
+def test_the_recipe_of_adamp_looks_handwritten() -> None:
     card = ENTRIES["adamp"].card
     parameters: Parameters = {
         **card.defaults,

@@ -1,4 +1,4 @@
-"""The way from a card and a configuration to an optimizer, and what other packages may add."""
+"""Building an optimizer from a card and a configuration, and adding optimizers from other packages."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ wrong = 3
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    """Put a distribution with these entry points on the path, as pip would."""
+    """Put a distribution with these entry points on the import path, as pip would."""
     module = f"plugin_{folder.name}"
     (folder / f"{module}.py").write_text(PLUGIN)
     info = folder / f"{module}-1.0.dist-info"
@@ -73,7 +73,7 @@ def test_a_broken_package_is_skipped_with_a_warning(
     assert "broken = plugin_" in caplog.text
 
 
-def test_a_name_that_is_taken_stays_ours(
+def test_an_entry_point_cannot_replace_a_built_in_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(tmp_path, monkeypatch, "clash = plugin:taken")
@@ -152,7 +152,7 @@ def test_an_illegal_value_is_rejected_with_a_reason(
         check(card, {**card.defaults, parameter: value})
 
 
-def test_the_card_and_not_json_decides_what_is_an_integer() -> None:
+def test_the_card_and_not_json_decides_which_numbers_are_integers() -> None:
     entry = ENTRIES["lookahead-adamw"]
     build_optimizer(entry, build_model(), {**entry.card.defaults, "k": 6.0, "lr": 1}, decay_1d=True)
 
@@ -169,7 +169,7 @@ def test_a_frozen_parameter_is_skipped_and_a_frozen_model_rejected() -> None:
         parameter_groups(model, spare_1d=True)
 
 
-def test_parameters_are_spared_decay_only_where_there_is_decay(
+def test_parameters_are_exempt_from_decay_only_if_there_is_decay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, monkeypatch, "first = plugin:one")

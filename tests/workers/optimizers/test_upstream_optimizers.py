@@ -1,6 +1,6 @@
-"""What we rely on in pytorch_optimizer, and what we work around.
+"""Behaviour of pytorch_optimizer that our cards rely on or work around.
 
-When one of these fails, a release changed it and a card must follow.
+If a test fails, a new release has changed this behaviour and a card must be adapted.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def test_our_lamb_moves_every_weight_by_lr_times_its_norm_from_the_first_step() 
     assert first_relative_steps(optimizer, weights) == pytest.approx([1e-3] * len(weights), rel=1e-3)
 
 
-def test_upstreams_lamb_would_start_ten_times_as_fast() -> None:
+def test_lamb_with_upstream_defaults_would_start_ten_times_as_fast() -> None:
     model = build_model()
     optimizer = Lamb(model.parameters(), lr=1e-3)
     loss_of(model).backward()
@@ -64,7 +64,7 @@ def test_lars_applies_no_weight_decay_to_biases_and_norms() -> None:
 
 
 def test_a_step_may_overwrite_the_gradients() -> None:
-    """Why probes read gradients before the step."""
+    """This is why probes read gradients before the step."""
     entry = ENTRIES["lars"]
     model = build_model()
     optimizer = build_optimizer(entry, model, entry.card.defaults, decay_1d=True)

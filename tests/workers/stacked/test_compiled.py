@@ -1,4 +1,4 @@
-"""The compiled step gives the plain step's numbers, is used only if it pays, and can always be replaced."""
+"""The compiled step gives the plain step's numbers, is used only if it is faster, and can be replaced."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ from workers.workloads.float64 import Float64, in_float64
 
 __all__: list[str] = []
 
-# torch's compiler imports parts of torch that torch itself has deprecated.
+# torch's compiler imports deprecated parts of torch.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
 
 MLP, CNN, TOY = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["antipode-2d"]
@@ -47,7 +47,7 @@ def steps_of(tuner: WidthTuner) -> list[CompiledStep | None]:
     return list(tuner.compiled._steps.values())
 
 
-def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_for_a_width(
+def test_a_compiled_step_gives_the_plain_steps_numbers_and_is_compiled_once_per_width(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     workload, data = in_float64(TOY, data_of(TOY))
@@ -120,7 +120,7 @@ def record_as_fast(
     is_paired: bool,
     member_step_s: float,
 ) -> CompiledStep | None:
-    """Record as `CompiledSteps.record` does, but accept every compiled step: uncompiled, it is slower."""
+    """Record like `CompiledSteps.record`, but accept every step: run uncompiled, it is slower."""
     self._plain_s[compiling._key(plan, width, is_paired)] = member_step_s
     return step
 

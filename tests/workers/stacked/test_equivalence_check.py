@@ -1,4 +1,4 @@
-"""The equivalence check accepts what can be stacked, and gives a readable reason for what cannot."""
+"""The equivalence check accepts members that can be stacked, and gives a readable reason for all others."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ MLP = WORKLOADS["digits-mlp"]
 
 
 class Of(Workload):
-    """The digits with another model, and perhaps another loss."""
+    """The digits workload with another model, and optionally another loss."""
 
     card = MLP.card
 
@@ -48,7 +48,7 @@ def dropping() -> nn.Module:
 
 
 class Odd(nn.Module):
-    """A linear layer whose outputs go through a function of its own."""
+    """A linear layer followed by a given function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Masking(Odd):
 
 
 class Wasteful(Odd):
-    """Has a layer that no output depends on: an optimizer skips it alone, but would decay it in a stack."""
+    """A model with an unused layer, which an optimizer skips alone but would decay in a stack."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Wasteful(Odd):
 
 
 class Remembering(Odd):
-    """Writes into a buffer that is not part of its state and is therefore not stacked."""
+    """A model that writes into a buffer outside its state, which is therefore not stacked."""
 
     scale: Tensor
 
@@ -136,7 +136,7 @@ def test_every_built_in_workload_can_be_stacked(name: str, seeds: tuple[int, int
     )
 
 
-def test_an_optimizer_without_a_batched_form_is_named() -> None:
+def test_the_reason_names_an_optimizer_without_a_batched_form() -> None:
     assert why(MLP, "lion") == "Trials are trained one by one: Lion has no batched form."
 
 
@@ -159,7 +159,7 @@ def test_an_optimizer_without_a_batched_form_is_named() -> None:
     ],
     ids=["branch", "mask", "unused", "in-place", "batch-norm", "dtypes", "broken"],
 )
-def test_a_model_that_cannot_be_stacked_is_refused_with_a_reason(
+def test_a_model_that_cannot_be_stacked_is_rejected_with_a_reason(
     model: Callable[[], nn.Module], reason: str
 ) -> None:
     found = why(Of(model))
@@ -169,7 +169,7 @@ def test_a_model_that_cannot_be_stacked_is_refused_with_a_reason(
     assert found.endswith(".")
 
 
-def test_a_refused_workload_is_trained_one_by_one_and_the_report_has_the_reason() -> None:
+def test_members_of_a_rejected_workload_train_one_by_one_and_the_report_has_the_reason() -> None:
     workload = Of(Branching)
     one, two = (
         train(pack(workload, width=width, epochs=1), workload, shortened(data_of(MLP), 96, 32))
@@ -182,7 +182,7 @@ def test_a_refused_workload_is_trained_one_by_one_and_the_report_has_the_reason(
     assert "looks at a tensor's value" in (two[0].stack_width.reason or "")
 
 
-def test_stacked_members_of_one_seed_draw_the_dropout_they_draw_alone() -> None:
+def test_stacked_members_with_one_seed_draw_the_same_dropout_as_alone() -> None:
     workload = Of(dropping)
     assert why(workload) is None
     data = shortened(data_of(MLP), 320, 64)

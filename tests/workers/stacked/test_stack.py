@@ -170,7 +170,7 @@ def test_a_pack_ends_when_all_members_have_diverged() -> None:
 
 
 @pytest.mark.parametrize("optimizer", STACKED)
-def test_a_stack_that_stops_at_rungs_is_bitwise_the_one_that_never_stopped(
+def test_a_stack_that_stops_at_rungs_equals_one_that_never_stopped_bitwise(
     optimizer: str, tmp_path: Path
 ) -> None:
     pack = pack_of(
@@ -255,7 +255,7 @@ def test_a_pack_wider_than_the_width_is_split_evenly_with_equal_results() -> Non
     assert [members for members, _ in stacks._groups] == [[0, 1], [2, 3], [4, 5, 6]]
 
 
-def test_stacks_are_joined_when_fewer_would_do() -> None:
+def test_stacks_are_joined_when_fewer_are_enough() -> None:
     members = tuple(member("adamw", str(index)) for index in range(6))
     stacks = engine(pack_of(CNN, "adamw", *members, epochs=2), width=3, data=shortened(data_of(CNN), 64, 32))
     stacks.train_epoch(1, alive=range(6))
@@ -400,7 +400,7 @@ class _Odd(nn.Module):
 
 
 @pytest.mark.parametrize("seeds", [(1, 1, 1), (1, 2, 3)])
-def test_tied_weights_frozen_ones_and_buffers_beside_the_state_are_stacked_as_well(
+def test_tied_and_frozen_weights_and_buffers_outside_the_state_are_stacked(
     seeds: tuple[int, int, int], tmp_path: Path
 ) -> None:
     workload, data = in_float64(Tied(), shortened(data_of(MLP), 160, 60))

@@ -1,6 +1,6 @@
-"""The law of batched optimizers.
+"""The law of batched optimizers: each member takes the same steps as with its own optimizer alone.
 
-Each member does what its own optimizer does alone, whatever its hyperparameters. A new one is one more row.
+The law holds for all hyperparameters. A new optimizer is one more row.
 """
 
 from collections.abc import Mapping
@@ -30,19 +30,20 @@ def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
     return ENTRIES[request.param]
 
 
-def test_the_optimizers_that_are_asked_for_have_a_batched_form() -> None:
+def test_the_requested_optimizers_have_a_batched_form() -> None:
     assert set(ENTRIES) == {"adamp", "sgdp", "adamw", "adam", "sgd", "sgd-nesterov", "qhadam", "qhadamw"}
 
 
 def model() -> nn.Module:
-    """Return a model with every kind of parameter that optimizers tell apart, 1-D ones before and between the
-    others.
+    """Return a model with every kind of parameter that optimizers distinguish.
+
+    Its 1-D parameters come before and between the others.
     """
     return nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3), nn.Conv2d(2, 3, 3, bias=False), nn.Linear(3, 1))
 
 
 def drawn(hyperparameter: Hyperparameter, generator: np.random.Generator) -> Scalar:
-    """Return a random value, now and then a default or the low end, where special cases live."""
+    """Return a random value, sometimes the default or the lower bound, which have special cases."""
     search, luck = hyperparameter.search, generator.random()
     if luck < 0.15:
         return hyperparameter.default
@@ -68,8 +69,9 @@ def configurations(entry: OptimizerEntry) -> list[Parameters]:
 
 
 def gradients(step: int, weights: Tensor) -> Tensor:
-    """Return gradients [K, P] that are the same for every member, nearly orthogonal to the weights now and
-    then so that they are projected.
+    """Return gradients [K, P] that are the same for every member.
+
+    Sometimes they are nearly orthogonal to the weights, so that updates are projected.
     """
     generator = torch.Generator().manual_seed(step)
     raw = (
@@ -123,7 +125,7 @@ def stacked(entry: OptimizerEntry, members: list[Parameters], layout: Layout, st
 
 @pytest.mark.parametrize("decay_1d", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
-def test_each_member_does_what_its_optimizer_does_alone(
+def test_each_member_takes_the_steps_of_its_optimizer_alone(
     entry: OptimizerEntry, decay_1d: bool, dtype: torch.dtype, tolerance: float
 ) -> None:
     layout = Layout(model(), decay_1d=decay_1d)
@@ -137,7 +139,7 @@ def test_each_member_does_what_its_optimizer_does_alone(
         torch.testing.assert_close(row, alone, rtol=tolerance, atol=tolerance * float(alone.abs().max()))
 
 
-def test_no_member_is_the_same_as_another(entry: OptimizerEntry) -> None:
+def test_no_two_members_are_equal(entry: OptimizerEntry) -> None:
     layout = Layout(model(), decay_1d=True)
     together = stacked(entry, configurations(entry), layout, torch.ones(layout.size, dtype=torch.float64))
     assert len({tuple(row.tolist()) for row in together}) == MEMBERS
@@ -156,7 +158,7 @@ def test_a_diverged_member_does_not_change_the_others(entry: OptimizerEntry) -> 
 
 
 @pytest.mark.parametrize("name", PROJECTED)
-def test_the_law_is_tested_where_some_are_projected_and_some_are_not(name: str) -> None:
+def test_the_law_is_tested_with_projected_and_unprojected_members(name: str) -> None:
     from workers.optimizers.batched.projection import decide
 
     layout = Layout(model(), decay_1d=True)
@@ -181,10 +183,7 @@ def test_the_law_is_tested_where_some_are_projected_and_some_are_not(name: str) 
 
 
 class StackedDescent(StackedOptimizer):
-    """An optimizer as a package of one's own may bring it.
-
-    Without weight decay, momentum or anything else.
-    """
+    """An optimizer like one from a user's package, without weight decay, momentum or any other option."""
 
     moments = ()
 
@@ -196,7 +195,7 @@ class StackedDescent(StackedOptimizer):
         self.move(weights, grads, grads, c)
 
 
-def test_an_optimizer_of_ones_own_needs_neither_moments_nor_weight_decay() -> None:
+def test_a_users_optimizer_needs_neither_moments_nor_weight_decay() -> None:
     layout = Layout(model(), decay_1d=False)
     optimizer = StackedDescent({"lr": torch.tensor([0.5, 2.0], dtype=torch.float64)}, layout)
     weights, grads = torch.zeros(2, layout.size), torch.ones(2, layout.size)

@@ -39,7 +39,7 @@ def test_small_models_are_stacked_and_the_figures_are_reported() -> None:
     assert chosen.trial_steps_per_s[chosen.width] >= 0.97 * max(chosen.trial_steps_per_s.values())
     assert 1 < chosen.width <= MAX_WIDTH["cpu"]
     assert chosen.reason is None
-    # Weights, two moments and a gradient of 3,466 floats at least.
+    # At least weights, two moments and a gradient of 3,466 floats each.
     assert (chosen.bytes_per_member or 0) > 4 * 4 * 3466
     assert StackWidth.model_validate_json(chosen.model_dump_json()) == chosen
 
@@ -51,7 +51,7 @@ def test_the_width_is_measured_once_and_comes_with_the_first_report_of_each_pack
     assert first[1].stack_width is second[1].stack_width is None
 
 
-def test_a_pack_with_a_width_of_its_own_is_not_measured_and_reports_none() -> None:
+def test_a_pack_that_specifies_a_width_is_not_measured_and_reports_none() -> None:
     assert [report.stack_width for width in (1, 2) for report in train(pack(width=width))] == [None] * 4
 
 
@@ -128,7 +128,7 @@ def test_an_epoch_of_one_step_counts_as_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_busy_moment_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The first measurement of a member alone was slow; in truth no stack is faster.
+    # Only the first measurement of a member alone is slow; no stack is really faster.
     alone, stacked = iter([10.0, 1000.0]), {2: 200.0, 4: 400.0, 8: 390.0, 16: 380.0}
     monkeypatch.setattr(_TrialRun, "rate_alone", lambda _: next(alone))
     monkeypatch.setattr(_TrialRun, "rate_stacked", lambda _, width, **__: (stacked[width], 1))
@@ -149,7 +149,7 @@ def test_files_that_were_read_do_not_count_as_memory_in_use(
     assert spare_bytes(CPU) == int(0.6 * 70_000_000)
 
 
-def test_what_there_is_to_spare_is_less_than_there_is_and_what_was_taken_is_seen() -> None:
+def test_spare_memory_is_plausible_and_the_meter_sees_an_allocation() -> None:
     assert 2**20 < spare_bytes(CPU) < 2**44
     meter = MemoryMeter(CPU)
     status = dict(
