@@ -39,7 +39,7 @@ _FAMILIES = (
 def load_optimizers() -> dict[str, OptimizerEntry]:
     """Return all optimizers by name, the built-in ones first.
 
-    An entry point that cannot be loaded, or whose name is taken, is skipped with a warning in the log.
+    An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     """
     builtin = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
     return by_name([*builtin, *load_entries(_GROUP, OptimizerEntry)], group=_GROUP)

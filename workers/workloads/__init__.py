@@ -21,7 +21,7 @@ _GROUP = "tangent.workloads"
 def load_workloads() -> dict[str, Workload]:
     """Return all workloads by name, the built-in ones first, without loading their data.
 
-    An entry point that cannot be loaded, or whose name is taken, is skipped with a warning in the log.
+    An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     """
     builtin: list[Workload] = [
         DigitsMlp(),

@@ -80,7 +80,7 @@ def test_an_entry_point_cannot_replace_a_built_in_name(
     entries = load_optimizers()
     assert set(entries) == set(ENTRIES)
     assert entries["adamp"].card.title == "AdamP"
-    assert "its name 'adamp' is taken" in caplog.text
+    assert "already has the name 'adamp'" in caplog.text
 
 
 def test_listing_the_catalogue_does_not_wait_for_slow_imports() -> None:
