@@ -127,7 +127,7 @@ def adamp_step(
     Args:
         weights: [n] tensors of any shapes on one device, float64, float32, bfloat16 or float16; see
             `have_equal_rows` for their layout.
-        grads: [n] gradients, laid out as the weights; may have a dtype of their own. Not changed.
+        grads: [n] gradients, laid out as the weights; may have another dtype. Not changed.
         exp_avgs: [n] first moments, laid out as the weights; in the weight's dtype or float32.
         exp_avg_sqs: [n] second moments, like the first.
         steps: [n] separate float32 [] tensors on the device: the steps taken so far; incremented.

@@ -14,7 +14,7 @@ __all__ = ["apply", "decide", "settle", "sum_rows", "update"]
 import triton
 import triton.language as tl
 
-# What `_triton_plan.TritonPlan` stores for each tensor, int64: four addresses, then the shape.
+# The fields that `_triton_plan.TritonPlan` stores for each tensor, int64: four addresses, then the shape.
 FIELDS = tl.constexpr(9)
 WEIGHT = tl.constexpr(0)
 FIRST = tl.constexpr(1)
@@ -46,7 +46,7 @@ WEIGHT_SQUARE = tl.constexpr(1)
 GRAD_SQUARE = tl.constexpr(2)
 RADIAL = tl.constexpr(3)
 
-# What `decide` computes for each tensor: the view, and four coefficients.
+# The results of `decide` for each tensor: the view, and four coefficients.
 NONE = tl.constexpr(0)
 CHANNEL = tl.constexpr(1)
 LAYER = tl.constexpr(2)

@@ -20,7 +20,7 @@ def test_a_model_has_its_published_number_of_parameters(name: str) -> None:
 
 
 def test_an_unknown_model_raises_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"shapes among resnet50, .*, got 'vgg'"):
+    with pytest.raises(ValueError, match=r"one of the shapes resnet50, .*, got 'vgg'"):
         parameters("vgg")
 
 
