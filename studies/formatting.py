@@ -8,6 +8,8 @@ __all__ = [
     "ago",
     "change",
     "change_interval",
+    "clip_change",
+    "clip_interval",
     "count",
     "difference",
     "difference_interval",
@@ -83,11 +85,32 @@ def metric_unit(unit: str) -> str:
     return "" if unit in {"fraction", "none", ""} else f" {unit}"
 
 
+def clip_interval(low: float | None, high: float | None, unit: str) -> tuple[float | None, float | None]:
+    """Return the part of a metric's interval that is shown: of a fraction, the part between 0 and 1.
+
+    Student's t and its relatives do not know that an accuracy ends at 100 %. Clipping takes away only values
+    that cannot be true, so the interval covers the truth as often as before.
+    """
+    return _clip(low, high, 0.0, 1.0) if unit == "fraction" else (low, high)
+
+
+def clip_change(low: float | None, high: float | None, unit: str) -> tuple[float | None, float | None]:
+    """Return the part of a difference's interval that is shown: of fractions, the part between -1 and 1."""
+    return _clip(low, high, -1.0, 1.0) if unit == "fraction" else (low, high)
+
+
+def _clip(
+    low: float | None, high: float | None, lowest: float, highest: float
+) -> tuple[float | None, float | None]:
+    return None if low is None else max(low, lowest), None if high is None else min(high, highest)
+
+
 def metric_interval(value: float | None, low: float | None, high: float | None, unit: str) -> str:
     """Return a metric's value with its interval, e.g. '97.2 % (96.8 to 97.6)'.
 
     The number of decimals follows from the width of the interval. Without an interval, the value alone.
     """
+    low, high = clip_interval(low, high, unit)
     if not (_is_shown(value) and _is_shown(low) and _is_shown(high)):
         return f"{metric(value, unit)}{metric_unit(unit)}"
     scale, suffix = (100, _PERCENT) if unit == "fraction" else (1, metric_unit(unit))
@@ -97,6 +120,7 @@ def metric_interval(value: float | None, low: float | None, high: float | None, 
 
 def interval(low: float | None, high: float | None, unit: str) -> str:
     """Return the ends of a metric's interval, e.g. '98.12 to 98.84 %'."""
+    low, high = clip_interval(low, high, unit)
     if not (_is_shown(low) and _is_shown(high)):
         return ABSENT
     return f"{metric(low, unit).removesuffix(_PERCENT)} to {metric(high, unit)}".replace(" ", _NBSP)
@@ -118,6 +142,7 @@ def difference_interval(value: float, low: float | None, high: float | None, uni
 
     Without an interval, the difference alone.
     """
+    low, high = clip_change(low, high, unit)
     if not (_is_shown(low) and _is_shown(high)):
         sign = _MINUS if value < 0 else ""
         return f"{sign}{difference(value, 0, unit)}"
@@ -139,6 +164,7 @@ def change(value: float | None, unit: str) -> str:
 
 def change_interval(low: float | None, high: float | None, unit: str) -> str:
     """Return the ends of a difference's interval, e.g. '−0.12 to +0.84'."""
+    low, high = clip_change(low, high, unit)
     if not (_is_shown(low) and _is_shown(high)):
         return ABSENT
     return f"{change(low, unit)}{_NBSP}to{_NBSP}{change(high, unit)}"

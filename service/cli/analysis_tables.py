@@ -14,6 +14,8 @@ from studies.formatting import (
     ago,
     change,
     change_interval,
+    clip_change,
+    clip_interval,
     duration,
     interval,
     number,
@@ -62,7 +64,7 @@ def confirmed(analysis: StudyAnalysis) -> Table:
             which,
             runs,
             significant(one.test_mean),
-            interval(one.test_low, one.test_high, ""),
+            interval(*clip_interval(one.test_low, one.test_high, analysis.unit), ""),
             significant(one.search_value),
             significant(one.validation_mean),
             change(one.shrinkage, ""),
@@ -70,7 +72,7 @@ def confirmed(analysis: StudyAnalysis) -> Table:
     return result
 
 
-def pairs(rows: Iterable[PairVerdict]) -> Table:
+def pairs(rows: Iterable[PairVerdict], *, unit: str) -> Table:
     """Return a table with one row per pair of arms: how the first compares with the second."""
     columns = ("arm", "is", "arm ", "by", "95 % interval", "p (Holm)", "effect size", "n")
     result = table(None, *columns, right=("by", "p (Holm)", "effect size", "n"))
@@ -80,7 +82,7 @@ def pairs(rows: Iterable[PairVerdict]) -> Table:
             _WORDS[pair.word] if pair.n else "not compared with",
             pair.second,
             change(pair.difference, ""),
-            change_interval(pair.low, pair.high, ""),
+            change_interval(*clip_change(pair.low, pair.high, unit), ""),
             p_value(pair.p_holm),
             number(pair.effect_size, 3),
             str(pair.n),
@@ -131,7 +133,7 @@ def compared(comparison: Comparison) -> Table:
             str(arm.epochs),
             str(arm.runs),
             significant(arm.test_mean),
-            interval(arm.test_low, arm.test_high, ""),
+            interval(*clip_interval(arm.test_low, arm.test_high, comparison.unit), ""),
             arm.study_name,
         )
     return result

@@ -54,7 +54,7 @@ def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: 
     shown = (
         (analysis.confirmed, tables.confirmed(analysis)),
         # A pair compares nothing unless both arms have confirmation runs.
-        (any(pair.n for pair in analysis.pairs), tables.pairs(analysis.pairs)),
+        (any(pair.n for pair in analysis.pairs), tables.pairs(analysis.pairs, unit=analysis.unit)),
         (analysis.time_to_target, tables.targets(analysis)),
     )
     for rows, table in shown:
@@ -88,7 +88,7 @@ def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, toke
     out.print(tables.compared(comparison))
     if comparison.pairs:
         out.print()
-        out.print(tables.pairs(comparison.pairs))
+        out.print(tables.pairs(comparison.pairs, unit=comparison.unit))
     if comparison.cautions:
         out.print()
         _print_lines(out, comparison.cautions, prefix="warning: ")

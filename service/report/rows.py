@@ -60,7 +60,7 @@ class ArmRow:
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the interval; it is symmetric."""
+        """Half the width of the interval, which is symmetric because it is not clipped."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 

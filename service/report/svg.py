@@ -19,7 +19,7 @@ from service.report.sanitize import plain
 from service.report.sections import measured
 from service.report.study_report import StudyReport
 from studies.analysis.views import BudgetCurve, BudgetPoint
-from studies.formatting import interval, metric, plural
+from studies.formatting import clip_interval, interval, metric, plural
 
 _WIDTH = 720
 _ROW = 34
@@ -70,11 +70,16 @@ def confirmed_svg(report: StudyReport) -> Markup:
     """
     card = report.study.workload_card
     rows = [row for row in arm_rows(report) if row.mean is not None]
-    values = [v for row in rows for v in (row.mean, row.low, row.high, row.defaults_mean) if v is not None]
+    values = [
+        v
+        for row in rows
+        for v in (row.mean, *clip_interval(row.low, row.high, card.unit), row.defaults_mean)
+        if v is not None
+    ]
     height = _ROW * len(rows) + 56
     axis = _spanning(values, first=_LEFT, last=_WIDTH - _RIGHT)
     parts = [_vertical(axis, bottom=height - 46, label=lambda value: metric(value, card.unit))]
-    parts += [_mean(row, axis, y=18 + _ROW * n) for n, row in enumerate(rows)]
+    parts += [_mean(row, axis, unit=card.unit, y=18 + _ROW * n) for n, row in enumerate(rows)]
     parts.append(
         _text(f"test {measured(card)}", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=height - 8, anchor="middle")
     )
@@ -89,12 +94,13 @@ def confirmed_svg(report: StudyReport) -> Markup:
     return _svg("confirmed", title, description, height, parts)
 
 
-def _mean(row: ArmRow, axis: _Axis, *, y: float) -> Markup:
+def _mean(row: ArmRow, axis: _Axis, *, unit: str, y: float) -> Markup:
     assert row.mean is not None, "only rows with a mean are drawn"
     style = arm_style(row.arm.position)
     parts = [_text(_short(row.label), x=_LEFT - 14, y=y + 4, anchor="end")]
-    if row.low is not None and row.high is not None:
-        path = f"M{axis.at(row.low):.1f} {y - 5}v10m0 -5H{axis.at(row.high):.1f}m0 -5v10"
+    low, high = clip_interval(row.low, row.high, unit)
+    if low is not None and high is not None:
+        path = f"M{axis.at(low):.1f} {y - 5}v10m0 -5H{axis.at(high):.1f}m0 -5v10"
         parts.append(Markup('<path class="line arm-{}" d="{}"/>').format(style.number, path))
     if row.defaults_mean is not None:
         where = f"translate({axis.at(row.defaults_mean):.1f} {y})"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.analysis.bounds import clip_difference
 from studies.analysis.confirmed import confirmed, scores
 from studies.analysis.differences import differences
 from studies.analysis.multi_study_views import ComparedArm, Comparison
@@ -62,7 +61,6 @@ def compare(records: Sequence[StudyRecord]) -> Comparison:
     first = per_study[0]
     judged = [entry for entry in entries if entry.arm.is_confirmed]
     pairs = judge(_scores(judged), direction=first.direction).pairs if len(judged) > 1 else ()
-    clipped = [clip_difference(pair, first.card.unit) for pair in pairs]
 
     def place(entry: _ComparedEntry) -> tuple[bool, float]:
         mean = None if entry.best is None else entry.best.test_mean
@@ -74,7 +72,7 @@ def compare(records: Sequence[StudyRecord]) -> Comparison:
         unit=first.card.unit,
         direction=first.direction,
         arms=tuple(_compared(entry) for entry in sorted(entries, key=place)),
-        pairs=tuple(_verdict(pair, by_label[pair.first], by_label[pair.second]) for pair in clipped),
+        pairs=tuple(_verdict(pair, by_label[pair.first], by_label[pair.second]) for pair in pairs),
         cautions=differences(per_study),
     )
 

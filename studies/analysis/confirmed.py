@@ -10,7 +10,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.analysis.bounds import clip_interval
 from studies.analysis.study_results import (
     ArmResults,
     ConfirmedConfiguration,
@@ -105,7 +104,6 @@ def _confirmed(
     planned = 0 if results.is_closed else results.study.spec.confirmation.seeds
     completed = [run for run in runs if has_test(run)]
     test = mean_interval([run.test_value for run in completed if run.test_value is not None])
-    test_low, test_high = clip_interval(_known(test.low), _known(test.high), results.card.unit)
     validation = [run.value for run in completed if run.value is not None and math.isfinite(run.value)]
     validation_mean = float(np.mean(validation)) if validation else None
     search_value = trial.value if has_value(trial) else None
@@ -119,8 +117,8 @@ def _confirmed(
         completed=len(completed),
         diverged=sum(run.state is TrialState.DIVERGED for run in runs),
         test_mean=_known(test.mean),
-        test_low=test_low,
-        test_high=test_high,
+        test_low=_known(test.low),
+        test_high=_known(test.high),
         test_sd=_known(test.sd),
         validation_mean=validation_mean,
         search_value=search_value,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from studies.analysis.bounds import clip_interval
 from studies.analysis.limits import limits
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
@@ -172,7 +171,7 @@ def _reached(results: StudyResults, arm: ArmResults, confirmed: Sequence[Confirm
     card, means = results.card, _means(confirmed, arm.name)
     if len(arm.bests) > 1:
         mean = mean_interval(means)
-        value = metric_interval(mean.mean, *clip_interval(mean.low, mean.high, card.unit), card.unit)
+        value = metric_interval(mean.mean, mean.low, mean.high, card.unit)
         return f"{value} test {card.metric} on {plural(mean.n, 'independent search', 'independent searches')}"
     best = next(each for each in confirmed if each.arm == arm.name and each.configuration == "best")
     value = metric_interval(best.test_mean, best.test_low, best.test_high, card.unit)

@@ -4,7 +4,6 @@ __all__ = ["count_divergence", "judge_arms", "pair_verdict", "pair_verdicts"]
 
 from collections.abc import Sequence
 
-from studies.analysis.bounds import clip_difference
 from studies.analysis.confirmed import scores
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
@@ -32,9 +31,7 @@ def judge_arms(results: StudyResults) -> Judgement:
         for arm in results.arms
         if not (results.is_closed and arm.is_hopeless)
     ]
-    judgement = judge(arms, direction=results.direction)
-    pairs = tuple(clip_difference(pair, results.card.unit) for pair in judgement.pairs)
-    return Judgement(pairs=pairs, ranks=judgement.ranks, winner=judgement.winner)
+    return judge(arms, direction=results.direction)
 
 
 def pair_verdicts(

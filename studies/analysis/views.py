@@ -76,8 +76,8 @@ class Confirmed(FrozenModel):
     test_mean: float | None = Field(description="Mean test value over the completed runs.")
     test_low: float | None = Field(
         description=(
-            "Lower end of its 95 % interval over seeds (Student's t), inside the metric's bounds; null "
-            "below two runs."
+            "Lower end of its 95 % interval over seeds (Student's t), which may lie beyond the metric's "
+            "bounds; null below two runs."
         )
     )
     test_high: float | None = Field(description="Upper end of it.")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+from trained_studies import Trained
 from typer.testing import Result
 
 from studies.spec import parse_spec
@@ -85,3 +86,15 @@ def test_suites_are_listed_and_one_is_shown(run: Run, body: Body, play: Play) ->
         assert part in shown
     unknown = run("suite", "none")
     assert (unknown.exit_code, unknown.stderr.startswith("error: there is no suite 'none'")) == (1, True)
+
+
+def test_a_verdict_shows_no_accuracy_above_1(run: Run, store: Store) -> None:
+    # Two seeds have a wide interval, whose upper end is above 1.
+    budget = {"trials_per_arm": 8, "epochs": 3}
+    study = (
+        Trained(store, width=8, seed=4, budget=budget, confirmation={"seeds": 2}).train().confirm().close()
+    )
+    analysis = json.loads(run("verdict", study.id, "--json").stdout)
+    assert max(each["test_high"] for each in analysis["confirmed"]) > 1
+    ends = re.findall(r"\d to (\d\.\d+)", run("verdict", study.id).stdout.replace("\N{NO-BREAK SPACE}", " "))
+    assert max(map(float, ends)) == 1

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from trained_studies import Trained
 
 from service.report import html, latex, markdown
 from service.report.rows import arm_rows
@@ -458,3 +459,29 @@ def test_a_study_extended_during_the_request_has_a_report_and_a_bundle(
     monkeypatch.setattr(store, when, extended_first)
     answer = http.get(f"/v1/studies/{study}/{path}")
     assert answer.status_code == 200, answer.text
+
+
+def test_an_interval_above_100_percent_is_shown_up_to_100_but_its_half_width_is_kept(
+    http: httpx.Client, store: Store
+) -> None:
+    # Two seeds have a wide interval, whose upper end is above 100 %.
+    budget = {"trials_per_arm": 8, "epochs": 3}
+    study = (
+        Trained(store, width=8, seed=4, budget=budget, confirmation={"seeds": 2}).train().confirm().close().id
+    )
+    analysis = http.get(f"/v1/studies/{study}/analysis").json()
+    best = [each for each in analysis["confirmed"] if each["configuration"] == "best"]
+    widest = max(best, key=lambda each: each["test_high"])
+    assert widest["test_high"] > 1
+    half = 100 * (widest["test_high"] - widest["test_mean"])
+    found = re.findall(r"\\pm (\d+\.\d+)", report_of(http, study, "latex"))
+    assert pytest.approx(half, abs=0.02) in [float(each) for each in found]
+    shown = re.findall(r"to\s([\d.]+)\s%", report_of(http, study, "html"))
+    assert max(map(float, shown)) == 100.0
+
+
+def test_an_interval_over_replicates_is_shown_up_to_100_percent(http: httpx.Client, store: Store) -> None:
+    budget = {"trials_per_arm": 8, "epochs": 3, "replicates": 2}
+    run = Trained(store, width=8, seed=4, budget=budget, confirmation={"seeds": 2})
+    page = report_of(http, run.train().confirm().close().id, "html")
+    assert max(map(float, re.findall(r"to\s([\d.]+)\s%", page))) == 100.0

@@ -7,6 +7,8 @@ from studies.formatting import (
     ABSENT,
     change,
     change_interval,
+    clip_change,
+    clip_interval,
     count,
     difference,
     difference_interval,
@@ -156,3 +158,13 @@ def test_numbers_are_short_and_never_nan(written: str, expected: str) -> None:
 )
 def test_seconds_are_humanised_and_never_read_sixty(seconds: float | None, expected: str) -> None:
     assert duration(seconds).replace(_NBSP, " ") == expected
+
+
+def test_no_interval_of_a_fraction_is_shown_beyond_its_bounds() -> None:
+    assert interval(-0.02, 1.02, "fraction").replace(_NBSP, " ") == "0.00 to 100.00 %"
+    assert metric_interval(0.97, 0.92, 1.02, "fraction").replace(_NBSP, " ") == "97.0 % (92.0 to 100.0)"
+    assert change_interval(-1.2, 0.5, "fraction").replace(_NBSP, " ") == "−100.00 to +50.00"
+    assert difference_interval(0.5, -0.2, 1.2, "fraction") == "50 points (−20 to 100)"
+    assert interval(-0.5, 7.0, "nats") == f"−0.5000{_NBSP}to{_NBSP}7.000"
+    assert clip_interval(None, None, "fraction") == (None, None)
+    assert clip_change(-1.2, None, "fraction") == (-1.0, None)

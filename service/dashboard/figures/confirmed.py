@@ -9,7 +9,7 @@ from service.dashboard.figures.axes import Axis, metric_axis, metric_range
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.theme import arm_style
 from studies.analysis.views import Confirmed
-from studies.formatting import count, interval, metric, metric_unit, plural
+from studies.formatting import clip_interval, count, interval, metric, metric_unit, plural
 from studies.views import ArmView
 
 _MOST_ARMS: Final = 6
@@ -104,6 +104,7 @@ def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: flo
         assert c.test_mean is not None, "only configurations with a mean are drawn"
         is_crowded = len(some) > _MOST_REPLICATES
         offset = 0.0 if len(some) == 1 else 0.4 * (place / (len(some) - 1) - 0.5)
+        low, high = clip_interval(c.test_low, c.test_high, unit)
         hover = (
             f"{arm.label}, {c.configuration}: {metric(c.test_mean, unit)} "
             f"({interval(c.test_low, c.test_high, unit)})"
@@ -112,8 +113,8 @@ def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: flo
             arm,
             c.test_mean,
             middle + offset,
-            low=None if is_crowded else c.test_low,
-            high=None if is_crowded else c.test_high,
+            low=None if is_crowded else low,
+            high=None if is_crowded else high,
             is_hollow=c.configuration == "defaults",
             size=12 if len(some) == 1 else 8,
             hover=hover,
@@ -179,7 +180,10 @@ def _range(data: FigureData, shown: Sequence[Confirmed]) -> tuple[float, float] 
     kept = [
         value
         for c in best
-        for value in (c.test_low, c.test_high, *(run.test_value for run in c.runs))
+        for value in (
+            *clip_interval(c.test_low, c.test_high, data.card.unit),
+            *(run.test_value for run in c.runs),
+        )
         if value is not None
     ]
     every = [*runs, *kept]
