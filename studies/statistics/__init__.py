@@ -1,6 +1,6 @@
-"""What numbers of studies mean: pure functions that take arrays and return values.
+"""The statistics of studies: pure functions that take arrays and return values.
 
-No SQL, no I/O, no pages.
+This package uses no SQL and no I/O, and it renders no pages.
 """
 
 __all__: list[str] = []

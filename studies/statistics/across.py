@@ -1,12 +1,14 @@
-"""What studies of several workloads say together.
+"""Comparisons of arms over several studies.
 
-Relative performance, interquartile mean, performance profiles, AlgoPerf's score, win chances.
+The module has relative performance, the interquartile mean, performance profiles, the AlgoPerf score and win
+chances.
 
-Runs of one arm in one study are a stratum: arrays of their values, `[S_1], [S_2], ...` for the studies in
-order. Intervals are over runs inside strata: they cover the luck of seeds on these workloads, not the choice
-of the workloads. The stratified bootstrap takes percentiles further out than 2.5 and 97.5 when runs are few:
-as they are, those of 5 runs in each of 5 studies hold the truth 90 times of 100, not 95 (Hesterberg, 2015,
-"What Teachers Should Know About the Bootstrap", expanded percentiles; rliable does without).
+A stratum is the runs of one arm in one study: arrays of their values, `[S_1], [S_2], ...` for the studies in
+order. Runs are resampled within strata, so intervals cover the variation over seeds on these workloads, not
+the choice of the workloads. If there are few runs, the stratified bootstrap takes percentiles further out
+than 2.5 and 97.5: the plain percentiles of 5 runs in each of 5 studies cover the truth 90 times of 100, not
+95 (Hesterberg, 2015, "What Teachers Should Know About the Bootstrap", expanded percentiles; rliable does not
+expand them).
 """
 
 __all__ = [
@@ -37,12 +39,12 @@ from studies.statistics.proportion import wilson_interval
 LEAST_RUNS = 3
 """Runs that each stratum needs for a bootstrapped interval.
 
-The bootstrap of one or two knows next to nothing of their spread.
+A bootstrap of one or two runs says almost nothing about their spread.
 """
 
-# Share of intervals that lie above the truth, and of those below.
+# Share of intervals that lie above the truth, and share that lie below it.
 _OUTSIDE: Final = 0.025
-# Samples of the bootstrap at least and at most, and runs drawn in all of them together.
+# The fewest and the most bootstrap samples, and the most runs drawn in all of them together.
 _FEWEST: Final = 200
 _MOST: Final = 4000
 _WORK: Final = 4_000_000
@@ -52,7 +54,7 @@ _WORK: Final = 4_000_000
 class Estimate:
     """A figure and its 95 % interval.
 
-    Low and high are NaN where the bootstrap would need more runs (LEAST_RUNS).
+    `low` and `high` are NaN if the bootstrap needs more runs (LEAST_RUNS).
     """
 
     value: float
@@ -63,13 +65,13 @@ class Estimate:
 def relative_performance(
     runs: Mapping[str, ArrayLike], *, direction: Direction
 ) -> dict[str, NDArray[np.float64]]:
-    """Return each arm's runs of one study on the scale from the worst arm's mean to the best arm's.
+    """Return one study's runs on the scale from the worst arm's mean, 0, to the best arm's mean, 1.
 
-    The worst arm's mean is 0 and the best arm's 1; [S] per arm; larger is better.
+    The result has [S] values per arm; larger is better.
 
-    Means are over runs that have a value; single runs may lie below 0 or above 1. A diverged run gets 0, or
-    the lowest value of the study if that is lower. Where all means are equal, or only one arm has one, every
-    run that has a value gets 1. NaN (no result) is left out.
+    Means are over the runs that have a value; single runs may lie below 0 or above 1. A diverged run gets 0,
+    or the lowest value of the study if that is lower. If all means are equal, or only one arm has one, every
+    run with a value gets 1. NaN (no result) is left out.
 
     Args:
         runs: arm to its confirmed test values; the worst infinity for a diverged run.
@@ -91,15 +93,15 @@ def relative_performance(
 
 
 def interquartile_mean(runs: Sequence[ArrayLike]) -> Estimate:
-    """Return the mean of the middle half of all runs of all studies, NaN without any run.
+    """Return the mean of the middle half of all runs of all studies, or NaN without any run.
 
-    25 % are cut at either end, rounded down to whole runs.
+    25 % of the runs are cut at either end, rounded down to whole runs.
 
     Args:
-        runs: one array of relative performances for each study. Each run weighs the same.
+        runs: one array of relative performances for each study. Each run has the same weight.
 
     Source: Agarwal et al. (2021), "Deep RL at the Edge of the Statistical Precipice"; scipy's trim_mean, as
-    rliable takes it.
+    in rliable.
     """
     strata = _strata(runs)
     values = np.concatenate([*strata, np.empty(0)])
@@ -109,9 +111,9 @@ def interquartile_mean(runs: Sequence[ArrayLike]) -> Estimate:
     ascending, cut = values[order], values.size // 4
 
     def middle(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the mean of what lies between the ends that are cut, [B].
+        """Return the mean of each sample without the ends that are cut, [B].
 
-        In a sample run i stands counts[:, i] times.
+        Run i occurs counts[:, i] times in the samples.
         """
         upto = np.clip(np.cumsum(counts, axis=1), cut, values.size - cut)
         return np.diff(upto, axis=1, prepend=cut) @ ascending / (values.size - 2 * cut)
@@ -124,18 +126,18 @@ def interquartile_mean(runs: Sequence[ArrayLike]) -> Estimate:
 
 
 def performance_profile(runs: Sequence[ArrayLike], thresholds: ArrayLike) -> tuple[Estimate, ...]:
-    """Return, at each threshold, the share of runs that are at least that good; each study weighs the same.
+    """Return the share of runs that are at least as good as each threshold; all studies weigh the same.
 
-    Intervals are Wilson's, for as many runs as would fix a share as well as these do: unlike the bootstrap's
-    they have a width at shares of 0 and 1 and need no least number of runs. Where studies differ much they
-    are wider than they need be.
+    Intervals are Wilson's, for the number of runs that would determine a share as precisely as these runs do.
+    Unlike bootstrap intervals, they have a width at shares of 0 and 1, and they need no minimum number of
+    runs. If the studies differ a lot, they are wider than necessary.
 
     Args:
         runs: one array of relative performances for each study, none empty.
         thresholds: [T] relative performances.
 
-    Source: Agarwal et al. (2021), run-score distributions; theirs counts runs above the threshold, ours those
-    at it too.
+    Source: Agarwal et al. (2021), run-score distributions; theirs counts the runs above the threshold, ours
+    also those at it.
     """
     strata = _strata(runs)
     if any(not values.size for values in strata) or not strata:
@@ -151,7 +153,7 @@ def performance_profile(runs: Sequence[ArrayLike], thresholds: ArrayLike) -> tup
 
 
 def win_chance(first: Sequence[ArrayLike], second: Sequence[ArrayLike]) -> Estimate:
-    """Return the mean over studies of the share of pairs of runs that the first arm wins.
+    """Return the share of pairs of runs that the first arm wins, as the mean over studies.
 
     A tie is half a win.
 
@@ -160,7 +162,7 @@ def win_chance(first: Sequence[ArrayLike], second: Sequence[ArrayLike]) -> Estim
         second: the same studies, in the same order.
 
     Raises:
-        ValueError: the numbers of studies differ, or one has no run.
+        ValueError: the numbers of studies differ, or a study has no run.
 
     Source: Agarwal et al. (2021), "probability of improvement" (Mann and Whitney's U over the number of
     pairs).
@@ -184,8 +186,8 @@ def win_chance(first: Sequence[ArrayLike], second: Sequence[ArrayLike]) -> Estim
     )
     drawn = np.mean([((a @ each) * b).sum(axis=1) / each.size for a, each, b in pairs], axis=0)
     found = _estimate(chance, drawn, [*strata, *others])
-    # Where one arm wins every pair, so does each sample. As many pairs as no run is part of twice would all
-    # be won with a chance of p^m at most.
+    # If one arm wins every pair, it wins every pair of each sample too. Of pairs that share no run there are
+    # m, and the chance to win all of them is at most p^m.
     apart = _OUTSIDE ** (1 / (len(wins) * min(min(each.shape) for each in wins)))
     return Estimate(
         value=chance,
@@ -195,16 +197,16 @@ def win_chance(first: Sequence[ArrayLike], second: Sequence[ArrayLike]) -> Estim
 
 
 def combined_evidence(p_values: ArrayLike, leans: ArrayLike) -> tuple[float, int]:
-    """Return the two-sided p-value of several studies of one pair together, and which way they lean.
+    """Return the joint two-sided p-value of one pair's tests in several studies, and which arm is ahead.
 
-    1 to the first arm, -1 to the second, 0.
+    The second value is 1 for the first arm, -1 for the second and 0 for neither.
 
-    Each p-value becomes a normal deviate with its sign, and their sum over the root of their number is normal
-    too where nowhere is a difference.
+    Each p-value becomes a normal deviate with its sign. If no study has a difference, the sum of the deviates
+    over the square root of their number is normal too.
 
     Args:
         p_values: [W] two-sided p-values; NaN (no test) counts as 1.
-        leans: [W] 1 where the first arm is ahead, -1 where the second is, 0 where neither.
+        leans: [W] 1 where the first arm is ahead, -1 where the second is, 0 where neither is.
 
     Source: Stouffer et al. (1949), The American Soldier, vol. 1; Whitlock (2005) compares it with Fisher's.
     """
@@ -218,7 +220,7 @@ def combined_evidence(p_values: ArrayLike, leans: ArrayLike) -> tuple[float, int
 
 
 def algoperf_ratios(times: ArrayLike) -> NDArray[np.float64]:
-    """Return each time to target over the fastest arm's on the same workload, [A, W]; inf for a miss.
+    """Return each time to target divided by the fastest arm's on that workload, [A, W]; inf for a miss.
 
     Args:
         times: [A, W] median time to target of each arm on each workload; inf for a miss.
@@ -237,17 +239,18 @@ def algoperf_ratios(times: ArrayLike) -> NDArray[np.float64]:
 
 
 def algoperf_scores(times: ArrayLike, *, slowest: float = 4.0) -> NDArray[np.float64]:
-    """Return AlgoPerf's score of each arm, [A].
+    """Return the AlgoPerf score of each arm, [A].
 
-    The mean over workloads of clip((slowest - r) / (slowest - 1), 0, 1), r its ratio to the fastest.
+    It is the mean over workloads of clip((slowest - r) / (slowest - 1), 0, 1), where r is the arm's ratio to
+    the fastest arm.
 
     It is the area under the arm's performance profile from ratio 1 to `slowest`: 1 for an arm that is the
     fastest everywhere, 0 for one that always misses or takes `slowest` times as long. A workload whose target
-    nobody reaches counts 0 for all.
+    no arm reaches counts 0 for all.
 
     Args:
         times: [A, W] median time to target; inf for a miss.
-        slowest: ratio from which on nothing is earned.
+        slowest: ratio from which on an arm earns nothing.
 
     Source: Dahl et al. (2023), "Benchmarking Neural Network Training Algorithms", section 5.
     """
@@ -267,21 +270,21 @@ def _have_intervals(strata: Sequence[NDArray[np.float64]]) -> bool:
 
 
 def _generator() -> np.random.Generator:
-    # Always the same draws: what is shown for a record is shown again for it.
+    # A fixed seed: the same record always gives the same figures.
     return np.random.default_rng(0)
 
 
 def _resamples(size: int) -> int:
-    """Return how many samples to draw: fewer where each is large, for then their spread is small too."""
+    """Return how many samples to draw: fewer if a sample is large, because its spread is then small."""
     return max(_FEWEST, min(_MOST, _WORK // size))
 
 
 def _resampled(
     strata: Sequence[NDArray[np.float64]], generator: np.random.Generator, *, resamples: int
 ) -> list[NDArray[np.int64]]:
-    """Return how often each run stands in each sample, [B, S] for every stratum.
+    """Return how often each run occurs in each bootstrap sample, [B, S] for every stratum.
 
-    Each sample has as many runs as the stratum.
+    Each sample has as many runs as its stratum.
     """
     return [
         generator.multinomial(values.size, np.full(values.size, 1 / values.size), size=resamples)
@@ -290,14 +293,14 @@ def _resampled(
 
 
 def _estimate(value: float, drawn: NDArray[np.float64], strata: Sequence[NDArray[np.float64]]) -> Estimate:
-    """Return a figure with the interval of its bootstrap samples, [B].
+    """Return an estimate with the interval of its bootstrap samples, [B].
 
     The interval has Hesterberg's correction for small strata.
     """
     fewest = min(values.size for values in strata)
     freedom = sum(values.size - 1 for values in strata)
-    # Resampling n runs spreads sqrt((n - 1) / n) as much as the truth does, and Student's t is wider than the
-    # normal by which percentiles go.
+    # Resampled means of n runs spread by sqrt((n - 1) / n) of the true spread, and percentiles correspond to
+    # a normal distribution, which is narrower than Student's t.
     outside = float(special.ndtr(special.stdtrit(freedom, _OUTSIDE) * math.sqrt(fewest / (fewest - 1))))
     low, high = np.quantile(drawn, (outside, 1 - outside))
     return Estimate(value=value, low=float(low), high=float(high))

@@ -1,6 +1,6 @@
-"""How far random trials fix the tuning curve.
+"""Confidence bands of the tuning curve of random trials.
 
-Simultaneous bands of the median best of k, distribution-free.
+The bands hold for the median best of k at all k simultaneously, whatever the distribution of the values.
 """
 
 __all__ = ["LEAST_TRIALS", "TuningBand", "largest_bounded_budget", "median_band"]
@@ -19,13 +19,13 @@ from studies.statistics.orientation import oriented
 LEAST_TRIALS = 20
 """Fewer results than this have no band.
 
-On the side of better values they bound budgets of one trial at most.
+On the side of better values, they would bound at most budgets of one trial.
 """
 
-# For n results, how often each order statistic may leave its own equal-tailed interval for all n together to
-# stay in theirs with 95 %. opda simulates it, which takes 4 s for 100 results and 8 GB for 10,000; these are
-# exact (the tests have the recursion), less half a percent, so that the lines between them err to the side of
-# 95.0 to 95.1 %.
+# For n results: the probability with which each order statistic may leave its own equal-tailed interval so
+# that all n stay inside theirs with 95 %. opda simulates it, which takes 4 s for 100 results and 8 GB for
+# 10,000. These levels are exact (the tests have the recursion), reduced by half a percent, so that
+# interpolation between them gives 95.0 to 95.1 %.
 _LEVELS: Final = (
     (20, 0.004746),
     (24, 0.004279),
@@ -55,8 +55,8 @@ class TuningBand:
 
     Attributes:
         trials: [K] budgets.
-        median: [K] estimated median of the best of k trials; NaN where that is a diverged trial.
-        low: [K] lower end of the band (the smaller number); NaN where the trials bound nothing on that side.
+        median: [K] estimated median of the best of k trials; NaN where this is a diverged trial.
+        low: [K] lower end of the band (the smaller number); NaN where the trials give no bound on this side.
         high: [K] upper end, likewise.
     """
 
@@ -73,13 +73,13 @@ def median_band(
     direction: Direction,
     given: float | None = None,
 ) -> TuningBand | None:
-    """Return the median best of k random trials with a band that holds all of it with 95 % confidence.
+    """Return the median best of k random trials with a simultaneous 95 % band, or None.
 
-    None with fewer than LEAST_TRIALS results.
+    None means fewer than LEAST_TRIALS results.
 
-    The band is of the median, not of the mean: without bounds of the metric no valid band of the mean exists,
-    and a diverged trial has no number. It holds at all budgets at once. Ties and diverged trials keep it
-    valid (wider than it need be, never narrower).
+    The band is of the median, not of the mean: without bounds of the metric, no valid band of the mean
+    exists, and a diverged trial has no number. It holds at all budgets simultaneously. With ties and diverged
+    trials it stays valid: it may be wider than necessary, but never narrower.
 
     Args:
         values: [N] results of independently drawn trials; NaN (no result) is left out, the worst infinity
@@ -87,7 +87,7 @@ def median_band(
         trials: [K] budgets, each at least 1; those beyond the number of trials are allowed, but have one
             bound at most.
         direction: which way is better.
-        given: result of a trial that every budget begins with (an arm's defaults), see
+        given: result of a trial that begins every budget (an arm's defaults), see
             `best_of_k.expected_best`.
 
     Raises:
@@ -104,7 +104,7 @@ def median_band(
         worse, median, better = _quantiles(results, ks)
     else:
         first = float(oriented(given, direction))
-        # A budget of 1 is the given trial alone; of the others' quantiles none counts below it.
+        # A budget of 1 is the given trial alone; quantiles of the others that lie below it are raised to it.
         worse, median, better = (
             np.where(ks == 1, first, np.maximum(each, first))
             for each in _quantiles(results, np.maximum(ks - 1, 1))
@@ -116,9 +116,9 @@ def median_band(
 
 
 def largest_bounded_budget(n: int) -> int:
-    """Return the largest budget k at which n trials bound the median best of k on the side of better values.
+    """Return the largest budget at which n trials bound the median best of k on the side of better values.
 
-    About n / 10, and 0 for none.
+    It is about n / 10, and 0 if there is none.
     """
     if n < LEAST_TRIALS:
         return 0
@@ -131,7 +131,7 @@ def _quantiles(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the lower bound, the estimate and the upper bound of the median best of k, [K] each.
 
-    Infinite where there is no bound.
+    A bound that does not exist is infinite.
     """
     n = ascending.size
     i = np.arange(1, n + 1)
@@ -152,9 +152,9 @@ def _beta_quantile(a: NDArray[np.int64], b: NDArray[np.int64], order: float) -> 
 
 
 def _local_level(n: int) -> float:
-    """Return how often each order statistic may leave its own interval.
+    """Return the probability with which each order statistic may leave its own interval.
 
-    That is so often that all n stay in theirs with 95 %.
+    With this level, all n stay inside their intervals with 95 %.
     """
     most = _LEVELS[-1][0]
     if n > most:

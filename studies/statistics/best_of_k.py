@@ -1,4 +1,4 @@
-"""What a budget of k random trials is expected to reach: the unbiased estimate from n of them."""
+"""The unbiased estimate of the best value of k random trials, from n of them."""
 
 __all__ = ["budgets", "expected_best"]
 
@@ -11,18 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from studies.direction import Direction, sign
 from studies.statistics.orientation import oriented
 
-# exp(-45) is 3e-20: weights beyond add less than rounding does.
+# exp(-45) is 3e-20: smaller weights add less than the rounding error.
 _NEGLIGIBLE: Final = 45
 
 
 def budgets(most: int, *, points: int = 100) -> NDArray[np.int64]:
     """Return budgets from 1 to `most`, [K], ascending.
 
-    Every one up to `points`, else so many in about equal ratios, both ends among them.
+    Every budget is included up to `points` of them. Beyond that there are `points` in about equal ratios,
+    including both ends.
     """
     if most <= points:
         return np.arange(1, most + 1)
-    # Small budgets that round to the same are one.
+    # Small budgets may round to the same number.
     return np.unique(np.round(np.geomspace(1, most, points)).astype(np.int64))
 
 
@@ -35,12 +36,12 @@ def expected_best(
 ) -> NDArray[np.float64]:
     """Return the expected best of k random trials at each k of `trials`, [K].
 
-    NaN where the estimate takes in a set without any finite value.
+    NaN means that some set of k trials has no finite value.
 
-    It is the mean, over all sets of k of the n trials, of the set's best: U_k = sum_i C(i-1, k-1) / C(n, k)
-    y_(i), values in ascending order when larger is better. Unbiased for trials drawn independently (random
-    search), where Dodge et al. (2019) draw with replacement and are biased low. With d diverged trials a set
-    of k <= d may have no value at all: there the mean does not exist, and NaN says so.
+    It is the mean, over all sets of k of the n trials, of the best of the set: U_k = sum_i C(i-1, k-1) / C(n,
+    k) y_(i), values in ascending order when larger is better. It is unbiased for trials drawn independently
+    (random search), whereas Dodge et al. (2019) draw with replacement and are biased low. With d diverged
+    trials, a set of k <= d may have no value at all; the mean does not exist there and is NaN.
 
     Args:
         values: [N] results of independently drawn trials, in any order; NaN (no result) is left out, the
@@ -52,10 +53,10 @@ def expected_best(
             `values`: k trials then are this one and k - 1 of the values.
 
     Raises:
-        ValueError: a budget is below 1 or larger than what was tried.
+        ValueError: a budget is below 1 or larger than the number of trials.
 
-    Source: Tang et al. (2020), "Showing Your Work Doesn't Always Work": the U-statistic that mends Dodge's
-    estimate.
+    Source: Tang et al. (2020), "Showing Your Work Doesn't Always Work": the U-statistic that corrects
+    Dodge's estimate.
     """
     results = oriented(values, direction)
     results = np.sort(results[~np.isnan(results)])
@@ -69,8 +70,8 @@ def expected_best(
         expected = np.array([_mean_best(results, int(k)) for k in ks])
     else:
         first = float(oriented(given, direction))
-        # The best of the given trial and others is that of the others, none of them counted below the given
-        # one.
+        # The best of the given trial and others is the best of the others after each that is worse than the
+        # given one is raised to it.
         raised = np.maximum(results, first)
         expected = np.array([first if k == 1 else _mean_best(raised, int(k) - 1) for k in ks])
     expected = np.where(np.isfinite(expected), expected, np.nan)
@@ -78,13 +79,13 @@ def expected_best(
 
 
 def _mean_best(ascending: NDArray[np.float64], k: int) -> float:
-    """Return the mean best over all sets of k; -inf where some set is without a finite value."""
+    """Return the mean best over all sets of k; -inf if some set has no finite value."""
     n = ascending.size
     if ascending[k - 1] == -np.inf:
         return -np.inf
     # w_n = k / n and w_(i-1) = w_i (i - k) / (i - 1): products of ratios of at most 1, so nothing overflows.
-    # They fall at least as fast as exp(-j (k - 1) / n) at j places from the top, so that far down there is
-    # nothing left to add.
+    # They fall at least as fast as exp(-j (k - 1) / n) at j places from the top, so terms further down
+    # add nothing.
     reach = n - k if k == 1 else min(n - k, math.ceil(_NEGLIGIBLE * n / (k - 1)))
     i = np.arange(n, n - reach, -1, dtype=np.float64)
     weights = np.cumprod(np.concatenate([[k / n], (i - k) / (i - 1)]))

@@ -1,4 +1,4 @@
-"""How the best value grows while trials finish."""
+"""The best value so far as trials finish."""
 
 __all__ = ["best_so_far", "improvements"]
 
@@ -10,7 +10,7 @@ from studies.direction import Direction
 
 
 def best_so_far(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
-    """Return the best of values[0..i] at each i, [N]; NaN until the first value that is a number.
+    """Return the best of values[0..i] at each i, [N]; NaN before the first number.
 
     Args:
         values: [N] results in the order in which their trials finished; NaN where a trial has none (it
@@ -18,15 +18,15 @@ def best_so_far(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
         direction: which way is better.
     """
     array = np.asarray(values, dtype=np.float64)
-    # fmax and fmin pass over NaN, so a diverged trial counts on the axis and leaves the best as it was.
+    # fmax and fmin ignore NaN, so a diverged trial counts on the axis but does not change the best.
     return np.fmax.accumulate(array) if direction == "maximize" else np.fmin.accumulate(array)
 
 
 def improvements(best: ArrayLike) -> NDArray[np.int64]:
-    """Return where a best-so-far curve [N] changes, and its end: all that a step line needs, in order.
+    """Return the indices at which a best-so-far curve [N] changes, and its end, as a step line needs.
 
     Args:
-        best: what `best_so_far` returned; leading NaN are left out.
+        best: the result of `best_so_far`; leading NaN are left out.
     """
     array = np.asarray(best, dtype=np.float64)
     known = np.flatnonzero(~np.isnan(array))

@@ -1,4 +1,4 @@
-"""Where the ranking depends on the budget: at which number of trials the lead changes."""
+"""Budgets at which the lead changes from one arm to another."""
 
 __all__ = ["Flip", "lead_changes"]
 
@@ -14,7 +14,7 @@ from studies.statistics.orientation import oriented
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:
-    """From `trials` on, `after` leads instead of `before`."""
+    """A change of the lead: from `trials` on, `after` leads instead of `before`."""
 
     trials: int
     before: str
@@ -31,15 +31,15 @@ def lead_changes(
 ) -> tuple[Flip, ...]:
     """Return the budgets at which the leading arm changes, in ascending order.
 
-    An arm that draws level does not take the lead. A lead is passed over where it is never larger than
-    `margin` or, unless it lasts to the end, gone before the budget has grown by the factor `lasting`.
+    An arm that draws level does not take the lead. A lead is ignored if it never exceeds `margin`, or if it
+    ends before the budget has grown by the factor `lasting`, unless it lasts to the end.
 
     Args:
         curves: arm to its curve, [K] at the budgets of `trials`; NaN while it has no value.
         trials: [K] budgets, ascending.
         direction: which way is better.
-        margin: difference up to which two arms are level, such as the standard error of one value.
-        lasting: factor by which the budget must grow while a lead lasts, for it to be named.
+        margin: difference up to which two arms count as tied, such as the standard error of one value.
+        lasting: factor by which the budget must grow during a lead for the lead to count.
     """
     if not curves:
         return ()
@@ -64,7 +64,7 @@ def lead_changes(
 
 
 def _leads(values: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Return where each lead begins and which arm has it, in order; none before any arm has a value."""
+    """Return where each lead begins and which arm has it, in order; empty before any arm has a value."""
     leads: list[tuple[int, int]] = []
     for at, column in enumerate(values.T):
         best = int(np.argmax(column))

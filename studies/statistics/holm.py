@@ -1,4 +1,4 @@
-"""Holm's correction: many comparisons, and one chance in twenty that any of them is called wrongly."""
+"""Holm's correction: it limits the chance that any of many comparisons is called wrongly."""
 
 __all__ = ["holm"]
 
@@ -13,7 +13,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         p_values: [N]; NaN where a comparison could not be made, which stays NaN and counts in N all the same:
-            what a study set out to compare does not shrink because a part of it is missing.
+            a study does not make fewer comparisons because some of them are missing.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics
     6 (1979).
@@ -22,6 +22,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     order = np.argsort(p, kind="stable")
     factors = np.arange(p.size, 0, -1)
     adjusted = np.empty_like(p)
-    # NaN are sorted to the end, so they never reach a number.
+    # NaN sort to the end, so they never affect a number.
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
     return adjusted
