@@ -38,10 +38,13 @@ def expected_best(
 
     NaN means that some set of k trials has no finite value.
 
-    It is the mean, over all sets of k of the n trials, of the best of the set: U_k = sum_i C(i-1, k-1) / C(n,
-    k) y_(i), values in ascending order when larger is better. It is unbiased for trials drawn independently
-    (random search), whereas Dodge et al. (2019) draw with replacement and are biased low. With d diverged
-    trials, a set of k <= d may have no value at all; the mean does not exist there and is NaN.
+    It is the mean, over all sets of k of the n trials, of the best of the set:
+
+        U_k = sum_i C(i-1, k-1) / C(n, k) y_(i), with values in ascending order when larger is better.
+
+    It is unbiased for trials drawn independently (random search), whereas Dodge et al. (2019) draw with
+    replacement and are biased low. With d diverged trials, a set of k <= d may have no value at all; the mean
+    does not exist there and is NaN.
 
     Args:
         values: [N] results of independently drawn trials, in any order; NaN (no result) is left out, the

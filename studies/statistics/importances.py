@@ -21,18 +21,18 @@ from studies.space import Condition, Parameters, Scalar, Space
 from studies.statistics.orientation import oriented
 
 LEAST_RESULTS = 20
-"""Fewer results than this have no importances."""
+"""The fewest results that have importances."""
 
 MOST_RESULTS = 2000
-"""Of more results so many are looked at, spread evenly over their order.
+"""The most results that are used; of more, a sample is spread evenly over their order.
 
-It takes time in proportion, and says no more.
+The time grows with the number of results, and more of them do not add information.
 """
 
 _BEST: Final = 0.1
 _FEWEST_BEST: Final = 5
 _NAME: Final = "arm"
-# Its times are never looked at.
+# The times of trials are never used.
 _SOME_TIME: Final = datetime(2000, 1, 1)  # noqa: DTZ001 # Optuna keeps local times without a zone
 
 
@@ -44,11 +44,10 @@ def importances(
     direction: Direction,
     conditions: Mapping[str, Condition],
 ) -> dict[str, float]:
-    """Return the share of each searched hyperparameter, largest first, adding up to 1.
+    """Return the share of each searched hyperparameter, largest first; the shares add up to 1.
 
-    Empty with fewer than LEAST_RESULTS results.
-
-    Empty too where nothing can be told apart: all values equal, or nothing searched.
+    The result is empty with fewer than LEAST_RESULTS results, if all values are equal, or if nothing was
+    searched.
 
     Args:
         space: the arm's space.
@@ -56,46 +55,47 @@ def importances(
         values: [N] their values; NaN (no result) is left out, the worst infinity (diverged) counts as worse
             than every value.
         direction: which way is better.
-        conditions: hyperparameters that matter only sometimes; where one is inert its value counts as absent.
+        conditions: hyperparameters that matter only sometimes; an inert one counts as absent.
 
-    Source: Watanabe et al. (2023), "PED-ANOVA", as `optuna.importance.PedAnovaImportanceEvaluator` computes
-    it.
+    Source: Watanabe et al. (2023), "PED-ANOVA", as computed by
+    `optuna.importance.PedAnovaImportanceEvaluator`.
     """
-    told = _told(space, parameters, oriented(values, direction), conditions)
-    ranks = np.unique([-score for _, score in told], return_inverse=True)[1]
-    n = len(told)
-    # Optuna asks for five trials among the best at least.
+    results = _results(space, parameters, oriented(values, direction), conditions)
+    ranks = np.unique([-score for _, score in results], return_inverse=True)[1]
+    n = len(results)
+    # Optuna needs at least five trials among the best.
     quantile = max(_BEST, _FEWEST_BEST / n) if n else 1.0
     if n < LEAST_RESULTS or np.count_nonzero(ranks <= np.sort(ranks)[math.ceil(quantile * n) - 1]) == n:
         return {}
-    names = [name for name in distributions(space) if sum(name in chosen for chosen, _ in told) > 1]
+    names = [name for name in distributions(space) if sum(name in chosen for chosen, _ in results) > 1]
     study = optuna.Study(
-        _NAME, _Finished(space, [(chosen, int(rank)) for (chosen, _), rank in zip(told, ranks, strict=True)])
+        _NAME,
+        _Finished(space, [(chosen, int(rank)) for (chosen, _), rank in zip(results, ranks, strict=True)]),
     )
     found = PedAnovaImportanceEvaluator(target_quantile=quantile).evaluate(study, params=names)
     total = sum(found.values())
     return {name: value / total for name, value in found.items()} if total > 0 else {}
 
 
-def _told(
+def _results(
     space: Space,
     parameters: Sequence[Parameters],
     scores: NDArray[np.float64],
     conditions: Mapping[str, Condition],
 ) -> list[tuple[dict[str, Scalar], float]]:
-    """Return what was searched and the score, of the trials that have one.
+    """Return the searched hyperparameters and the score of each trial that has a score.
 
-    Of many, some spread evenly over the order.
+    Of more than MOST_RESULTS trials, use some that are spread evenly over their order.
     """
     known = [i for i, score in enumerate(scores) if not math.isnan(score)]
     if len(known) > MOST_RESULTS:
         known = [known[i * len(known) // MOST_RESULTS] for i in range(MOST_RESULTS)]
-    told = [(searched(space, dict(conditions), parameters[i]), float(scores[i])) for i in known]
-    # A hyperparameter that a single trial is without, such as the defaults outside the space, has no regime
-    # of that kind to speak of.
-    while lonely := _only_one_without(space, [chosen for chosen, _ in told]):
-        told = [each for at, each in enumerate(told) if at not in lonely]
-    return told
+    results = [(searched(space, dict(conditions), parameters[i]), float(scores[i])) for i in known]
+    # If only one trial lacks a hyperparameter, such as the defaults outside the space, drop that trial: one
+    # trial is not a regime.
+    while lonely := _only_one_without(space, [chosen for chosen, _ in results]):
+        results = [each for at, each in enumerate(results) if at not in lonely]
+    return results
 
 
 def _only_one_without(space: Space, chosen: Sequence[Mapping[str, Scalar]]) -> set[int]:
@@ -104,7 +104,7 @@ def _only_one_without(space: Space, chosen: Sequence[Mapping[str, Scalar]]) -> s
 
 
 class _Finished(InMemoryStorage):
-    """Optuna's view of one study whose trials have all completed, as a storage that is only read.
+    """A read-only Optuna storage of one study in which all trials have completed.
 
     Smaller values are better.
     """
@@ -130,12 +130,12 @@ class _Finished(InMemoryStorage):
         ]
 
     def get_study_id_from_name(self, study_name: str) -> int:  # noqa: ARG002 # Optuna's signature
-        """Return the only study's id, whatever its name."""
+        """Return the id of the only study, whatever its name."""
         return 0
 
     # Optuna's signature.
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:  # noqa: ARG002
-        """Return the only study's direction."""
+        """Return the direction of the only study."""
         return [StudyDirection.MINIMIZE]
 
     # Optuna's signature.
@@ -145,5 +145,5 @@ class _Finished(InMemoryStorage):
         deepcopy: bool = True,  # noqa: ARG002, FBT001, FBT002
         states: Container[TrialState] | None = None,  # noqa: ARG002
     ) -> list[FrozenTrial]:
-        """Return the trials; no copies."""
+        """Return the trials themselves, not copies."""
         return self._trials

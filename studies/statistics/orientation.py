@@ -1,6 +1,7 @@
-"""How results lie in arrays.
+"""The convention for results in arrays.
 
-NaN where there is none (not run, lost to a fault), the worst infinity where training diverged.
+NaN means that there is no result (not run, or lost to a fault). The worst infinity means that training
+diverged.
 """
 
 __all__ = ["oriented"]
@@ -13,7 +14,7 @@ from studies.direction import Direction, sign
 
 
 def oriented(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
-    """Return the values with larger ones better, so that a diverged run is -inf; a copy.
+    """Return a copy of the values in which larger is better, so that a diverged run is -inf.
 
     Args:
         values: any shape; NaN where there is no result, the worst infinity (-inf when maximizing, inf when
@@ -21,7 +22,7 @@ def oriented(values: ArrayLike, direction: Direction) -> NDArray[np.float64]:
         direction: which way is better.
 
     Raises:
-        ValueError: a value is the best infinity, which no result is.
+        ValueError: a value is the best infinity, which cannot be a result.
     """
     array = np.array(values, dtype=np.float64)
     signed = sign(direction) * array

@@ -1,17 +1,18 @@
 """The test of one pair of arms.
 
-By paired seeds, by replicates of the search, or by signs where a mean means nothing.
+It uses paired seeds, replicates of the search, or signs if a mean has no meaning:
 
-    one replicate        paired differences over the seeds that both arms ran; the standard error holds their
-                         noise and an allowance for the luck of either search
-                         (`studies.statistics.search_luck`)
-    several replicates   each repetition of the search is one observation: Welch's t of the replicates' means
-                         over the same seeds
-    a run diverged, or   exact sign test: a diverged run loses to a finished one, two diverged runs tie; with
-                         one replicate, finished runs that
-    no difference varies differ by less than the searches' luck tie too
+    one replicate        Paired differences over the seeds that both arms ran. The standard error includes
+                         their noise and an allowance for the luck of each search
+                         (`studies.statistics.search_luck`).
+    several replicates   Each repetition of the search is one observation: Welch's t of the replicates' means
+                         over the same seeds.
+    a run diverged, or   Exact sign test: a diverged run loses to a finished run, and two diverged runs tie.
+    no difference varies With one replicate, finished runs that differ by less than the searches' luck tie
+                         too.
 
-Everything here is oriented: larger is better, a diverged run is -inf, one that was not made is NaN.
+In this module all values are oriented: larger is better, a diverged run is -inf, and a run that was not made
+is NaN.
 """
 
 __all__ = ["Covers", "Evidence", "Record", "compare"]
@@ -32,11 +33,11 @@ Covers = Literal["seeds and search", "replicates", "signs"]
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What is on record of an arm, oriented.
+    """The stored results of an arm, oriented.
 
     Attributes:
         scores: test values [R, S] of the confirmation runs.
-        luck: of its search; None where it cannot be told.
+        luck: of its search; None if it cannot be estimated.
     """
 
     scores: NDArray[np.float64]
@@ -45,18 +46,18 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What one pair shows; differences are first less second, NaN where unknown.
+    """What one pair shows; differences are first minus second, and NaN if unknown.
 
     Attributes:
-        n: paired seeds, or replicates that either arm has at least.
+        n: number of paired seeds, or the smaller of the two numbers of replicates.
         difference: mean difference of the finished runs.
         interval: its 95 % interval.
         seeds_interval: the one over seeds alone, for these configurations.
         effect_size: Hedges' g_z of the paired differences.
         p: two-sided p-value.
         leans: 1 to the first arm, -1 to the second, 0 to neither.
-        method: how p was computed, or why it was not.
-        covers: which luck interval and p allow for.
+        method: how p was computed, or why it was not computed.
+        covers: the variation that the interval and p allow for.
     """
 
     n: int
@@ -71,14 +72,14 @@ class Evidence:
 
 
 def compare(first: Record, second: Record) -> Evidence:
-    """Return what two arms' confirmation runs show of which is better."""
+    """Return what two arms' confirmation runs show about which arm is better."""
     if max(len(first.scores), len(second.scores)) > 1:
         return _by_replicates(first.scores, second.scores)
     return _by_seeds(first, second)
 
 
 def _by_seeds(first: Record, second: Record) -> Evidence:
-    """Return the evidence of one replicate: the runs on equal seeds are the pairs."""
+    """Return the evidence of one replicate per arm; the runs on equal seeds are the pairs."""
     a, b = (
         arm.scores[0] if len(arm.scores) else np.full(arm.scores.shape[1], np.nan) for arm in (first, second)
     )
@@ -90,7 +91,7 @@ def _by_seeds(first: Record, second: Record) -> Evidence:
         draft = replace(draft, seeds_interval=seeds.interval, effect_size=seeds.effect_size)
     if draft.n < 2:
         return replace(draft, method="none: fewer than two seeds that both arms ran")
-    # Each of two equally noisy runs has half of their difference's variance.
+    # Two equally noisy runs each have half the variance of their difference.
     noise = seeds.sd / math.sqrt(2)
     lucks = [(arm.luck.variance(noise=noise), arm.luck.df) for arm in (first, second) if arm.luck is not None]
     if seeds.n < draft.n or not seeds.varies:
@@ -107,7 +108,7 @@ def _by_seeds(first: Record, second: Record) -> Evidence:
 def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> Evidence:
     """Return the evidence of several replicates [R, S].
 
-    Each is one observation, its mean over the seeds that all of them ran.
+    Each replicate is one observation: its mean over the seeds that all of them ran.
     """
     ran_first, ran_second = (np.any(~np.isnan(scores), axis=1) for scores in (first, second))
     a, b = first[ran_first], second[ran_second]
@@ -117,8 +118,8 @@ def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> E
     if n == 0:
         return replace(draft, method="none: no seed that both arms ran")
     a, b = a[:, shared], b[:, shared]
-    # Replicates of one number began from equal initialisations: they are the pairs of the effect size and of
-    # the signs.
+    # Replicates with the same number began from equal initialisations, so they are the pairs of the effect
+    # size and of the signs.
     rows = [r for r in range(min(len(first), len(second))) if ran_first[r] and ran_second[r]]
     one, other = first[rows][:, shared], second[rows][:, shared]
     is_finished = bool(np.isfinite(a).all() and np.isfinite(b).all())
@@ -134,7 +135,7 @@ def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> E
         return _signs(
             draft, won=int((balance > 0).sum()), lost=int((balance < 0).sum()), over="paired replicates"
         )
-    # A mean that does not vary counts 0, and keeps its degrees of freedom out of the sum.
+    # A mean that does not vary has a variance of 0, which keeps its degrees of freedom out of the sum.
     parts = [(float(mean.var(ddof=1)) / len(mean), len(mean) - 1.0) for mean in means]
     return _t(draft, parts, method="Welch's t over replicates of the search")
 
@@ -162,14 +163,14 @@ class _Differences:
 
     @property
     def sd(self) -> float:
-        """Standard deviation of one difference; 0 where none is seen."""
+        """Standard deviation of one difference; 0 if the differences do not vary."""
         return float(self.values.std(ddof=1)) if self.varies else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The mean's 95 % interval.
+        """The 95 % interval of the mean.
 
-        NaN where differences do not vary, for a width of zero would be a bluff.
+        NaN if the differences do not vary: a width of zero would claim a certainty that does not exist.
         """
         return (
             t_interval(self.mean, error=self.sd / math.sqrt(self.n), df=self.n - 1)
@@ -179,14 +180,14 @@ class _Differences:
 
     @property
     def effect_size(self) -> float:
-        """Hedges' g_z; NaN where differences do not vary."""
+        """Hedges' g_z; NaN if the differences do not vary."""
         return effect_size(self.values) if self.varies else math.nan
 
 
 def _t(draft: Evidence, parts: Sequence[tuple[float, float]], *, method: str) -> Evidence:
     """Return the evidence of Student's t on the difference.
 
-    Its variance is the sum of parts, each with its degrees of freedom.
+    The variance of the difference is the sum of the parts, each with its degrees of freedom.
     """
     error, df = math.sqrt(sum(variance for variance, _ in parts)), effective_df(parts)
     interval = t_interval(draft.difference, error=error, df=df)
@@ -205,7 +206,7 @@ def _signs(draft: Evidence, *, won: int, lost: int, over: str) -> Evidence:
 def _beyond(a: NDArray[np.float64], b: NDArray[np.float64], margin: float) -> int:
     """Return how many runs of a beat their partner in b.
 
-    By more than the margin, or because that one diverged.
+    A run wins by more than the margin, or because its partner diverged.
     """
     over = np.subtract(a, b, out=np.zeros_like(a), where=np.isfinite(a) & np.isfinite(b)) > margin
     return int((over | (np.isfinite(a) & np.isinf(b))).sum())
@@ -214,7 +215,7 @@ def _beyond(a: NDArray[np.float64], b: NDArray[np.float64], margin: float) -> in
 def _margin(lucks: Sequence[tuple[float, float]]) -> float:
     """Return by how much two configurations may differ by the luck of their searches alone.
 
-    That is 19 times out of 20, from its parts of variance.
+    The difference stays within it 19 times out of 20. The luck is given by its parts of variance.
     """
     variance = sum(part for part, _ in lucks)
     return t_interval(0.0, error=math.sqrt(variance), df=effective_df(lucks))[1] if variance > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Means and paired differences of a few runs: intervals by Student's t, exact sign tests, effect sizes."""
+"""Means and paired differences of a few runs: t intervals, exact sign tests and effect sizes."""
 
 __all__ = [
     "MeanInterval",
@@ -18,21 +18,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Accuracies may come from float32: two equal differences of them are equal to about this share of the values
-# only.
+# Accuracies may come from float32, so two equal differences of accuracies agree only to about this share of
+# the values.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeanInterval:
-    """A mean and how well it is known.
+    """A mean with its interval.
 
     Attributes:
-        n: finite values that it rests on.
-        mean: NaN without any.
-        low: lower end of the interval; NaN below two values, and where all are equal.
-        high: upper end of it.
-        sd: standard deviation of one value (n - 1); NaN below two.
+        n: number of finite values.
+        mean: NaN without values.
+        low: lower end of the interval; NaN with fewer than two values, or if all are equal.
+        high: upper end of the interval.
+        sd: standard deviation of one value (n - 1); NaN with fewer than two.
     """
 
     n: int
@@ -46,7 +46,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95) -> MeanInterva
     """Return the mean of the finite values [N] and its interval by Student's t.
 
     NaN (not run) and infinities (diverged) are left out. Values that are all equal have an sd of 0 and no
-    interval: one of zero width would claim that no other seed can ever give another value.
+    interval: an interval of zero width would claim that no other seed can give another value.
 
     Args:
         values: [N], in any unit.
@@ -69,8 +69,8 @@ def varies(values: ArrayLike, *, scale: float | None = None) -> bool:
 
     Args:
         values: [N], at least one.
-        scale: magnitude of what they were computed from; the largest of themselves unless told. Differences
-            of accuracies need it.
+        scale: magnitude of what they were computed from; by default the largest of the values.
+            Differences of accuracies need it.
     """
     array = np.asarray(values, dtype=np.float64)
     magnitude = float(np.abs(array).max()) if scale is None else scale
@@ -78,16 +78,16 @@ def varies(values: ArrayLike, *, scale: float | None = None) -> bool:
 
 
 def t_interval(mean: float, *, error: float, df: float, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the two ends of the interval mean -+ t error.
+    """Return the two ends of the interval mean -+ t * error.
 
     Args:
-        mean: its middle.
+        mean: middle of the interval.
         error: standard error of the mean.
         df: degrees of freedom of the error, not necessarily whole.
         confidence: how often such intervals hold the true mean.
     """
-    # A few hundredths of a second to import, and what only reads a record needs none of it.
-    # Scipy has no stubs.
+    # Import scipy here: it takes a few hundredths of a second, which code that only reads a record need not
+    # spend. Scipy has no stubs.
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     half = float(stdtrit(df, (1 + confidence) / 2)) * error
@@ -98,7 +98,7 @@ def t_p_value(mean: float, *, error: float, df: float) -> float:
     """Return the two-sided p-value of a mean against 0 by Student's t.
 
     Args:
-        mean: what was found.
+        mean: the mean.
         error: its standard error, positive.
         df: degrees of freedom of the error, not necessarily whole.
     """
@@ -109,7 +109,7 @@ def t_p_value(mean: float, *, error: float, df: float) -> float:
 
 
 def effective_df(parts: Iterable[tuple[float, float]]) -> float:
-    """Return the degrees of freedom of a sum of estimated variances: (sum v)^2 / sum(v^2 / df), at least 1.
+    """Return the degrees of freedom of a sum of variances: (sum v)^2 / sum(v^2 / df), but at least 1.
 
     Args:
         parts: each variance with its own degrees of freedom; not all of them 0.
@@ -122,9 +122,9 @@ def effective_df(parts: Iterable[tuple[float, float]]) -> float:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Return the two-sided exact p-value of so many wins and losses when either is as likely.
+    """Return the exact two-sided p-value of a number of wins and losses if both are equally likely.
 
-    Ties are left out, and without any it is 1.
+    Ties are left out. Without wins and losses it is 1.
     """
     n = wins + losses
     tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
@@ -134,10 +134,11 @@ def sign_test(wins: int, losses: int) -> float:
 def effect_size(differences: ArrayLike) -> float:
     """Return Hedges' g_z of the finite paired differences [N].
 
-    NaN below three of them, and where they do not vary.
+    NaN for fewer than three differences, or if they do not vary.
 
-    Their mean over their standard deviation, times J(N - 1) = gamma(df / 2) / (sqrt(df / 2) gamma((df - 1) /
-    2)), which takes away its bias upward in small samples (J is 0 for two, so nothing can be said).
+    It is their mean over their standard deviation, times J(N - 1) = gamma(df / 2) / (sqrt(df / 2) gamma((df -
+    1) / 2)), which removes the upward bias in small samples (J is 0 for two differences, so nothing can be
+    said).
 
     Source: Hedges, Distribution theory for Glass's estimator of effect size, J. Educational Statistics 6
     (1981), the exact factor; Lakens, Calculating and reporting effect sizes, Frontiers in Psychology 4

@@ -1,4 +1,4 @@
-"""How exactly a share is known: of examples classified rightly, of trials that diverged."""
+"""How precisely a share is known, such as the share of correct examples or of diverged trials."""
 
 __all__ = ["standard_error", "wilson_interval"]
 
@@ -9,24 +9,23 @@ from statistics import NormalDist
 def standard_error(share: float, examples: int) -> float:
     """Return the standard error of a share measured on `examples` independent examples, as a share.
 
-    sqrt(p (1 - p) / n).
-
-    It is 0 at shares of 0 and 1, where the normal approximation says nothing.
+    It is sqrt(p (1 - p) / n). At shares of 0 and 1 it is 0, because the normal approximation says nothing
+    there.
     """
     return math.sqrt(share * (1 - share) / examples)
 
 
 def wilson_interval(count: float, of: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the lower and upper end of Wilson's score interval for a share.
+    """Return the lower and upper end of Wilson's score interval for the share `count` / `of`.
 
-    Of it `count` of `of` were seen; (0, 1) where nothing was.
+    It is (0, 1) if `of` is 0.
 
     It stays inside 0..1 and keeps about its nominal coverage at shares of 0 and 1 and for small counts, where
-    the normal one collapses.
+    the normal interval collapses.
 
     Args:
-        count: cases seen, from 0 to `of`; a fraction where they are weighted.
-        of: all that was looked at.
+        count: number of cases seen, from 0 to `of`; a fraction if they are weighted.
+        of: number of all cases.
         confidence: share of such intervals that hold the truth.
 
     Raises:
@@ -42,5 +41,5 @@ def wilson_interval(count: float, of: float, *, confidence: float = 0.95) -> tup
     share = count / of
     middle = (share + z * z / (2 * of)) / (1 + z * z / of)
     half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    # At 0 and 1 the ends are exact; rounding would leave them a hair inside.
+    # At shares of 0 and 1 the ends are exactly 0 and 1; rounding would put them slightly inside.
     return (0.0 if count == 0 else middle - half), (1.0 if count == of else middle + half)

@@ -1,6 +1,6 @@
-"""What repeated searches say together.
+"""Median and interval of the best-so-far curves of repeated searches.
 
-Median and spread of their curves, with no claim beyond what so many repetitions allow.
+The interval claims no more than so few repetitions allow.
 """
 
 __all__ = ["LEAST_REPLICATES", "ReplicateCurve", "across_replicates"]
@@ -20,9 +20,9 @@ from studies.statistics.orientation import oriented
 _OUTSIDE: Final = Fraction(1, 20)
 
 LEAST_REPLICATES = 6
-"""From so many on their lowest and highest curve hold the true median with at least 95 % confidence.
+"""The fewest replicates whose lowest and highest curve enclose the true median with at least 95 %.
 
-1 - 2 / 2**6 = 96.9 %.
+For six it is 1 - 2 / 2**6 = 96.9 %.
 """
 
 
@@ -31,13 +31,13 @@ class ReplicateCurve:
     """Curves of R repeated searches at common budgets, in the metric's own direction and unit.
 
     Attributes:
-        trials: [K] budgets 1, 2, ..., K: as far as every replicate has come.
-        median: [K] median over replicates; NaN while it is that of a search without any value.
-        low: [K] lower end of an interval for the median of all such searches, at each budget by itself; NaN
-            below LEAST_REPLICATES.
-        high: [K] upper end of it.
-        confidence: that of the interval, at least 0.95; None where there is none.
-        replicates: R.
+        trials: [K] budgets 1, 2, ..., K, up to the length of the shortest replicate.
+        median: [K] median over replicates; NaN while the median search has no value.
+        low: [K] lower end of an interval for the median of all such searches, at each budget separately; NaN
+            with fewer than LEAST_REPLICATES.
+        high: [K] upper end of the interval.
+        confidence: confidence of the interval, at least 0.95; None if there is no interval.
+        replicates: number of replicates, R.
     """
 
     trials: NDArray[np.int64]
@@ -51,10 +51,10 @@ class ReplicateCurve:
 def across_replicates(curves: Sequence[ArrayLike], *, direction: Direction) -> ReplicateCurve:
     """Return the median of R best-so-far curves and its distribution-free interval.
 
-    That is the narrowest pair of order statistics that holds 95 %.
+    The interval is the narrowest pair of order statistics that encloses the true median with 95 %.
 
-    Valid for any sampler and pruner, for whole searches are what is repeated. The interval holds at one
-    budget at a time, not at all at once.
+    It is valid for any sampler and pruner, because whole searches are repeated. It holds at one budget at a
+    time, not at all of them simultaneously.
 
     Args:
         curves: R arrays, each a best-so-far curve over a replicate's trials in order; NaN while there is no
@@ -73,7 +73,7 @@ def across_replicates(curves: Sequence[ArrayLike], *, direction: Direction) -> R
     shared = min(line.size for line in lines)
     replicates = len(lines)
     values = np.stack([line[:shared] for line in lines])
-    # A search that has found nothing yet is worse than any that has.
+    # A search without a value is worse than any search with one.
     values = np.sort(np.where(np.isnan(values), -np.inf, values), axis=0)
     rank, confidence = _interval(replicates)
     nothing = np.full(shared, np.nan)
@@ -94,13 +94,13 @@ def across_replicates(curves: Sequence[ArrayLike], *, direction: Direction) -> R
 
 
 def _interval(replicates: int) -> tuple[int, float | None]:
-    """Return the largest rank r whose values enclose the true median with 95 %, and how surely.
+    """Return the largest rank r whose values enclose the true median with 95 %, and the exact confidence.
 
     The values are the r-th lowest and the r-th highest.
     """
     rank, confidence, below = 0, None, 0
-    # The r-th lowest lies above the median where fewer than r values fall below it, each with chance 1/2;
-    # whole numbers keep it exact.
+    # The r-th lowest value lies above the median if fewer than r values fall below it, each with chance 1/2.
+    # Integers keep the result exact.
     for r in range(1, replicates // 2 + 1):
         below += math.comb(replicates, r - 1)
         outside = 2 * Fraction(below, 2**replicates)

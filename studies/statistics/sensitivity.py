@@ -1,4 +1,4 @@
-"""How a result hangs on one hyperparameter when the others vary too."""
+"""How results depend on one hyperparameter while the others vary too."""
 
 __all__ = ["Bucket", "Stretch", "bucket_best", "edge_nearby", "good_range", "isolation"]
 
@@ -31,19 +31,19 @@ def bucket_best(
 
     Empty buckets are left out.
 
-    The best of a bucket is what the optimizer can reach at about this x with the other hyperparameters tuned
-    to it, as far as was tried: the quantity that a sensitivity curve is about. The mean would punish an
+    The best of a bucket is what the optimizer can reach at about this x if the other hyperparameters are
+    tuned to it, as far as was tried. This is what a sensitivity curve should show. The mean would penalize an
     optimizer for bad settings of the others.
 
     Args:
         x: [N] the hyperparameter.
-        values: [N] results; NaN where a trial has none, which never is a best.
+        values: [N] results; NaN where a trial has none, which is never a best.
         direction: which way is better.
         low: the lower end of the range that is cut into buckets of equal width; x below it falls into the
             first.
         high: the upper end; x above it falls into the last.
         log: whether widths are equal in log(x); needs low > 0.
-        buckets: how many.
+        buckets: number of buckets.
 
     Raises:
         ValueError: the range is empty, or not positive on a log scale.
@@ -69,11 +69,11 @@ def _edges(*, low: float, high: float, log: bool, buckets: int) -> NDArray[np.fl
 
 
 def edge_nearby(value: float, *, low: float, high: float, log: bool) -> Literal["lower", "upper"] | None:
-    """Return which edge of its range a value lies at, or None inside.
+    """Return which edge of its range a value lies at, or None if it lies inside.
 
-    At means within 5 % of the width, on the range's own scale.
+    "At an edge" means within 5 % of the width, on the range's own scale.
 
-    A best configuration at an edge says that the range was too narrow (Tuning Playbook, "Identifying bad
+    A best configuration at an edge suggests that the range was too narrow (Tuning Playbook, "Identifying bad
     search space boundaries").
     """
     scaled = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
@@ -84,14 +84,14 @@ def edge_nearby(value: float, *, low: float, high: float, log: bool) -> Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """What was reached with a hyperparameter in one stretch of its range, the others free.
+    """The results of the trials with a hyperparameter in one part of its range, the others being free.
 
     Attributes:
-        low: lower end of the stretch.
-        high: upper end.
-        trials: trials in it that have a result, diverged ones among them.
-        diverged: those that diverged.
-        best: best value; None where no trial has one.
+        low: lower end of the part.
+        high: upper end of the part.
+        trials: number of trials in it that have a result, including diverged ones.
+        diverged: number of those that diverged.
+        best: best value; None if no trial has a value.
         index: position of the trial that reached it, in the arrays.
     """
 
@@ -105,7 +105,7 @@ class Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """From `low` to `high`, every bucket's best is near the best of all."""
+    """A range from `low` to `high` in which every bucket's best is close to the best of all."""
 
     low: float
     high: float
@@ -123,7 +123,7 @@ def isolation(
 ) -> tuple[Bucket, ...]:
     """Return the isolation curve of a hyperparameter.
 
-    Every bucket of its range, in ascending order, the empty ones too.
+    It has every bucket of the range in ascending order, including empty ones.
 
     Args:
         x: [N] the hyperparameter; outside the range it falls into the nearest bucket.
@@ -132,7 +132,7 @@ def isolation(
         low: the lower end of the range that is cut into buckets of equal width.
         high: the upper end.
         log: whether widths are equal in log(x); needs low > 0.
-        buckets: how many.
+        buckets: number of buckets.
 
     Raises:
         ValueError: the range is empty, or not positive on a log scale.
@@ -161,18 +161,18 @@ def isolation(
 
 
 def good_range(curve: Sequence[Bucket], *, direction: Direction, within: float = 0.01) -> Stretch | None:
-    """Return the stretch around the best bucket that is about as good.
+    """Return the range around the best bucket that is about as good, or None without any value.
 
-    In it every bucket's best is within a share of the best value. None without any value.
+    In it, every bucket's best is within a share of the best value.
 
-    It ends at the first bucket that is worse, empty or only has diverged trials, and is known to the width of
-    a bucket.
+    It ends at the first bucket that is worse, is empty or has only diverged trials. It is known to the width
+    of a bucket.
 
     Args:
-        curve: what `isolation` returned.
+        curve: the result of `isolation`.
         direction: which way is better.
-        within: share of the best value's size: 0.01 allows 0.98 to fall to 0.9702, or a loss of 0.5 to rise
-            to 0.505.
+        within: share of the size of the best value; 0.01 allows 0.98 to fall to 0.9702, or a loss of 0.5
+            to rise to 0.505.
     """
     scores = [-math.inf if bucket.best is None else sign(direction) * bucket.best for bucket in curve]
     best = max(scores, default=-math.inf)

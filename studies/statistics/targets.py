@@ -1,4 +1,4 @@
-"""How soon training reaches a target: times, and medians in which a miss is never."""
+"""Times until training reaches a target, and medians in which a miss counts as infinite."""
 
 __all__ = ["TargetTimes", "summary", "time_to_target"]
 
@@ -17,9 +17,9 @@ class TargetTimes:
     """Times to target of several runs.
 
     Attributes:
-        runs: runs that have ended.
-        reached: those that reached the target.
-        median: median time, a miss counted as infinite; None where it is infinite (half or more missed) or
+        runs: number of runs that have ended.
+        reached: number of those that reached the target.
+        median: median time, with a miss counted as infinite; None if it is infinite (half or more missed) or
             there is no run.
     """
 
@@ -29,7 +29,7 @@ class TargetTimes:
 
 
 def time_to_target(values: ArrayLike, at: ArrayLike, *, target: float, direction: Direction) -> float:
-    """Return the time of the first value that is at least as good as the target, or inf where none is.
+    """Return the time of the first value that is at least as good as the target, or inf without one.
 
     Args:
         values: [E] a run's validation values, epoch by epoch; NaN where there is none.
@@ -49,11 +49,11 @@ def summary(times: ArrayLike) -> TargetTimes:
     """Return how many runs reached the target and their median time.
 
     Args:
-        times: [S] one for each run: inf for a miss, NaN for a run that has not ended, which is left out.
+        times: [S] one per run: inf for a miss, NaN for a run that has not ended, which is left out.
     """
     ended = np.asarray(times, dtype=np.float64)
     ended = ended[~np.isnan(ended)]
-    # With an even number the median is a mean of two: infinite if one of them is.
+    # With an even number of runs, the median is the mean of two times: infinite if either is infinite.
     median = float(np.median(ended)) if ended.size else math.inf
     return TargetTimes(
         runs=ended.size,

@@ -1,6 +1,6 @@
-"""What tuning is worth: the place of the defaults among random trials.
+"""The value of tuning: the rank of the defaults among random trials.
 
-Also the chance that so many of those beat a baseline.
+It also has the chance that some of these trials beat a baseline.
 """
 
 __all__ = ["DefaultsPlace", "chance_to_beat", "defaults_place"]
@@ -17,13 +17,13 @@ from studies.statistics.orientation import oriented
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultsPlace:
-    """The defaults among an arm's trials.
+    """The rank of the defaults among the trials of an arm.
 
     Attributes:
-        rank: 1 + the trials that are better; None where the defaults have no result.
-        of: results there are, diverged ones and the defaults' own among them.
-        gain: by how much the best value is better than the defaults', never negative; None where either has
-            no number.
+        rank: 1 plus the number of better trials; None if the defaults have no result.
+        of: number of results, including diverged ones and the defaults.
+        gain: by how much the best value is better than that of the defaults, never negative; None if either
+            has no number.
     """
 
     rank: int | None
@@ -32,11 +32,11 @@ class DefaultsPlace:
 
 
 def defaults_place(defaults: float, values: ArrayLike, *, direction: Direction) -> DefaultsPlace:
-    """Return the place of the defaults among an arm's trials and what the best of them gains.
+    """Return the rank of the defaults among an arm's trials, and the gain of the best trial over them.
 
     Args:
         defaults: the defaults' value; NaN without a result, the worst infinity if they diverged.
-        values: [N] values of all the other trials; likewise.
+        values: [N] values of all other trials, likewise.
         direction: which way is better.
     """
     own = float(oriented(defaults, direction))
@@ -55,18 +55,16 @@ def defaults_place(defaults: float, values: ArrayLike, *, direction: Direction) 
 def chance_to_beat(
     values: ArrayLike, trials: ArrayLike, *, baseline: float, direction: Direction
 ) -> NDArray[np.float64]:
-    """Return the chance that the best of k random trials is better than the baseline, [K].
+    """Return the chance that the best of k random trials beats the baseline, at each k of `trials`, [K].
 
-    It is given at each k of `trials`.
-
-    With m of n results better it is 1 - C(n - m, k) / C(n, k): exact for k drawn from these n without
-    replacement (hypergeometric), and so an unbiased estimate for k new random trials.
+    With m of n results better, it is 1 - C(n - m, k) / C(n, k). This is exact for k trials drawn from these n
+    without replacement (hypergeometric), and so it is an unbiased estimate for k new random trials.
 
     Args:
         values: [N] results of independently drawn trials (not the defaults); NaN is left out, the worst
             infinity stands for diverged.
         trials: [K] budgets, from 1 to the number of results.
-        baseline: value to beat; the worst infinity if it diverged: then every value does.
+        baseline: value to beat; the worst infinity if it diverged, which every value beats.
         direction: which way is better.
 
     Raises:
