@@ -1,6 +1,7 @@
-"""What a study's record says.
+"""The analysis of studies.
 
-`analyse` turns it, by `studies.statistics`, into the views that page, REST, command line and report show.
+`analyse` turns the record of a study into the views that the page, REST, the command line and the report
+show. Its figures come from `studies.statistics`.
 """
 
 __all__: list[str] = []

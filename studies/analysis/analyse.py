@@ -1,6 +1,6 @@
 """The analysis of one study, computed from its stored record.
 
-It is pure, and fast enough to run while a page waits.
+It has no side effects and is fast enough to run while a page loads.
 """
 
 __all__ = ["analyse"]

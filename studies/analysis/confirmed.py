@@ -1,6 +1,6 @@
 """Confirmed configurations: each arm's best and its defaults, on fresh seeds.
 
-Also the time that they take to the workload's target.
+The module also has the time in which they reach the workload's target.
 """
 
 __all__ = ["confirmed", "scores", "time_to_target"]

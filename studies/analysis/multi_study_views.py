@@ -67,11 +67,7 @@ class ProfilePoint(FrozenModel):
     share: float = Field(
         description="Fraction of runs that are at least this good; studies have equal weights."
     )
-    low: float | None = Field(
-        description=(
-            "Lower end of its 95 % interval (bootstrap over runs, corrected for few); null with too few."
-        )
-    )
+    low: float | None = Field(description="Lower end of its 95 % interval (Wilson's score interval).")
     high: float | None = Field(description="Upper end of it.")
 
 
@@ -99,7 +95,7 @@ class SuiteArm(FrozenModel):
 
 
 class WinChance(FrozenModel):
-    """The chance that a run of one arm beats a run of another, in a study drawn at random."""
+    """The chance that a run of one arm beats a run of another, in a random study of the suite."""
 
     first: str = Field(description="Name of one arm.")
     second: str = Field(description="Name of the other.")
@@ -204,6 +200,8 @@ class Agreement(FrozenModel):
         description="Every confirmed configuration that both studies have."
     )
     is_search_equal: bool = Field(
-        description="Whether the searches are identical, value for value, as if everything is repeatable."
+        description=(
+            "Whether the searches are identical, value for value. They are if everything is repeatable."
+        )
     )
     sentences: tuple[str, ...] = Field(description="The findings, the most important first.")

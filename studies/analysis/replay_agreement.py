@@ -64,7 +64,7 @@ _HEADLINES: dict[AgreementWord, str] = {
 
 
 def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
-    """Return why the two are not a study and its replay, or None."""
+    """Return why the second study is not a replay of the first, or None."""
     if original.workload != replayed.workload:
         return (
             "The second study is not a replay of the first: the first trained "
@@ -120,7 +120,7 @@ def _allowed(one: Confirmed, other: Confirmed) -> float | None:
 
 
 def _half_width(sd: float, n: int) -> float:
-    """Return half the width of a mean's 95 % interval; what is shown of it may be clipped."""
+    """Return half the width of a mean's 95 % interval; the interval as shown may be clipped."""
     return t_interval(0.0, error=sd / math.sqrt(n), df=n - 1)[1]
 
 
