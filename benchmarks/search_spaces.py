@@ -156,8 +156,8 @@ def trained_grid(
 
     Args:
         workload_name: a workload whose metric is to be maximized.
-        value: `metric`, or `loss` for the negative loss. An accuracy over a few hundred examples has so many
-            ties that noise would decide between the best configurations.
+        value: `metric`, or `loss` for the negative loss. An accuracy over a few hundred examples ties so
+            often that noise would decide between the best configurations.
         levels: number of levels of lr, weight_decay, beta1 and beta2.
         epochs: epochs of each trial; None means the workload's default.
         folder: folder for the cached curves.

@@ -30,8 +30,8 @@ _LONGEST_NAME: Final = 200
 def edges(results: StudyResults, arm: ArmResults, importance: Mapping[str, float]) -> Iterator[Check]:
     """Yield a check for each searched number whose best value lies at the edge of its range, or beyond.
 
-    The end of what the optimizer accepts does not count as an edge, because nothing lies beyond it. For a
-    hyperparameter that hardly matters the check is no warning, because the place of its best value is chance.
+    The limit of legal values does not count as an edge, because nothing lies beyond it. For a
+    hyperparameter that hardly matters, the check is not a warning: where its best value lies is chance.
 
     Args:
         results: the study.

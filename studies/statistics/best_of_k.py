@@ -52,7 +52,7 @@ def expected_best(
         trials: [K] budgets, each from 1 to the number of results (one more with `given`).
         direction: which way is better.
         given: result of a trial that every budget begins with, as an arm's search begins with its defaults;
-            the worst infinity if it diverged, None for none. It is no random draw, so it must not be among
+            the worst infinity if it diverged, None for none. It is not a random draw, so it must not be among
             `values`: k trials then are this one and k - 1 of the values.
 
     Raises:
