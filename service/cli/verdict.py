@@ -67,7 +67,7 @@ def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: 
     _print_lines(
         out,
         (
-            f"from {plural(flip.trials, 'trial')} on, {flip.after} leads the search instead of {flip.before}"
+            f"From {plural(flip.trials, 'trial')} on, {flip.after} leads the search instead of {flip.before}."
             for flip in analysis.flips
         ),
         prefix="note: ",

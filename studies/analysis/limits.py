@@ -27,12 +27,12 @@ _COVERS: Final = {
 }
 _SIGN_TEST: Final = {
     True: (
-        "A mean leaves out the runs that diverged. Pairs with such a run are therefore judged by which arm "
-        "did better on how many {}."
+        "A mean leaves out the runs that diverged. Pairs with such a run are therefore judged by the "
+        "number of {} on which each arm did better."
     ),
     False: (
         "If all differences of a pair are equal, there is no spread to compare them with. Such a pair is "
-        "judged by which arm did better on how many {}."
+        "judged by the number of {} on which each arm did better."
     ),
 }
 
