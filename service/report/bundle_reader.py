@@ -77,9 +77,13 @@ def open_bundle(path: Path) -> OpenedBundle:
         # zipfile raises RuntimeError for encryption, NotImplementedError for an unknown compression method,
         # and ValueError for a bad offset.
         raise BundleInvalid(
-            f"{path} is not a bundle, or is damaged: "
-            f"{str(error) or 'the file ends too early'}; export the study again"
+            f"{path} is not a bundle, or is damaged: {_reason(error)}; export the study again"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    message = str(error) or "the file ends too early"
+    return f"{message[:1].lower()}{message[1:]}"
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
