@@ -137,7 +137,7 @@ PARAMETER_INVALID = ProblemKind(
     "parameter-invalid",
     "A parameter is not valid",
     "A query parameter or a header has a value that the API does not accept; `errors` lists each one.",
-    "/page_size: input should be less than or equal to 500, got '9999'",
+    "/page_size: expected at most 500, got '9999'",
 )
 NOT_FOUND = ProblemKind(
     404,

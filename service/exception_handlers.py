@@ -39,6 +39,7 @@ from studies.errors import (
     WebhookNotFound,
     shown,
 )
+from studies.validation_errors import describe_expected
 
 _LOG = logging.getLogger("tangent.service")
 _RETRY_AFTER_S = "5"
@@ -93,13 +94,19 @@ def problem_response(
         is_internal = problem.status == HTTPStatus.INTERNAL_SERVER_ERROR
         render = _plain_page if is_internal else pages.problem
         page = render(
-            problem.title, problem.detail, f"HTTP {problem.status} {HTTPStatus(problem.status).phrase}"
+            problem.title,
+            _sentence(problem.detail),
+            f"HTTP {problem.status} {HTTPStatus(problem.status).phrase}",
         )
         # Details quote the request, which may contain lone surrogates; UTF-8 cannot encode those.
         return HTMLResponse(page.encode("utf-8", "replace"), status_code=problem.status, headers=all_headers)
     # Escaped to ASCII for the same reason.
     body = json.dumps(problem.model_dump(mode="python", exclude_none=True)).encode("ascii")
     return Response(body, status_code=problem.status, headers=all_headers, media_type=errors.PROBLEM_JSON)
+
+
+def _sentence(detail: str) -> str:
+    return f"{detail[:1].upper()}{detail[1:].removesuffix('.')}."
 
 
 def internal_error_response(request: Request, error: Exception) -> Response:
@@ -218,6 +225,8 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
 def _describe_fault(item: dict[str, Any]) -> str:
     """Return what was expected of a parameter and what was sent."""
     message, context = str(item["msg"]), item.get("ctx", {})
+    if expected := describe_expected(item["type"], context):
+        return f"{expected}, got {shown(item.get('input'))}"
     match item["type"]:
         case "extra_forbidden":
             return "there is no such parameter; /docs lists the parameters"

@@ -37,10 +37,12 @@ __all__ = [
     "VersionConflict",
     "WebhookInvalid",
     "WebhookNotFound",
+    "json_kind",
     "json_pointer",
     "shown",
 ]
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +59,32 @@ def json_pointer(*steps: int | str) -> str:
     )
 
 
+def json_kind(value: object) -> str:
+    """Return what JSON calls a value of this type, with its article: `a list`, `an object`, `null`."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list() | tuple():
+            return "a list"
+        case Mapping():
+            return "an object"
+        case _:
+            return f"a {type(value).__name__}"
+
+
 def shown(value: object) -> str:
     """Return a value as messages quote it: its `repr`, cut off after 80 characters."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):
         # `repr` fails on very deeply nested lists and on integers of more than 4,300 digits.
-        return f"{type(value).__name__} too large to show"
+        return f"{json_kind(value)} too large to show"
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

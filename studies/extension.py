@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studies.catalog import Catalog
-from studies.errors import SpecInvalid, SpecProblem
+from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.resolve import ResolvedStudy, resolve_arms
 from studies.spec import ArmEntry, Confirmation, StudySpec, title_of
 from studies.validation_errors import problems_of
@@ -61,7 +61,7 @@ def parse_extension(data: Any) -> Extension:
     """
     if not isinstance(data, Mapping):
         raise SpecInvalid(
-            [SpecProblem("", f"expected an object with any of {_FIELDS}, got {type(data).__name__}")]
+            [SpecProblem("", f"expected an object with any of {_FIELDS}, got {json_kind(data)}")]
         )
     try:
         return Extension.model_validate(data)

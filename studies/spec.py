@@ -40,7 +40,7 @@ from pydantic import (
 )
 
 from studies.confirmation import most_runs
-from studies.errors import SpecInvalid, SpecProblem
+from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
@@ -423,7 +423,7 @@ def parse_spec(data: Any) -> StudySpec:
     """
     if not isinstance(data, Mapping):
         raise SpecInvalid(
-            [SpecProblem("", f"expected an object with workload, arms and budget, got {type(data).__name__}")]
+            [SpecProblem("", f"expected an object with workload, arms and budget, got {json_kind(data)}")]
         )
     try:
         return StudySpec.model_validate(data)

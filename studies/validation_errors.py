@@ -1,6 +1,6 @@
 """Turn pydantic's validation errors into our own: a JSON pointer, what was expected, and what came."""
 
-__all__ = ["problems_of"]
+__all__ = ["describe_expected", "problems_of"]
 
 from collections.abc import Mapping
 from typing import Any, cast, get_args
@@ -58,16 +58,50 @@ def _describe_unknown_field(location: tuple[int | str, ...], of: type[BaseModel]
     return f"unknown field; the {'only field is' if len(names) == 1 else 'fields are'} {', '.join(names)}"
 
 
+def describe_expected(kind: str, context: Mapping[str, Any]) -> str | None:
+    """Return what a value of a simple type must be, or None for the kinds of fault without such a sentence.
+
+    Args:
+        kind: pydantic's error type.
+        context: pydantic's details of the error.
+    """
+    match kind:
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "expected a whole number"
+        case "float_type" | "float_parsing":
+            return "expected a number"
+        case "bool_type" | "bool_parsing":
+            return "expected true or false"
+        case "string_type":
+            return "expected a string"
+        case "greater_than":
+            return f"expected a number above {_bound(context['gt'])}"
+        case "greater_than_equal":
+            return f"expected at least {_bound(context['ge'])}"
+        case "less_than":
+            return f"expected a number below {_bound(context['lt'])}"
+        case "less_than_equal":
+            return f"expected at most {_bound(context['le'])}"
+        case "literal_error" | "enum":
+            return f"expected {context['expected']}"
+        case _:
+            return None
+
+
+def _bound(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _describe(kind: str, message: str, context: Mapping[str, Any], given: Any) -> str:
     """Return pydantic's message in our form: what was expected, then what came."""
     came = shown(given)
+    if expected := describe_expected(kind, context):
+        return f"{expected}, got {came}"
     match kind:
         case "missing":
             return "this field is required"
         case "value_error":
             return str(context["error"])
-        case "literal_error":
-            return f"expected {context['expected']}, got {came}"
         case "too_short":
             return f"expected at least {_entries(context['min_length'])}, got {context['actual_length']}"
         case "too_long":

@@ -61,11 +61,12 @@ Name = Annotated[str | None, typer.Option(help="Name of the clone.", show_defaul
 def _object(file: str | None) -> dict[str, Any]:
     """Return the object in a file, or an empty one if no file was given."""
     from service.cli.study_files import read_document
+    from studies.errors import json_kind
 
     document: Any = {} if file is None else read_document(file)
     if not isinstance(document, dict):
         raise CommandError(
-            f"{'standard input' if file == '-' else file}: expected an object, got {type(document).__name__}",
+            f"{'standard input' if file == '-' else file}: expected an object, got {json_kind(document)}",
             exit_code=BAD_INPUT,
         )
     return cast("dict[str, Any]", document)

@@ -44,10 +44,14 @@ FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "no choices": (arm(lr={"choices": []}), "/arms/0/space/lr/choices", "at least 1"),
     "value outside its bounds": (arm(lr=-1), "/arms/0/space/lr", "-1"),
     "list that is not a pair": (arm(betas=[0.9]), "/arms/0/space/betas", "two numbers"),
-    "negative budget": (whole(budget={"trials_per_arm": -1}), "/budget/trials_per_arm", "greater than 0"),
+    "negative budget": (
+        whole(budget={"trials_per_arm": -1}),
+        "/budget/trials_per_arm",
+        "expected a number above 0",
+    ),
     "no budget": ({"workload": "digits-mlp", "arms": ["adamp"]}, "/budget", "required"),
-    "budget in words": (whole(budget={"trials_per_arm": "ten"}), "/budget/trials_per_arm", "integer"),
-    "huge integer for a count": (whole(seed=10**30), "/seed", "integer"),
+    "budget in words": (whole(budget={"trials_per_arm": "ten"}), "/budget/trials_per_arm", "whole number"),
+    "huge integer for a count": (whole(seed=10**30), "/seed", "whole number"),
     "huge integer for a size": (
         whole(budget={"trials_per_arm": 10**400}),
         "/budget/trials_per_arm",

@@ -201,6 +201,7 @@ def test_an_internal_error_is_logged_and_not_revealed(
 def test_browsers_get_a_page_and_programs_a_problem(http: httpx.Client) -> None:
     page = http.get("/nothing", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<p>There is nothing at /nothing" in page.text
     assert "<h1>Not found</h1>" in page.text
     under_v1 = http.get("/v1/nothing", headers={"accept": "text/html"})
     assert under_v1.headers["content-type"] == "application/problem+json"

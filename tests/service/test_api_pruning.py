@@ -50,7 +50,7 @@ def client(live_app: FastAPI, known: Store, serve_app: ServeApp) -> Generator[Cl
         (
             {"kind": "hyperband", "reduction_factor": 1},
             "/pruner/reduction_factor",
-            "greater than or equal to 2, got 1",
+            "expected at least 2, got 1",
         ),
         (
             {"kind": "asha", "eta": 3},
@@ -59,7 +59,7 @@ def client(live_app: FastAPI, known: Store, serve_app: ServeApp) -> Generator[Cl
         ),
         (None, "/pruner", 'or an object such as {"kind": "asha", "min_epochs": 1}, got None'),
         ({"kind": "median", "reduction_factor": 3}, "/pruner/reduction_factor", "unknown field"),
-        ({"kind": "median", "min_trials": 0}, "/pruner/min_trials", "greater than 0, got 0"),
+        ({"kind": "median", "min_trials": 0}, "/pruner/min_trials", "expected a number above 0, got 0"),
     ],
 )
 def test_an_invalid_pruner_is_refused_with_a_pointer(

@@ -75,7 +75,7 @@ def test_errors_name_standard_input() -> None:
     refused = run("extend", "abcdefgh", "--file", "-", stdin="[1]")
     assert (refused.exit_code, refused.stderr) == (
         BAD_INPUT,
-        "error: standard input: expected an object, got list\n",
+        "error: standard input: expected an object, got a list\n",
     )
 
 

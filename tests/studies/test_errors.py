@@ -60,8 +60,8 @@ def deep() -> list[Any]:
         ("a\0\ud800", r"'a\x00\ud800'"),
         ("x" * 100, "'" + "x" * 76 + "..."),
         (cyclic(), "[[...]]"),
-        (deep(), "list too large to show"),
-        (10**5000, "int too large to show"),
+        (deep(), "a list too large to show"),
+        (10**5000, "a number too large to show"),
     ],
     ids=["number", "text", "long", "cyclic", "deep", "huge"],
 )

@@ -163,7 +163,8 @@ def test_a_study_cannot_be_changed() -> None:
 
 FAULTS: dict[str, tuple[Any, str, str]] = {
     # name: (the study, the pointer of the fault, part of its message)
-    "no object": ([], "", "expected an object with workload, arms and budget, got list"),
+    "no object": ([], "", "expected an object with workload, arms and budget, got a list"),
+    "an empty document": (None, "", "expected an object with workload, arms and budget, got null"),
     "nothing": ({}, "/workload", "this field is required"),
     "an unknown field": (study_body(budgt=1), "/budgt", "unknown field"),
     "an unknown field inside": (
@@ -195,7 +196,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "no trials": (
         study_body(budget={"trials_per_arm": 0}),
         "/budget/trials_per_arm",
-        "greater than 0, got 0",
+        "expected a number above 0, got 0",
     ),
     "half a trial": (study_body(budget={"trials_per_arm": 1.5}), "/budget/trials_per_arm", "got 1.5"),
     "trials as text": (study_body(budget={"trials_per_arm": "3"}), "/budget/trials_per_arm", "got '3'"),
@@ -207,7 +208,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "no replicate": (
         study_body(budget={"trials_per_arm": 1, "replicates": 0}),
         "/budget/replicates",
-        "equal to 1, got 0",
+        "expected at least 1, got 0",
     ),
     "replicates of NaN": (
         study_body(budget={"trials_per_arm": 1, "replicates": math.nan}),
@@ -222,18 +223,22 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "replicates without end": (
         study_body(budget={"trials_per_arm": 1, "replicates": 1001}),
         "/budget/replicates",
-        "equal to 1000, got 1001",
+        "expected at most 1000, got 1001",
     ),
     "replicates of too many trials": (
         study_body(budget={"trials_per_arm": 1000, "replicates": 101}),
         "/budget/replicates",
         "expected at most 100000 trials per arm over all replicates, got 1000 x 101 = 101000",
     ),
-    "seeds below 0": (study_body(confirmation={"seeds": -1}), "/confirmation/seeds", "equal to 0, got -1"),
+    "seeds below 0": (
+        study_body(confirmation={"seeds": -1}),
+        "/confirmation/seeds",
+        "expected at least 0, got -1",
+    ),
     "seeds without end": (
         study_body(confirmation={"seeds": 1001}),
         "/confirmation/seeds",
-        "equal to 1000, got 1001",
+        "expected at most 1000, got 1001",
     ),
     "seeds of NaN": (study_body(confirmation={"seeds": math.nan}), "/confirmation/seeds", "got nan"),
     "seeds as a list": (study_body(confirmation={"seeds": [1, 2]}), "/confirmation/seeds", "got [1, 2]"),
@@ -284,7 +289,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a rung at epoch 0": (
         study_body(pruner={"kind": "asha", "min_epochs": 0}),
         "/pruner/min_epochs",
-        "greater than 0, got 0",
+        "expected a number above 0, got 0",
     ),
     "a rung at half an epoch": (
         study_body(pruner={"kind": "median", "min_epochs": 0.5}),
@@ -294,7 +299,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "everyone goes on": (
         study_body(pruner={"kind": "asha", "reduction_factor": 1}),
         "/pruner/reduction_factor",
-        "equal to 2, got 1",
+        "expected at least 2, got 1",
     ),
     "another pruner's field": (
         study_body(pruner={"kind": "asha", "min_trials": 3}),
@@ -314,7 +319,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a pack of nothing": (
         study_body(resources={"max_pack_size": 0}),
         "/resources/max_pack_size",
-        "greater than 0, got 0",
+        "expected a number above 0, got 0",
     ),
     "a seed below 0": (study_body(seed=-1), "/seed", "got -1"),
     "a title with a line break": (study_body(name="a\nb"), "/name", r"got 'a\nb'"),
@@ -388,7 +393,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a range to a monstrous number": (
         with_space(lr={"low": 0, "high": 10**5000}),
         "/arms/0/space/lr/high",
-        "got int too large to show",
+        "got a number too large to show",
     ),
     "NaN": (with_space(lr=math.nan), "/arms/0/space/lr", "expected a finite number, got nan"),
     "a huge number": (
@@ -396,7 +401,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         "/arms/0/space/k",
         "expected a whole number between -2**53 and 2**53, got 9007199254740993",
     ),
-    "a monstrous number": (with_space(k=10**5000), "/arms/0/space/k", "got int too large to show"),
+    "a monstrous number": (with_space(k=10**5000), "/arms/0/space/k", "got a number too large to show"),
     "long text": (with_space(rule="x" * 65), "/arms/0/space/rule", "at most 64 characters, got 65"),
     "text with half a surrogate pair": (with_space(rule="\udfff"), "/arms/0/space/rule", r"got '\udfff'"),
     "no choices": (
@@ -423,7 +428,7 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
     "a warm-up of everything": (
         study_body(training={"warmup_fraction": 1}),
         "/training/warmup_fraction",
-        "less than 1, got 1",
+        "expected a number below 1, got 1",
     ),
     "a warm-up of NaN": (
         study_body(training={"warmup_fraction": math.nan}),
