@@ -74,9 +74,13 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
     for constraint in card.constraints:
         out.print(f"requires {constraint}: {constraint.reason}")
     for containment in card.contains:
-        settings = ", ".join(f"{key} = {scalar(value)}" for key, value in containment.at.items())
+        at, requires = (
+            ", ".join(f"{key} = {scalar(value)}" for key, value in settings.items())
+            for settings in (containment.at, containment.requires)
+        )
+        same = f"is the same algorithm as {containment.optimizer}" + (f" with {requires}" if requires else "")
         note = f"; {containment.note}" if containment.note else ""
-        out.print(f"equals {containment.optimizer} at {settings or 'its defaults'}{note}")
+        out.print(f"at {at} it {same}{note}" if at else f"{same}{note}")
 
 
 def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:

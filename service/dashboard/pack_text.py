@@ -12,11 +12,12 @@ _ONE_BY_ONE = ("Trials are trained one by one: ", "Members are trained one by on
 def describe_stacking(measured: StackWidthView | None) -> str:
     """Return how an arm's trials are trained on the device measured last; empty before any measurement.
 
-    For example 'Trained 8 at a time on cpu: 6.3× the steps per second.' or 'Trained one by one on cpu: …'.
+    For example 'Trained 8 at a time on the CPU: 6.3× the steps per second.' or 'Trained one by one on …'.
     """
     if measured is None:
         return ""
-    reason, device = (measured.reason or "").strip(), measured.device
+    reason = (measured.reason or "").strip()
+    device = "the CPU" if measured.device == "cpu" else measured.device
     more = f" {reason}" if reason else ""
     if measured.width > 1:
         alone, together = measured.trial_steps_per_s.get(1), measured.trial_steps_per_s.get(measured.width)

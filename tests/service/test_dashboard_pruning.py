@@ -199,11 +199,11 @@ def test_the_stack_width_is_shown_with_its_gain_or_reason(page: Callable[[str], 
     run.fit("adamp", width=8, w1=900.0, w8=5670.0)
     run.fit("adamw", width=1, reason="Members are trained one by one: AdamW has no batched form.")
     shown = page(f"/studies/{run.id}")
-    assert "Trained 8 at a time on cpu: 6.3× the steps per second." in shown
-    assert "Trained one by one on cpu: AdamW has no batched form." in shown
+    assert "Trained 8 at a time on the CPU: 6.3× the steps per second." in shown
+    assert "Trained one by one on the CPU: AdamW has no batched form." in shown
     run.fit("adamp", width=4, reason="Memory ran out with 8 members in a stack: 4 at a time from then on.")
     by_name = {arm.name: describe_stacking(arm.fit) for arm in known.arms(run.id)}
-    assert by_name["adamp"].startswith("Trained 4 at a time on cpu. Memory ran out")
+    assert by_name["adamp"].startswith("Trained 4 at a time on the CPU. Memory ran out")
     assert by_name["sgdp"] == ""
     run.train(1)
     trial = known.trial(f"{run.id}.adamp.0")
