@@ -42,7 +42,7 @@ def test_optimizers_and_workloads_are_listed_and_shown(live: str, catalog: Catal
         "AdamP (adamp)",
         "wd_ratio",
         "lr * weight_decay < 1 - beta1",
-        "adamw at delta = 0",
+        "at delta = 0 it is the same algorithm as adamw",
         "betas: ",
     ):
         assert part in one
