@@ -1,6 +1,6 @@
 """JSON from users, read strictly: UTF-8, bounded depth, finite numbers, and only text that can be stored."""
 
-__all__ = ["MAX_DEPTH", "read_json"]
+__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "integer", "read_json", "text_fault"]
 
 import json
 import math
@@ -13,6 +13,9 @@ from studies.errors import SpecInvalid, SpecProblem
 
 MAX_DEPTH = 32
 """The deepest nesting of a body; a study is at most six levels deep."""
+
+MAX_MEMBERS = 50_000
+"""The most values in a body, at all levels; 64 arms of 64 hyperparameters with ranges are 25,000."""
 
 _C1 = re.compile("[\x80-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -29,7 +32,7 @@ def read_json(body: bytes) -> Any:
         SpecInvalid: it contains numbers that are not finite, or text that cannot be stored.
     """
     try:
-        data = json.loads(body.decode("utf-8"), parse_int=_integer)
+        data = json.loads(body.decode("utf-8"), parse_int=integer)
     except UnicodeDecodeError as error:
         raise HTTPProblem(
             errors.NOT_JSON, f"the body is not valid UTF-8: {error.reason} at byte {error.start}"
@@ -48,7 +51,8 @@ def read_json(body: bytes) -> Any:
     return data
 
 
-def _integer(text: str) -> float | int:
+def integer(text: str) -> float | int:
+    """Return a whole number as other JSON readers do."""
     # Python's integers are exact beyond 64 bits, those of other JSON readers are not: read the
     # floating-point number that the others read.
     return int(text) if len(text) <= 18 else float(text)
@@ -76,7 +80,7 @@ def _unusable_values(data: Any) -> list[SpecProblem]:
             problems += [
                 SpecProblem(pointer, f"the name of a field {fault}")
                 for key in mapping
-                if (fault := _text_fault(key))
+                if (fault := text_fault(key))
             ]
             items = mapping.items()
         else:
@@ -84,7 +88,7 @@ def _unusable_values(data: Any) -> list[SpecProblem]:
         for step, item in items:
             if isinstance(item, dict | list):
                 pending.append((_child_pointer(pointer, step), depth + 1, cast("Any", item)))
-            elif isinstance(item, str) and (fault := _text_fault(item)):
+            elif isinstance(item, str) and (fault := text_fault(item)):
                 problems.append(SpecProblem(_child_pointer(pointer, step), f"the text {fault}"))
             elif isinstance(item, float) and not math.isfinite(item):
                 problems.append(
@@ -103,7 +107,7 @@ def _child_pointer(pointer: str, step: int | str) -> str:
     return f"{pointer}/{str(step).replace('~', '~0').replace('/', '~1')}"
 
 
-def _text_fault(text: str) -> str | None:
+def text_fault(text: str) -> str | None:
     """Return why a text cannot be stored and shown; None if it can."""
     if "\0" in text:
         return "contains a NUL character; remove it"

@@ -3,54 +3,24 @@
 __all__ = ["read_document"]
 
 import json
-import re
+import math
 import sys
-from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import Any
 
 from service.cli.errors import BAD_INPUT, CommandError
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe YAML loader that reads `1e-4` as a number and rejects duplicate keys."""
-
-    # PyYAML's signature.
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
-        """Return the mapping; raise for a duplicate key, of which PyYAML would silently keep the last."""
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            # Its type stub is incomplete.
-            key = cast("object", self.construct_object(key_node, deep=True))  # pyright: ignore[reportUnknownMemberType]
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} cannot be a key; expected text", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-# YAML 1.1, which PyYAML follows, requires a dot and a sign, as in `1.0e-4`. It would read the usual `1e-4`
-# as text.
-_Loader.add_implicit_resolver(  # pyright: ignore[reportUnknownMemberType] # its type stub is incomplete
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+from service.strict_yaml import NotYAML, read_yaml
+from studies.errors import SpecInvalid
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number; expected a finite number")
 
 
-def _check_numbers(text: str) -> None:
-    json.loads(text, parse_constant=_no_constant)
+def _finite(text: str) -> float:
+    if math.isfinite(number := float(text)):
+        return number
+    raise ValueError(f"{text} is too large; expected a finite number")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -62,11 +32,9 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _text(file: str) -> str:
+def _bytes(file: str) -> bytes:
     try:
-        return sys.stdin.buffer.read().decode() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise CommandError(f"{file} is not UTF-8 text", exit_code=BAD_INPUT) from None
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandError(
             f"cannot read {file}: {(error.strerror or str(error)).lower()}", exit_code=BAD_INPUT
@@ -81,27 +49,34 @@ def read_document(file: str) -> Any:
     Raises:
         CommandError: the file cannot be read or parsed; names the file, the line and the fault.
     """
-    text = _text(file)
+    body = _bytes(file)
     shown = "standard input" if file == "-" else file
     is_yaml = file.endswith((".yaml", ".yml"))
     try:
-        if file.endswith(".json") or (text.lstrip().startswith("{") and not is_yaml):
-            data = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-        else:
-            data = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-        # YAML has dates, sets and .nan; JSON does not.
-        _check_numbers(json.dumps(data))
+        if file.endswith(".json") or (body.lstrip().startswith(b"{") and not is_yaml):
+            return json.loads(
+                body.decode("utf-8-sig"),
+                object_pairs_hook=_unique_keys,
+                parse_constant=_no_constant,
+                parse_float=_finite,
+            )
+        return read_yaml(body)
+    except UnicodeDecodeError:
+        raise CommandError(f"{shown} is not UTF-8 text", exit_code=BAD_INPUT) from None
     except json.JSONDecodeError as error:
         raise CommandError(
             f"{shown}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg.lower()}",
             exit_code=BAD_INPUT,
         ) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise CommandError(f"{shown}{where}: not valid YAML: {error.problem}", exit_code=BAD_INPUT) from None
+    except NotYAML as error:
+        where = f", line {error.line}, column {error.column}" if error.line else ""
+        raise CommandError(f"{shown}{where}: not valid YAML: {error.reason}", exit_code=BAD_INPUT) from None
+    except SpecInvalid as error:
+        raise CommandError(
+            *(f"{shown}: {problem.pointer or '/'}: {problem.message}" for problem in error.problems),
+            exit_code=BAD_INPUT,
+        ) from None
     except RecursionError:
         raise CommandError(f"{shown} is nested too deeply", exit_code=BAD_INPUT) from None
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise CommandError(f"{shown}: {str(error).splitlines()[0]}", exit_code=BAD_INPUT) from None
-    return data
+    except ValueError as error:
+        raise CommandError(f"{shown}: {error}", exit_code=BAD_INPUT) from None

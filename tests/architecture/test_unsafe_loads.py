@@ -63,12 +63,8 @@ def unsafe_calls(call: ast.Call) -> Iterator[str]:
     """Yield every reason why a call is unsafe."""
     name = dotted(call.func)
     given = {word.arg: word.value.value for word in call.keywords if isinstance(word.value, ast.Constant)}
-    is_safe_loader = len(call.args) == 2 and dotted(call.args[1]) in {"yaml.SafeLoader", "_Loader"}
-    if (
-        name in CALLS
-        or name in {"yaml.unsafe_load", "yaml.full_load"}
-        or (name == "yaml.load" and not is_safe_loader)
-    ):
+    # Even a safe loader makes gigabytes of a short text; service/strict_yaml.py uses the parser alone.
+    if name in CALLS or (name.startswith("yaml.") and name.endswith(("load", "load_all"))):
         yield f"calls {name}"
     if (
         name in {"torch.load", "torch.jit.load", "torch.package.PackageImporter"}
@@ -84,14 +80,6 @@ def unsafe_calls(call: ast.Call) -> Iterator[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_file_runs_code_from_data(path: Path) -> None:
     assert unsafe(path) == []
-
-
-def test_the_yaml_loader_is_safe() -> None:
-    import yaml
-
-    from service.cli import study_files
-
-    assert issubclass(study_files._Loader, yaml.SafeLoader)
 
 
 def test_checkpoints_are_read_in_one_place_as_weights_only() -> None:
@@ -110,7 +98,7 @@ def test_checkpoints_are_read_in_one_place_as_weights_only() -> None:
         "from joblib import load",
         "import torch\ntorch.load('x')",
         "import torch\ntorch.load('x', weights_only=False)",
-        "import yaml\nyaml.load('x', yaml.Loader)",
+        "import yaml\nyaml.safe_load('x')",
         "eval('1')",
         "import numpy\nnumpy.load('x', allow_pickle=True)",
     ],

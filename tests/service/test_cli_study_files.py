@@ -51,27 +51,6 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "value"),
-    [
-        ("1e-4", 1e-4),
-        ("1E5", 1e5),
-        ("1.5e-3", 1.5e-3),
-        ("-2e3", -2e3),
-        ("0.9", 0.9),
-        ("12", 12),
-        ("e12", "e12"),
-    ],
-)
-def test_yaml_reads_numbers_as_people_write_them(tmp_path: Path, written: str, value: object) -> None:
-    assert read_document(put(tmp_path, "s.yaml", f"lr: {written}")) == {"lr": value}
-
-
-def test_yaml_can_merge_anchors(tmp_path: Path) -> None:
-    text = "shared: &s {lr: 0.1}\narm: {<<: *s, lr: 0.2}"
-    assert read_document(put(tmp_path, "s.yaml", text))["arm"] == {"lr": 0.2}
-
-
-@pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("s.json", '{"a": 1,', "line 1, column 9: "),
@@ -79,11 +58,8 @@ def test_yaml_can_merge_anchors(tmp_path: Path) -> None:
         ("s.json", '{"a": NaN}', "NaN is not a JSON number"),
         ("s.json", "[" * 100_000, "is nested too deeply"),
         ("s.yaml", "a: [1\nb: 2", "line 2, column 2: "),
-        ("s.yaml", "a: 1\na: 2", "line 2, column 1: not valid YAML: the key 'a' appears twice"),
-        ("s.yaml", "a: 2026-01-01", "not JSON serializable"),
-        ("s.yaml", "a: .nan", "NaN is not a JSON number"),
-        ("s.yaml", "a: \x01", "special characters are not allowed"),
-        ("s.yaml", "a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        ("s.json", '{"a": 1e999}', "1e999 is too large"),
+        ("s.yaml", "a: 1\nb: 2\na: 3", "/a: line 3: "),
     ],
 )
 def test_a_syntax_error_names_its_line_and_column(
