@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, TextIO, cast
 
 from pydantic import BeforeValidator
 
+from studies.control_characters import escape_controls
+
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
@@ -27,10 +29,9 @@ LogLevel = Annotated[Literal["critical", "error", "warning", "info", "debug"], B
 _Event = MutableMapping[str, Any]
 _Processor = Callable[[Any, str, _Event], _Event | str | bytes | bytearray | tuple[Any, ...]]
 
-# Fields that are written below their line, unescaped.
+# Fields that are written below their line, as several lines.
 _MULTILINE = frozenset({"exception", "stack"})
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -132,7 +133,7 @@ def _renderers(form: LogFormat) -> list[_Processor]:
     show = structlog.dev.ConsoleRenderer(
         colors=False, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
     )
-    return [_on_one_line, show]
+    return [structlog.processors.format_exc_info, _escape, show]
 
 
 def _drop_library_fields(_logger: Any, _method: str, event: _Event) -> _Event:
@@ -142,13 +143,9 @@ def _drop_library_fields(_logger: Any, _method: str, event: _Event) -> _Event:
     return event
 
 
-def _on_one_line(_logger: Any, _method: str, event: _Event) -> _Event:
+def _escape(_logger: Any, _method: str, event: _Event) -> _Event:
     """Escape line breaks and terminal control characters, because messages may quote requests."""
     return {
-        name: _CONTROL.sub(_escaped, value) if isinstance(value, str) and name not in _MULTILINE else value
+        name: escape_controls(value, multiline=name in _MULTILINE) if isinstance(value, str) else value
         for name, value in event.items()
     }
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found.group().encode("unicode_escape").decode("ascii")

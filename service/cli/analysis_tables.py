@@ -4,9 +4,7 @@ __all__ = ["arms_of_suite", "compared", "confirmed", "pairs", "studies_of_suite"
 
 from collections.abc import Iterable, Mapping
 
-from rich.table import Table
-
-from service.cli.output import table
+from service.cli.fitted_table import FittedTable
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import PairVerdict, StudyAnalysis
 from studies.formatting import (
@@ -14,25 +12,29 @@ from studies.formatting import (
     ago,
     change,
     change_interval,
-    clip_change,
-    clip_interval,
     duration,
     interval,
+    metric,
     number,
     p_value,
     score,
-    significant,
 )
 from studies.views import SuiteSummary
 
 _WORDS: Mapping[str, str] = {"better": "better than", "worse": "worse than", "undecided": "undecided against"}
 
 
-def confirmed(analysis: StudyAnalysis) -> Table:
+def _in_points(header: str, unit: str) -> str:
+    """Return the header of a column of differences; those between fractions are in percentage points."""
+    return f"{header} (points)" if unit == "fraction" else header
+
+
+def confirmed(analysis: StudyAnalysis) -> FittedTable:
     """Return a table with one row per confirmed configuration, arms in the order of their ranks."""
-    test, search = f"test {analysis.metric}", f"search {analysis.metric}"
+    test, search, unit = f"test {analysis.metric}", f"search {analysis.metric}", analysis.unit
+    shrinkage = _in_points("shrinkage", unit)
     replicates = any(one.replicate for one in analysis.confirmed)
-    right = ("rank", "runs", test, search, "validation", "shrinkage")
+    right = ("rank", "runs", test, search, "validation", shrinkage)
     columns = (
         "arm",
         "rank",
@@ -42,9 +44,9 @@ def confirmed(analysis: StudyAnalysis) -> Table:
         "95 % interval",
         search,
         "validation",
-        "shrinkage",
+        shrinkage,
     )
-    result = table(None, *columns, right=right)
+    result = FittedTable(*columns, right=right, text={"configuration": 12})
     ranks = {rank.arm: rank for rank in analysis.ranks}
     places = {arm: n for n, arm in enumerate(dict.fromkeys((*ranks, *analysis.arms)))}
     for one in sorted(analysis.confirmed, key=lambda one: places.get(one.arm, len(places))):
@@ -63,26 +65,27 @@ def confirmed(analysis: StudyAnalysis) -> Table:
             place,
             which,
             runs,
-            significant(one.test_mean),
-            interval(*clip_interval(one.test_low, one.test_high, analysis.unit), ""),
-            significant(one.search_value),
-            significant(one.validation_mean),
-            change(one.shrinkage, ""),
+            metric(one.test_mean, unit),
+            interval(one.test_low, one.test_high, unit),
+            metric(one.search_value, unit),
+            metric(one.validation_mean, unit),
+            change(one.shrinkage, unit),
         )
     return result
 
 
-def pairs(rows: Iterable[PairVerdict], *, unit: str) -> Table:
+def pairs(rows: Iterable[PairVerdict], *, unit: str) -> FittedTable:
     """Return a table with one row per pair of arms: how the first compares with the second."""
-    columns = ("arm", "is", "arm ", "by", "95 % interval", "p (Holm)", "effect size", "n")
-    result = table(None, *columns, right=("by", "p (Holm)", "effect size", "n"))
+    difference = _in_points("by", unit)
+    columns = ("arm", "is", "arm ", difference, "95 % interval", "p (Holm)", "effect size", "n")
+    result = FittedTable(*columns, right=(difference, "p (Holm)", "effect size", "n"))
     for pair in rows:
         result.add_row(
             pair.first,
             _WORDS[pair.word] if pair.n else "not compared with",
             pair.second,
-            change(pair.difference, ""),
-            change_interval(*clip_change(pair.low, pair.high, unit), ""),
+            change(pair.difference, unit),
+            change_interval(pair.low, pair.high, unit),
             p_value(pair.p_holm),
             number(pair.effect_size, 3),
             str(pair.n),
@@ -90,10 +93,9 @@ def pairs(rows: Iterable[PairVerdict], *, unit: str) -> Table:
     return result
 
 
-def targets(analysis: StudyAnalysis) -> Table:
+def targets(analysis: StudyAnalysis) -> FittedTable:
     """Return a table with one row per arm: how soon it reaches the workload's target."""
-    result = table(
-        None,
+    result = FittedTable(
         "arm",
         "target",
         "reached",
@@ -106,15 +108,14 @@ def targets(analysis: StudyAnalysis) -> Table:
             "" if arm.is_solo or arm.elapsed_s_median is None else " (share of a shared pack)"
         )
         epochs = number(arm.epochs_median)
-        result.add_row(arm.arm, number(arm.target), f"{arm.reached}/{arm.runs}", epochs, spent)
+        result.add_row(arm.arm, metric(arm.target, analysis.unit), f"{arm.reached}/{arm.runs}", epochs, spent)
     return result
 
 
-def compared(comparison: Comparison) -> Table:
+def compared(comparison: Comparison) -> FittedTable:
     """Return a table with one row per arm of the compared studies."""
     test = f"test {comparison.metric}"
-    result = table(
-        None,
+    result = FittedTable(
         "arm",
         "study",
         "trials",
@@ -124,6 +125,7 @@ def compared(comparison: Comparison) -> Table:
         "95 % interval",
         "name",
         right=("trials", "epochs", "runs", test),
+        text={"arm": 12, "name": 12},
     )
     for arm in comparison.arms:
         result.add_row(
@@ -132,24 +134,28 @@ def compared(comparison: Comparison) -> Table:
             str(arm.trials),
             str(arm.epochs),
             str(arm.runs),
-            significant(arm.test_mean),
-            interval(*clip_interval(arm.test_low, arm.test_high, comparison.unit), ""),
+            metric(arm.test_mean, comparison.unit),
+            interval(arm.test_low, arm.test_high, comparison.unit),
             arm.study_name,
         )
     return result
 
 
-def suites(rows: Iterable[SuiteSummary]) -> Table:
+def suites(rows: Iterable[SuiteSummary]) -> FittedTable:
     """Return a table with one row per suite."""
-    result = table(None, "name", "studies", "workloads", "newest", right=("studies",))
+    result = FittedTable(
+        "name", "studies", "workloads", "newest", right=("studies",), text={"name": 12, "workloads": 16}
+    )
     for suite in rows:
         result.add_row(suite.name, str(suite.studies), ", ".join(suite.workloads), ago(suite.last_at))
     return result
 
 
-def studies_of_suite(analysis: SuiteAnalysis) -> Table:
+def studies_of_suite(analysis: SuiteAnalysis) -> FittedTable:
     """Return a table with one row per study of a suite."""
-    result = table(None, "study", "state", "workload", "metric", "included", "name")
+    result = FittedTable(
+        "study", "state", "workload", "metric", "included", "name", text={"included": 12, "name": 12}
+    )
     for study in analysis.studies:
         is_included = "yes" if study.is_counted else f"no: {study.why_not}" if study.why_not else "no"
         result.add_row(
@@ -163,7 +169,7 @@ def studies_of_suite(analysis: SuiteAnalysis) -> Table:
     return result
 
 
-def arms_of_suite(analysis: SuiteAnalysis) -> Table:
+def arms_of_suite(analysis: SuiteAnalysis) -> FittedTable:
     """Return a table with one row per arm: its scores over all studies and its score in each."""
     counted = [study for study in analysis.studies if study.is_counted]
     # Two studies of a suite may use the same workload.
@@ -171,8 +177,8 @@ def arms_of_suite(analysis: SuiteAnalysis) -> Table:
         study.workload if sum(s.workload == study.workload for s in counted) == 1 else study.study_id
         for study in counted
     ]
-    result = table(
-        None, "arm", "IQM", "95 % interval", "AlgoPerf", *headers, right=("IQM", "AlgoPerf", *headers)
+    result = FittedTable(
+        "arm", "IQM", "95 % interval", "AlgoPerf", *headers, right=("IQM", "AlgoPerf", *headers)
     )
     for arm in analysis.arms:
         scores = {score.study_id: score.relative for score in arm.scores}
@@ -186,9 +192,9 @@ def arms_of_suite(analysis: SuiteAnalysis) -> Table:
     return result
 
 
-def wins(analysis: SuiteAnalysis) -> Table:
+def wins(analysis: SuiteAnalysis) -> FittedTable:
     """Return a table with one row per pair of arms: how often the first beats the second."""
-    result = table(None, "arm", "beats", "probability", right=("probability",))
+    result = FittedTable("arm", "beats", "probability", right=("probability",))
     for pair in analysis.wins:
         result.add_row(pair.first, pair.second, score(pair.chance))
     return result

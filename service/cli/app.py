@@ -3,10 +3,6 @@
 __all__ = ["app", "main"]
 
 from collections.abc import Callable
-from typing import Any
-
-import typer
-from typer.core import TyperGroup
 
 from service.cli import (
     audit,
@@ -26,28 +22,11 @@ from service.cli import (
     webhooks,
     worker,
 )
-from service.cli.errors import explain
+from service.cli.commands import Commands
+from service.cli.output import configure_streams
 
-
-class _Commands(TyperGroup):
-    """Commands that show an expected error as one line instead of a traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command, and turn errors that a user can cause into messages and an exit status."""
-        try:
-            return super().invoke(ctx)
-        except Exception as error:
-            explained = explain(error)
-            if explained is None:
-                raise
-            for sentence in explained.sentences:
-                typer.echo(f"error: {sentence}", err=True)
-            raise typer.Exit(explained.exit_code) from None
-
-
-app = typer.Typer(
+app = Commands(
     name="tangent",
-    cls=_Commands,
     help=("Fair, repeatable comparisons of optimizers: submit studies, follow them and read their verdicts."),
     epilog=(
         "An ID can be shortened to any prefix that only one study has; `last` is the newest study. Options "
@@ -101,4 +80,5 @@ app.add_typer(tokens.app, name="token", rich_help_panel="Administration")
 
 def main() -> None:
     """Run the command line; the entry point of the script `tangent`."""
+    configure_streams()
     app(prog_name="tangent")

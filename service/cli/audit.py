@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.cli.connection import AsJson, Token, Url, connected
-from service.cli.output import console, print_json
+from service.cli.connection import Token, Url, connected
+from service.cli.output import AsJson, console, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from service.cli.connection import AsJson, Token, Url, connected
+from service.cli.connection import Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.output import console, print_json
-from studies.formatting import count, duration, number, plural, scalar
+from service.cli.output import AsJson, console, print_json
+from studies.formatting import count, duration, metric, plural, scalar
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from service.cli.fitted_table import FittedTable
     from studies.catalog import OptimizerCard, WorkloadCard
 
 C = TypeVar("C", "OptimizerCard", "WorkloadCard")
@@ -30,7 +29,7 @@ def _selected_card(
     *,
     kind: str,
     as_json: bool,
-    table: "Callable[[Iterable[C]], Table]",
+    table: "Callable[[Iterable[C]], FittedTable]",
 ) -> C | None:
     """Return the card to show in full; None after listing all cards or printing JSON.
 
@@ -95,7 +94,7 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
         return
     out = console()
     out.print(f"Source: {card.source}")
-    out.print(f"{tables.metric(card)}; a well-tuned run reaches {number(card.target)}")
+    out.print(f"{tables.describe_metric(card)}; a well-tuned run reaches {metric(card.target, card.unit)}")
     out.print(
         f"{plural(card.parameters, 'trainable parameter')}; examples: "
         + ", ".join(f"{count(examples)} {split}" for split, examples in card.examples.items())

@@ -1,6 +1,6 @@
 """Options of commands that talk to a service: its URL, the token, and abbreviated study ids."""
 
-__all__ = ["AsJson", "Connection", "StudyId", "Token", "Url", "connected"]
+__all__ = ["Connection", "StudyId", "Token", "Url", "connected"]
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -35,7 +35,6 @@ Token = Annotated[
         metavar="TOKEN",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API returns it.")]
 
 _ID_LENGTH = 8
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from service.cli.connection import AsJson, StudyId, Token, Url, connected
+from service.cli.connection import StudyId, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
+from service.cli.output import AsJson
 from service.cli.submit import ValidateOnly, Watch, show_plan, show_study
 
 Seeds = Annotated[

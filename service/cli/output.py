@@ -1,69 +1,90 @@
-"""Output of commands: tables and colour in a terminal, plain lines in a pipe, raw text for pasting."""
+"""Output of commands: tables and colour in a terminal, plain lines in a pipe, raw text for pasting.
 
-__all__ = ["console", "plain_spaces", "print_json", "print_raw", "table"]
+Everything that a command writes passes through here, so that no text can control the terminal.
+"""
 
+__all__ = ["AsJson", "configure_streams", "console", "plain_spaces", "print_error", "print_json", "print_raw"]
+
+import codecs
+import io
 import json
 import os
+import re
 import sys
-import unicodedata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+from studies.control_characters import escape_controls, strip_controls
 
-_PIPED_WIDTH = 200
-_DIRECTION_MARKS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, as the API returns it.")]
+
+# A row of a table is one line of a pipe, however long it is.
+_PIPED_WIDTH = 10_000
+_ERROR_HANDLER = "tangent-substitute"
+_SUBSTITUTES = {"−": "-", "–": "-", "×": "x", "≥": ">=", "≤": "<=", "…": "...", "’": "'"}
+_SUPERSCRIPTS = "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"
+
+
+def configure_streams() -> None:
+    """Let standard output and error replace the characters that their encodings lack.
+
+    A minus sign becomes a hyphen and 10⁻⁵ becomes 10^-5; characters without such a substitute become
+    question marks.
+    """
+    codecs.register_error(_ERROR_HANDLER, _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ERROR_HANDLER)
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object
+    written = ""
+    for place in range(error.start, error.end):
+        character = text[place]
+        if character in _SUPERSCRIPTS:
+            is_first = place == 0 or text[place - 1] not in _SUPERSCRIPTS
+            digit = _SUPERSCRIPTS.index(character) - 1
+            written += ("^" if is_first else "") + ("-" if digit < 0 else str(digit))
+        else:
+            written += _SUBSTITUTES.get(character, "?")
+    return written, error.end
 
 
 def console(*, stderr: bool = False) -> "Console":
     """Return a console for standard output or error.
 
-    In a file or a pipe it is wide, because no window limits it.
+    In a file or a pipe its lines are as long as they need to be, because no window limits them.
     """
     # Imported here so that commands without output start faster.
     from rich.console import Console
+    from rich.segment import Segment
 
     class SafeConsole(Console):
         """A console that drops control characters and direction marks from all text."""
 
-        def render_str(self, text: str, **options: Any) -> "Text":
-            shown = "".join(character for character in plain_spaces(text) if _is_text(character))
-            return super().render_str(shown, **options)
+        def render(
+            self, renderable: "RenderableType", options: "ConsoleOptions | None" = None
+        ) -> "Iterable[Segment]":
+            for segment in super().render(renderable, options):
+                if segment.control:
+                    yield segment
+                else:
+                    yield Segment(strip_controls(plain_spaces(segment.text)), segment.style)
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPED_WIDTH
     # Names of studies are user text, not our markup.
     return SafeConsole(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
-
-
-def _is_text(character: str) -> bool:
-    """Return whether a character is plain text, not a terminal command and not a direction mark."""
-    return character in "\n\t" or (
-        unicodedata.category(character) != "Cc"
-        and unicodedata.bidirectional(character) not in _DIRECTION_MARKS
-    )
-
-
-def table(title: str | None, *columns: str, right: tuple[str, ...] = ()) -> "Table":
-    """Return an empty table with these columns; those named in `right` are aligned right, for numbers."""
-    from rich.table import Table
-
-    result = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        header_style="dim",
-    )
-    for column in columns:
-        result.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return result
 
 
 def plain_spaces(text: str) -> str:
@@ -72,10 +93,23 @@ def plain_spaces(text: str) -> str:
 
 
 def print_raw(text: str) -> None:
-    """Write text unchanged: not wrapped, not coloured."""
-    typer.echo(text)
+    """Write text as it is, not wrapped and not coloured, without its control characters."""
+    _write_line(sys.stdout, strip_controls(text))
+
+
+def print_error(text: str) -> None:
+    """Write a line to standard error, without its control characters."""
+    _write_line(sys.stderr, strip_controls(text))
 
 
 def print_json(value: Any) -> None:
-    """Write plain data as indented JSON."""
-    print_raw(json.dumps(value, indent=2, ensure_ascii=False))
+    """Write plain data as indented JSON; control characters are escaped, so that the data is unchanged."""
+    is_utf8 = re.fullmatch("utf-?8", sys.stdout.encoding or "", re.IGNORECASE) is not None
+    text = json.dumps(value, indent=2, ensure_ascii=not is_utf8)
+    _write_line(sys.stdout, escape_controls(text, multiline=True))
+
+
+def _write_line(stream: TextIO, text: str) -> None:
+    # `typer.echo` would write UTF-8 to a stream whose encoding is ASCII.
+    stream.write(f"{text}\n")
+    stream.flush()

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from service.cli.output import console
-from studies.formatting import plural, significant
+from studies.formatting import metric, plural
 from studies.pruner import NoPruner
 from studies.views import ArmView, EventView, StudyView
 
@@ -60,7 +60,7 @@ class _Bars:
         self._bars = bars
         self._counts_epochs = not isinstance(study.spec.pruner, NoPruner)
         self._study_id = study.id
-        self._metric = study.workload_card.metric
+        self._card = study.workload_card
         now = study.progress.model_dump()
         self._study_bar = bars.add_task(
             f"{study.id} {study.state.value}", **self._progress(now), note=self._note(now)
@@ -96,7 +96,7 @@ class _Bars:
         best = now.get("best")
         parts = (
             "epochs" if self._counts_epochs else "",
-            f"best {self._metric} {significant(best)}" if best is not None else "",
+            f"best {self._card.metric} {metric(best, self._card.unit)}" if best is not None else "",
             # Events that an older version wrote lack some of these counts.
             *(f"{now[word]} {word}" for word in ("waiting", "pruned", "diverged") if now.get(word)),
         )
@@ -121,7 +121,7 @@ class _Lines:
     def __init__(self, out: Console, study: StudyView, arms: Sequence[ArmView]) -> None:
         self._out = out
         self._study_id = study.id
-        self._metric = study.workload_card.metric
+        self._card = study.workload_card
         self._trials = {arm.name: arm.progress.trials for arm in arms}
         self._finished = dict.fromkeys(self._trials, 0)
         self._runs = {arm.name: arm.progress.confirmations for arm in arms}
@@ -149,7 +149,9 @@ class _Lines:
             finished[arm] = finished.get(arm, 0) + 1
             value = cast("float | None", data.get("value"))
             outcome = (
-                f"{self._metric} {significant(value)}" if value is not None else str(data.get("reason") or "")
+                f"{self._card.metric} {metric(value, self._card.unit)}"
+                if value is not None
+                else str(data.get("reason") or "")
             )
             label = arm if is_search else f"{arm} confirmation"
             self._print(f"{label} {finished[arm]}/{total.get(arm, '?')} {data['state']} {outcome}".rstrip())

@@ -22,7 +22,8 @@ Errors go to standard error, one line each, starting with `error:`. An unknown c
 usage instead. The exit status is 0 on success, 1 if the command failed, and 2 if the input is wrong: an
 unknown option, a file that is not a study, a study that cannot run. `tangent replay` also exits with 3 if the
 replay disagrees with its bundle. Colours and progress bars appear in terminals only, and `NO_COLOR` turns
-colours off. In a pipe every command writes plain lines.
+colours off. In a pipe every command writes plain lines, one for each row of a table. `--json` prints one JSON
+value, also while following a study: it appears when the study has ended.
 
 """
 

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.connection import AsJson, Connection, StudyId, Token, Url, connected
+from service.cli.connection import Connection, StudyId, Token, Url, connected
 from service.cli.errors import BAD_INPUT, FAILED, CommandError
-from service.cli.output import console, print_json, print_raw
+from service.cli.output import AsJson, console, print_json, print_raw
 from studies.states import CLOSED_STUDY_STATES, StudyState
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ class Form(StrEnum):
     MARKDOWN = "markdown"
     HTML = "html"
     LATEX = "latex"
-    JSON = "json"
 
 
 Format = Annotated[
     Form,
-    typer.Option("--format", "-f", help="markdown, html (one file, with charts), latex (a table) or json."),
+    typer.Option("--format", "-f", help="markdown, html (one file, with charts) or latex (a table)."),
 ]
 Output = Annotated[
     Path | None,
@@ -98,12 +97,13 @@ def report(
     form: Format = Form.MARKDOWN,
     output: Output = None,
     force: Force = False,
+    as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Write a study's report: its verdict, its methods, and its configurations as Python to paste."""
     with connected(url, token) as service:
-        text = service.client.report(service.study_id(study), form=form.value)
+        text = service.client.report(service.study_id(study), form="json" if as_json else form.value)
     if output is None:
         print_raw(text.rstrip("\n"))
         return
@@ -113,7 +113,13 @@ def report(
 
 
 def export(
-    study: StudyId, *, output: Output = None, force: Force = False, url: Url = None, token: Token = None
+    study: StudyId,
+    *,
+    output: Output = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
 ) -> None:
     """Write a study's bundle: all its data, its report, and everything needed to run it again.
 
@@ -126,6 +132,9 @@ def export(
         path = output or Path(bundle_name(view.id, view.name))
         with _written(path, force=force) as file:
             service.client.bundle(view.id, file)
+    if as_json:
+        print_json({"study": view.id, "state": view.state.value, "file": str(path)})
+        return
     print_raw(f"{path}")
     if view.state not in CLOSED_STUDY_STATES:
         console(stderr=True).print(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli.errors import CommandError
-from service.cli.output import print_raw
+from service.cli.output import AsJson, print_json, print_raw
 from service.cli.up import Database, Home, Host, Port
 
 FirstToken = Annotated[
@@ -34,7 +34,13 @@ def serve(*, host: Host = None, port: Port = None, home: Home = None, database: 
     raise typer.Exit(run(settings))
 
 
-def migrate(*, first_token_file: FirstToken = None, home: Home = None, database: Database = None) -> None:
+def migrate(
+    *,
+    first_token_file: FirstToken = None,
+    as_json: AsJson = False,
+    home: Home = None,
+    database: Database = None,
+) -> None:
     """Create the database, or upgrade its schema to this version; does nothing if it is up to date.
 
     The service and the dispatchers also do this when they start. Run it separately before several of them
@@ -59,4 +65,7 @@ def migrate(*, first_token_file: FirstToken = None, home: Home = None, database:
         ) from None
     finally:
         store.close()
+    if as_json:
+        print_json({"first_token": is_created})
+        return
     print_raw("The database is up to date." + (" Created the admin token `first`." if is_created else ""))

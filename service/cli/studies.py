@@ -1,22 +1,27 @@
 """`tangent list`, `show` and `best`."""
 
-__all__ = ["best", "list_", "show"]
+__all__ = ["best", "list_", "show", "study_document"]
 
+from collections.abc import Sequence
 from itertools import islice
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.connection import AsJson, StudyId, Token, Url, connected
+from service.cli.connection import StudyId, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.output import console, print_json, print_raw
+from service.cli.output import AsJson, console, print_json, print_raw
 from studies.states import StudyState
+
+if TYPE_CHECKING:
+    from studies.views import ArmView, StudyView
 
 State = Annotated[StudyState | None, typer.Option(help="Only studies in this state.", show_default=False)]
 Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
 Suite = Annotated[str | None, typer.Option(help="Only studies of this suite.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")]
-ArmOnly = Annotated[
+OneArm = Annotated[str | None, typer.Option("--arm", metavar="ARM", help="Show only this arm.")]
+PythonOnly = Annotated[
     str | None,
     typer.Option(
         "--python", metavar="ARM", help="Print only this arm's best configuration, as Python to paste."
@@ -64,6 +69,11 @@ def list_(
         out.print(f"Only the newest {limit} are shown; use --limit for more.", style="dim")
 
 
+def study_document(study: "StudyView", arms: Sequence["ArmView"]) -> dict[str, Any]:
+    """Return a study with its arms as plain data for `print_json`."""
+    return study.model_dump(mode="json") | {"arms": [arm.model_dump(mode="json") for arm in arms]}
+
+
 def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Show a study: its settings, progress and arms."""
     from service.cli import tables
@@ -74,7 +84,7 @@ def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Tok
         arms = service.client.arms(study_id)
         page = service.page(study_id)
     if as_json:
-        print_json(view.model_dump(mode="json") | {"arms": [arm.model_dump(mode="json") for arm in arms]})
+        print_json(study_document(view, arms))
         return
     out = console()
     out.print(tables.study(view, page=page))
@@ -83,7 +93,13 @@ def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Tok
 
 
 def best(
-    study: StudyId, *, python: ArmOnly = None, as_json: AsJson = False, url: Url = None, token: Token = None
+    study: StudyId,
+    *,
+    arm: OneArm = None,
+    python: PythonOnly = None,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
 ) -> None:
     """Show the best configuration of each arm, as Python to paste."""
     from service.cli import tables
@@ -92,28 +108,35 @@ def best(
         study_id = service.study_id(study)
         card = service.client.study(study_id).workload_card
         arms = service.client.arms(study_id)
+    if arm is not None:
+        arms = [_arm(arms, arm, study_id)]
     if python is not None:
-        arm = next((arm for arm in arms if arm.name == python), None)
-        if arm is None:
-            raise CommandError(
-                f"study {study_id!r} has no arm {python!r}; it has {', '.join(arm.name for arm in arms)}",
-                exit_code=BAD_INPUT,
-            )
-        if arm.best is None:
+        chosen = _arm(arms, python, study_id)
+        if chosen.best is None:
             raise CommandError(f"no trial of {python!r} has completed yet")
-        print_raw(arm.best.python.rstrip())
+        print_raw(chosen.best.python.rstrip())
         return
     if as_json:
         print_json(
             [
-                {"arm": arm.name, "best": arm.best.model_dump(mode="json") if arm.best else None}
-                for arm in arms
+                {"arm": each.name, "best": each.best.model_dump(mode="json") if each.best else None}
+                for each in arms
             ]
         )
         return
     out = console()
     out.print(tables.arms(arms, card))
-    if any(arm.best for arm in arms):
+    if any(each.best for each in arms):
         out.print(_CAVEAT, style="dim")
-    for arm in tables.ranked(arms, card):
-        print_raw(f"\n{tables.python(arm, card)}")
+    for each in tables.ranked(arms, card):
+        print_raw(f"\n{tables.python(each, card)}")
+
+
+def _arm(arms: Sequence["ArmView"], name: str, study_id: str) -> "ArmView":
+    found = next((arm for arm in arms if arm.name == name), None)
+    if found is None:
+        raise CommandError(
+            f"study {study_id!r} has no arm {name!r}; it has {', '.join(arm.name for arm in arms)}",
+            exit_code=BAD_INPUT,
+        )
+    return found

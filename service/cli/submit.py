@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from service.cli.connection import AsJson, Connection, Token, Url, connected
-from service.cli.output import console, plain_spaces, print_json, print_raw
+from service.cli.connection import Connection, Token, Url, connected
+from service.cli.output import AsJson, console, plain_spaces, print_json, print_raw
 from studies.formatting import duration, plural
 
 if TYPE_CHECKING:
@@ -56,16 +56,19 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
 
 
 def show_study(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:
-    """Show a study that was submitted or reopened, and follow it if requested."""
-    if as_json:
+    """Show a study that was submitted or reopened, and follow it if requested.
+
+    As JSON, a study that is followed is shown once, when it has closed.
+    """
+    if as_json and not watch:
         print_json(study.model_dump(mode="json"))
-    else:
+    elif not as_json:
         print_raw(study.id)
         console(stderr=True).print(f"{study.name}: {service.page(study.id)}", soft_wrap=True)
     if watch:
         from service.cli.watch import follow
 
-        raise typer.Exit(follow(service, study.id))
+        raise typer.Exit(follow(service, study.id, as_json=as_json))
 
 
 def submit(

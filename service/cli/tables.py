@@ -3,8 +3,8 @@
 __all__ = [
     "arms",
     "audit",
+    "describe_metric",
     "hyperparameters",
-    "metric",
     "optimizers",
     "python",
     "ranked",
@@ -18,13 +18,12 @@ __all__ = [
 from collections.abc import Iterable, Sequence
 
 from rich.table import Table
-from rich.text import Text
 
-from service.cli.output import table
+from service.cli.fitted_table import FittedTable, facts
 from service.pruner_text import describe_pruner
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.direction import rank_key, worst_value
-from studies.formatting import ABSENT, ago, count, duration, number, plural, scalar, significant
+from studies.formatting import ABSENT, ago, count, duration, metric, number, plural, scalar
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
 from studies.states import TrialState
@@ -41,13 +40,11 @@ def _unsuccessful(progress: Progress) -> str:
 
 
 def _state(trial: TrialView) -> str:
-    """Return a trial's state with its reason.
+    """Return a trial's state.
 
     A trial that waits at a rung is queued, but it waits for other trials rather than for a worker.
     """
-    if trial.is_waiting:
-        return f"waiting at epoch {trial.epochs_done}"
-    return trial.state.value + (f": {trial.reason}" if trial.reason else "")
+    return f"waiting at epoch {trial.epochs_done}" if trial.is_waiting else trial.state.value
 
 
 def _epochs(trial: TrialView) -> str:
@@ -74,15 +71,25 @@ def _dimension(value: Range | Choices | Fixed) -> str:
             return f"fixed at {scalar(value.value)}"
 
 
-def metric(card: WorkloadCard) -> str:
+def describe_metric(card: WorkloadCard) -> str:
     """Return a workload's metric with its unit and direction."""
-    unit = "" if card.unit == "none" else f" ({card.unit})"
+    unit = "" if card.unit in {"none", "fraction"} else f" ({card.unit})"
     return f"{card.metric}{unit}, {card.direction}"
 
 
-def studies(rows: Iterable[StudySummary]) -> Table:
+def studies(rows: Iterable[StudySummary]) -> FittedTable:
     """Return a table with one row per study."""
-    result = table(None, "id", "state", "trials", "workload", "arms", "submitted", "name", right=("trials",))
+    result = FittedTable(
+        "id",
+        "state",
+        "trials",
+        "workload",
+        "arms",
+        "submitted",
+        "name",
+        right=("trials",),
+        text={"arms": 12, "name": 12},
+    )
     for s in rows:
         result.add_row(
             s.id,
@@ -113,8 +120,6 @@ def _confirmation(view: StudyView) -> str:
 
 def study(view: StudyView, *, page: str) -> Table:
     """Return a table with one fact about a study per row, without its arms."""
-    result = table(None, "", "")
-    result.show_header = False
     card = view.workload_card
     spent = (view.ended_at - view.started_at).total_seconds() if view.started_at and view.ended_at else None
     rows = {
@@ -122,7 +127,9 @@ def study(view: StudyView, *, page: str) -> Table:
         "name": view.name,
         "state": view.state.value + (f": {view.state_reason}" if view.state_reason else ""),
         "actions": ", ".join(view.verbs) or "none",
-        "workload": f"{view.workload}: {card.title}; {metric(card)}, target {card.target:g}",
+        "workload": (
+            f"{view.workload}: {card.title}; {describe_metric(card)}, target {metric(card.target, card.unit)}"
+        ),
         "each trial": (
             f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, {view.spec.training.schedule} "
             "schedule"
@@ -146,9 +153,7 @@ def study(view: StudyView, *, page: str) -> Table:
         "took": duration(spent),
         "page": page,
     }
-    for name, value in rows.items():
-        result.add_row(Text(name, style="dim"), value)
-    return result
+    return facts(rows)
 
 
 def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
@@ -163,13 +168,12 @@ def ranked(arms: Sequence[ArmView], card: WorkloadCard) -> list[ArmView]:
     )
 
 
-def arms(views: Sequence[ArmView], card: WorkloadCard) -> Table:
+def arms(views: Sequence[ArmView], card: WorkloadCard) -> FittedTable:
     """Return a table with one row per arm, best first; columns about pruning appear if trials were pruned."""
     has_pruned = any(arm.progress.pruned for arm in views)
     pruned = ("pruned", "epochs") if has_pruned else ()
     value = f"validation {card.metric}"
-    result = table(
-        None,
+    result = FittedTable(
         "arm",
         "trials",
         *pruned,
@@ -178,6 +182,7 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> Table:
         "trial",
         "diverged or failed",
         right=("trials", *pruned, value, "test"),
+        text={"diverged or failed": 12},
     )
     for arm in ranked(views, card):
         best, progress = arm.best, arm.progress
@@ -185,8 +190,8 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> Table:
             arm.name,
             _finished_of_all(progress),
             *((str(progress.pruned), f"{progress.epochs_done}/{progress.epochs}") if has_pruned else ()),
-            significant(best.value if best else None),
-            significant(best.test_value if best else None),
+            metric(best.value if best else None, card.unit),
+            metric(best.test_value if best else None, card.unit),
             best.trial_id if best else ABSENT,
             _unsuccessful(progress) or ABSENT,
         )
@@ -198,47 +203,56 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
     best = arm.best
     if best is None:
         return f"# {arm.name}: no trial has completed"
-    test = f", {significant(best.test_value)} on test" if best.test_value is not None else ""
+    test = f", {metric(best.test_value, card.unit)} on test" if best.test_value is not None else ""
     return (
-        f"# {arm.name}: {card.metric} {significant(best.value)} on validation{test} (trial "
+        f"# {arm.name}: {card.metric} {metric(best.value, card.unit)} on validation{test} (trial "
         f"{best.trial_id})\n{best.python.rstrip()}"
     )
 
 
-def trials(rows: Iterable[TrialView], card: WorkloadCard) -> Table:
-    """Return a table with one row per trial."""
+def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
+    """Return a table with one row per trial; a column of reasons appears if a trial has one."""
     right = (card.metric, "test", "epochs", "pack", "cost")
-    result = table(
-        None, "trial", "state", card.metric, "test", "epochs", "pack", "cost", "configuration", right=right
+    reasons = ("reason",) if any(t.reason for t in rows) else ()
+    result = FittedTable(
+        "trial",
+        "state",
+        *right,
+        *reasons,
+        "configuration",
+        right=right,
+        text={"reason": 20, "configuration": 40},
     )
     for t in rows:
         pack = ABSENT if t.pack_size is None else str(t.pack_size)
         result.add_row(
             t.id,
             _state(t),
-            significant(t.value),
-            significant(t.test_value),
+            metric(t.value, card.unit),
+            metric(t.test_value, card.unit),
             _epochs(t),
             pack,
             duration(t.cost_s),
+            *([t.reason or ABSENT] if reasons else []),
             _parameters(t.parameters),
         )
     return result
 
 
-def optimizers(rows: Iterable[OptimizerCard]) -> Table:
+def optimizers(rows: Iterable[OptimizerCard]) -> FittedTable:
     """Return a table with one row per optimizer."""
-    result = table(None, "name", "title", "tuned by default", "description")
+    result = FittedTable(
+        "name", "title", "tuned by default", "description", text={"tuned by default": 16, "description": 24}
+    )
     for card in rows:
         tuned = ", ".join(h.name for h in card.hyperparameters if h.tuned)
         result.add_row(card.name, card.title, tuned, card.description)
     return result
 
 
-def hyperparameters(rows: Iterable[Hyperparameter]) -> Table:
+def hyperparameters(rows: Iterable[Hyperparameter]) -> FittedTable:
     """Return a table with one row per hyperparameter."""
-    result = table(
-        None,
+    result = FittedTable(
         "hyperparameter",
         "default",
         "tuned",
@@ -246,6 +260,7 @@ def hyperparameters(rows: Iterable[Hyperparameter]) -> Table:
         "allowed",
         "description",
         right=("default",),
+        text={"description": 20},
     )
     for h in rows:
         result.add_row(
@@ -259,16 +274,23 @@ def hyperparameters(rows: Iterable[Hyperparameter]) -> Table:
     return result
 
 
-def workloads(rows: Iterable[WorkloadCard]) -> Table:
+def workloads(rows: Iterable[WorkloadCard]) -> FittedTable:
     """Return a table with one row per workload."""
-    result = table(
-        None, "name", "metric", "target", "epochs", "time", "description", right=("target", "epochs", "time")
+    result = FittedTable(
+        "name",
+        "metric",
+        "target",
+        "epochs",
+        "time",
+        "description",
+        right=("target", "epochs", "time"),
+        text={"description": 20},
     )
     for card in rows:
         result.add_row(
             card.name,
-            metric(card),
-            f"{card.target:g}",
+            describe_metric(card),
+            metric(card.target, card.unit),
             str(card.epochs),
             duration(card.epochs * card.epoch_s),
             card.description,
@@ -276,10 +298,12 @@ def workloads(rows: Iterable[WorkloadCard]) -> Table:
     return result
 
 
-def tokens(rows: Iterable[TokenView]) -> Table:
+def tokens(rows: Iterable[TokenView]) -> FittedTable:
     """Return a table with one row per token."""
     right = ("open studies", "trials per study", "GPU-hours")
-    result = table(None, "name", "role", "created", "last used", "state", *right, right=right)
+    result = FittedTable(
+        "name", "role", "created", "last used", "state", *right, right=right, text={"name": 12}
+    )
     for t in rows:
         bounds = t.quotas
         result.add_row(
@@ -300,9 +324,11 @@ def _used(used: float | None, quota: float | None) -> str:
     return ABSENT if used is None else number(used, 3) + ("" if quota is None else f" of {number(quota)}")
 
 
-def audit(rows: Iterable[AuditView]) -> Table:
+def audit(rows: Iterable[AuditView]) -> FittedTable:
     """Return a table with one row per entry of the audit log."""
-    result = table(None, "time (UTC)", "token", "action", "subject", "address")
+    result = FittedTable(
+        "time (UTC)", "token", "action", "subject", "address", text={"token": 8, "subject": 12, "address": 15}
+    )
     for entry in rows:
         when = entry.at.strftime("%Y-%m-%d %H:%M:%S")
         result.add_row(

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from service.cli.connection import AsJson
+from service.cli.commands import Commands
 from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.output import console, print_json, print_raw
+from service.cli.output import AsJson, console, print_error, print_json, print_raw
 from studies.formatting import plural
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ MaxGpuHours = Annotated[
     ),
 ]
 
-app = typer.Typer(
+app = Commands(
     help="Create, list and revoke API tokens, and set their quotas, directly in the database.",
     no_args_is_help=True,
 )
@@ -112,6 +112,7 @@ def create(
     max_studies: MaxStudies = None,
     max_trials: MaxTrials = None,
     max_gpu_hours: MaxGpuHours = None,
+    as_json: AsJson = False,
     home: Home = None,
     database: Database = None,
 ) -> None:
@@ -129,10 +130,10 @@ def create(
             secret = store.create_token(name, role=role, quotas=quotas, by=_operator())
         except Conflict as error:
             raise CommandError(str(error), exit_code=BAD_INPUT) from None
-    typer.echo(
-        "The secret is shown only once; pass it as TANGENT_TOKEN or as `Authorization: Bearer ...`:",
-        err=True,
-    )
+    if as_json:
+        print_json({"name": name, "role": role, "quotas": quotas.model_dump(mode="json"), "secret": secret})
+        return
+    print_error("The secret is shown only once; pass it as TANGENT_TOKEN or as `Authorization: Bearer ...`:")
     print_raw(secret)
 
 
@@ -160,29 +161,33 @@ def quota(
     max_studies: MaxStudies = None,
     max_trials: MaxTrials = None,
     max_gpu_hours: MaxGpuHours = None,
+    as_json: AsJson = False,
     home: Home = None,
     database: Database = None,
 ) -> None:
     """Set a token's quotas; a quota that is not given is removed. Open studies continue."""
     from studies.views import Quotas
 
+    quotas = Quotas(max_studies=max_studies, max_trials=max_trials, max_gpu_hours=max_gpu_hours)
     with _store(home, database) as store:
-        store.set_quotas(
-            name,
-            Quotas(max_studies=max_studies, max_trials=max_trials, max_gpu_hours=max_gpu_hours),
-            by=_operator(),
-        )
-    quotas = (
+        store.set_quotas(name, quotas, by=_operator())
+    if as_json:
+        print_json({"name": name, "quotas": quotas.model_dump(mode="json")})
+        return
+    limits = (
         *([plural(max_studies, "open study", "open studies")] if max_studies is not None else []),
         *([f"{plural(max_trials, 'trial')} per study"] if max_trials is not None else []),
         *([f"{max_gpu_hours:g} GPU-hours"] if max_gpu_hours is not None else []),
     )
-    print_raw(f"quotas of {name}: {', '.join(quotas)}" if quotas else f"{name} has no quotas")
+    print_raw(f"quotas of {name}: {', '.join(limits)}" if limits else f"{name} has no quotas")
 
 
 @app.command()
-def revoke(name: Name, *, home: Home = None, database: Database = None) -> None:
+def revoke(name: Name, *, as_json: AsJson = False, home: Home = None, database: Database = None) -> None:
     """Revoke a token at once and permanently."""
     with _store(home, database) as store:
         store.revoke_token(name, by=_operator())
-    print_raw(f"{name} is revoked")
+    if as_json:
+        print_json({"name": name, "revoked": True})
+    else:
+        print_raw(f"{name} is revoked")

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.connection import AsJson, StudyId, Token, Url, connected
-from service.cli.output import console, print_json
+from service.cli.connection import StudyId, Token, Url, connected
+from service.cli.output import AsJson, console, print_json
 from studies.states import TrialFilter
 
 Arm = Annotated[str | None, typer.Option(help="Only trials of this arm.", show_default=False)]

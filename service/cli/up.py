@@ -14,7 +14,7 @@ import typer
 
 from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.cli.errors import CommandError
-from service.cli.output import print_raw
+from service.cli.output import print_error, print_raw
 
 Host = Annotated[
     str | None,
@@ -93,7 +93,7 @@ def up(
 
 
 def _warn(message: str) -> None:
-    typer.echo(f"warning: {message}", err=True)
+    print_error(f"warning: {message}")
 
 
 class _Starter(threading.Thread):

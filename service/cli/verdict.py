@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.connection import AsJson, StudyId, Token, Url, connected
-from service.cli.output import console, print_json
+from service.cli.connection import StudyId, Token, Url, connected
+from service.cli.output import AsJson, console, print_json
 from studies.formatting import plural
 
 if TYPE_CHECKING:

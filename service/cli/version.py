@@ -5,7 +5,7 @@ __all__ = ["installed_version", "version"]
 import platform
 from importlib import metadata
 
-from service.cli.output import print_raw
+from service.cli.output import AsJson, print_json, print_raw
 
 
 def installed_version() -> str:
@@ -16,6 +16,9 @@ def installed_version() -> str:
         return "0+unknown"
 
 
-def version() -> None:
+def version(*, as_json: AsJson = False) -> None:
     """Show the versions of Tangent and Python."""
-    print_raw(f"tangent {installed_version()} (Python {platform.python_version()})")
+    if as_json:
+        print_json({"tangent": installed_version(), "python": platform.python_version()})
+    else:
+        print_raw(f"tangent {installed_version()} (Python {platform.python_version()})")

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from rich.table import Table
-from rich.text import Text
 
-from service.cli.output import table
+from service.cli.fitted_table import FittedTable, facts
 from studies.formatting import ABSENT, ago
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookView
 
@@ -23,9 +22,18 @@ def _studies(webhook: WebhookView) -> str:
     )
 
 
-def webhooks(rows: Iterable[WebhookView]) -> Table:
+def webhooks(rows: Iterable[WebhookView]) -> FittedTable:
     """Return a table with one row per webhook."""
-    result = table(None, "id", "owner", "URL", "events", "studies", "last delivery", "state")
+    result = FittedTable(
+        "id",
+        "owner",
+        "URL",
+        "events",
+        "studies",
+        "last delivery",
+        "state",
+        text={"URL": 24, "events": 16, "studies": 12},
+    )
     for each in rows:
         result.add_row(
             each.id,
@@ -41,8 +49,6 @@ def webhooks(rows: Iterable[WebhookView]) -> Table:
 
 def webhook(detail: WebhookDetail) -> Table:
     """Return a table with one fact about a webhook per row, without its deliveries."""
-    result = table(None, "", "")
-    result.show_header = False
     rows = {
         "id": detail.id,
         "URL": detail.url,
@@ -53,15 +59,12 @@ def webhook(detail: WebhookDetail) -> Table:
         "last delivery": ago(detail.delivered_at),
         "state": detail.standing,
     }
-    for name, value in rows.items():
-        result.add_row(Text(name, style="dim"), value)
-    return result
+    return facts(rows)
 
 
-def deliveries(rows: Iterable[DeliveryView]) -> Table:
+def deliveries(rows: Iterable[DeliveryView]) -> FittedTable:
     """Return a table with one row per delivery."""
-    result = table(
-        None,
+    result = FittedTable(
         "event",
         "study",
         "created",
@@ -70,6 +73,7 @@ def deliveries(rows: Iterable[DeliveryView]) -> Table:
         "response",
         "next attempt",
         right=("attempts",),
+        text={"response": 16},
     )
     for each in rows:
         response = each.error or (ABSENT if each.status_code is None else str(each.status_code))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.connection import AsJson, Token, Url, connected
-from service.cli.errors import CommandError
-from service.cli.output import console, print_json, print_raw
+from service.cli.commands import Commands
+from service.cli.connection import Token, Url, connected
+from service.cli.errors import FAILED, CommandError
+from service.cli.output import AsJson, console, print_error, print_json, print_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ WebhookId = Annotated[
 
 _POLL_S = 0.25
 
-app = typer.Typer(help="Send study events to your own URL.", no_args_is_help=True)
+app = Commands(help="Send study events to your own URL.", no_args_is_help=True)
 
 
 @app.command()
@@ -67,9 +68,8 @@ def create(
     if as_json:
         print_json(created.model_dump(mode="json"))
         return
-    typer.echo(
-        f"Created webhook {created.id}. Its secret is shown only once; receivers verify signatures with it:",
-        err=True,
+    print_error(
+        f"Created webhook {created.id}. Its secret is shown only once; receivers verify signatures with it:"
     )
     print_raw(created.secret)
 
@@ -125,6 +125,7 @@ def send_ping(
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, max=600, help="How long to wait for the result.")
     ] = 20.0,
+    as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
@@ -137,6 +138,9 @@ def send_ping(
             ping = next(
                 (each for each in service.client.webhook(webhook).deliveries if each.id == ping.id), ping
             )
+    if as_json:
+        print_json(ping.model_dump(mode="json"))
+        raise typer.Exit(0 if ping.state == "delivered" else FAILED)
     _print_result(ping)
 
 
@@ -151,15 +155,22 @@ def _print_result(ping: "DeliveryView") -> None:
 
 
 @app.command()
-def enable(webhook: WebhookId, *, url: Url = None, token: Token = None) -> None:
+def enable(webhook: WebhookId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Enable a disabled webhook; it receives events from now on."""
     with connected(url, token) as service:
-        print_raw(f"{service.client.enable_webhook(webhook).id} is enabled")
+        enabled = service.client.enable_webhook(webhook)
+    if as_json:
+        print_json(enabled.model_dump(mode="json"))
+    else:
+        print_raw(f"{enabled.id} is enabled")
 
 
 @app.command()
-def remove(webhook: WebhookId, *, url: Url = None, token: Token = None) -> None:
+def remove(webhook: WebhookId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Remove a webhook and its pending deliveries."""
     with connected(url, token) as service:
         service.client.remove_webhook(webhook)
-    print_raw(f"{webhook} is removed")
+    if as_json:
+        print_json({"id": webhook, "removed": True})
+    else:
+        print_raw(f"{webhook} is removed")

@@ -9,9 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from service.cli.commands import Commands
 from service.cli.errors import BAD_INPUT, CommandError
 
-app = typer.Typer(help="Add this machine's cores and GPUs to a cluster.", no_args_is_help=True)
+app = Commands(help="Add this machine's cores and GPUs to a cluster.", no_args_is_help=True)
 
 
 @app.callback()

@@ -79,7 +79,7 @@ def test_a_replay_of_a_study_without_shared_packs_is_exact(
     assert outcomes[0] == outcomes[1]
     assert len(outcomes[0]) == 2 * (4 + 2 * 3)
     environment = dispatcher.store.study(study_id).environment
-    shown = json.loads(tangent(url, "report", study_id, "--format", "json").stdout)
+    shown = json.loads(tangent(url, "report", study_id, "--json").stdout)
     assert f"torch {environment['torch']}" in shown["methods"]["paragraphs"][-1], (
         "the report names the software"
     )

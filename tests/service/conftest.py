@@ -419,8 +419,8 @@ def live(live_app: FastAPI) -> Generator[str]:
 def run(live: str) -> Callable[..., Result]:
     """Run `tangent` against the live service."""
 
-    def ran(*arguments: str, **given: Any) -> Result:
-        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": "200"}).invoke(
+    def ran(*arguments: str, columns: int = 200, **given: Any) -> Result:
+        result = CliRunner(env={"TANGENT_URL": live, "COLUMNS": str(columns)}).invoke(
             command, list(arguments), **given
         )
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception

@@ -46,7 +46,7 @@ def test_optimizers_and_workloads_are_listed_and_shown(live: str, catalog: Catal
         "betas: ",
     ):
         assert part in one
-    assert "accuracy (fraction), maximize" in tangent("workloads", "--url", live).stdout
+    assert "accuracy, maximize" in tangent("workloads", "--url", live).stdout
     assert "1,000 train, 300 validation, 300 test" in tangent("workloads", "digits-mlp", "--url", live).stdout
 
 

@@ -40,6 +40,15 @@ def test_the_output_for_a_confirmed_study_matches_its_golden_file(
     assert_golden(GOLDEN / f"cli-{command}.txt", _stable(shown, study=study, url=live))
 
 
+@pytest.mark.parametrize("command", ["show", "trials", "verdict"])
+def test_the_output_in_80_columns_matches_its_golden_file(
+    command: str, run: Callable[..., Result], play: Callable[..., str], body: dict[str, Any], live: str
+) -> None:
+    study = play(body | {"name": "Digits"}, confirm=5)
+    shown = run(command, study, columns=80).stdout
+    assert_golden(GOLDEN / f"cli-{command}-80.txt", _stable(shown, study=study, url=live))
+
+
 def test_errors_match_their_golden_file(
     run: Callable[..., Result], body: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -136,7 +136,7 @@ def test_bars_count_epochs_with_a_pruner_and_end_full(known: Store, monkeypatch:
         study.train()
         show_events(known, study.id, report)
         assert [(task.completed, task.total) for task in bars._bars.tasks] == [(21, 21), (21, 21)]
-        assert bars._bars.tasks[1].fields["note"].startswith("epochs, best accuracy 0.9")
+        assert bars._bars.tasks[1].fields["note"].startswith("epochs, best accuracy 9")
         assert "7 pruned" in bars._bars.tasks[1].fields["note"]
 
 

@@ -35,6 +35,14 @@ def test_the_reference_does_not_depend_on_the_terminal(monkeypatch: pytest.Monke
     assert reference() == expected
 
 
+def test_every_command_that_ends_by_itself_offers_json() -> None:
+    sections = re.findall(r"^## (.*?)\n\n```text\n(.*?)```", reference(), flags=re.MULTILINE | re.DOTALL)
+    commands = {name: text for name, text in sections if "COMMAND [ARGS]" not in text}
+    assert len(commands) > 25
+    without = {name for name, text in commands.items() if "--json" not in text}
+    assert without == {"tangent up", "tangent serve", "tangent worker join"}
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -1,6 +1,7 @@
 """Hostile text cannot harm the terminal, the file system or the URL of a request."""
 
 import io
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app
 from service.cli.errors import BAD_INPUT, FAILED
-from service.cli.output import console, table
+from service.cli.fitted_table import FittedTable
+from service.cli.output import configure_streams, console, print_json, print_raw
 from service.transport import path_segment
 
 __all__: list[str] = []
@@ -38,12 +41,43 @@ def run(*arguments: str, stdin: str | None = None, url: str = "http://127.0.0.1:
 def test_user_text_cannot_control_the_terminal(monkeypatch: pytest.MonkeyPatch, hostile: str) -> None:
     written = io.StringIO()
     monkeypatch.setattr(sys, "stdout", written)
-    made = table(None, "name")
+    made = FittedTable("name")
     made.add_row(f"a{hostile}b")
     console().print(made)
     console().print(f"{hostile}c", style="bold", soft_wrap=True)
+    console().print(Text(f"{hostile}d", style="dim"))
+    print_raw(f"{hostile}e")
     assert not set(hostile[:1]) & set(written.getvalue())
     assert "a" in written.getvalue()
+
+
+def test_control_characters_in_json_are_escaped_and_the_data_is_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = {"name": "a\x1b[2J\x9b\N{RIGHT-TO-LEFT OVERRIDE}b\nc 比較"}
+    written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", written)
+    print_json(value)
+    written.seek(0)
+    text = written.read()
+    assert json.loads(text) == value
+    assert text.replace("\n", "").isprintable()
+    assert "比較" in text
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+def test_characters_that_the_terminal_lacks_are_replaced(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    written = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", written)
+    configure_streams()
+    print_raw("比較 🚀: −0.152, 2×10⁻⁵, lr ≥ 0.1")
+    print_json({"name": "比較 🚀"})
+    written.seek(0)
+    line, *document = written.read().splitlines()
+    assert line.replace("×", "x") == "?? ?: -0.152, 2x10^-5, lr >= 0.1"
+    assert json.loads("".join(document)) == {"name": "比較 🚀"}
 
 
 def test_text_in_other_scripts_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:

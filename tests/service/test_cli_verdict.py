@@ -96,5 +96,5 @@ def test_a_verdict_shows_no_accuracy_above_1(run: Run, store: Store) -> None:
     )
     analysis = json.loads(run("verdict", study.id, "--json").stdout)
     assert max(each["test_high"] for each in analysis["confirmed"]) > 1
-    ends = re.findall(r"\d to (\d\.\d+)", run("verdict", study.id).stdout.replace("\N{NO-BREAK SPACE}", " "))
-    assert max(map(float, ends)) == 1
+    ends = re.findall(r"\d to (\d+\.\d+) %", run("verdict", study.id).stdout)
+    assert max(map(float, ends)) == 100

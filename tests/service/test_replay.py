@@ -134,9 +134,10 @@ def test_a_report_equals_that_of_the_api(
     run: Run, original: StudyView, live: str, tmp_path: Path, form: str
 ) -> None:
     expected = httpx.get(f"{live}/v1/studies/{original.id}/report?format={form}", timeout=60).text
-    shown = run("report", original.id, "--format", form)
+    option = ("--json",) if form == "json" else ("--format", form)
+    shown = run("report", original.id, *option)
     assert (shown.exit_code, shown.stdout) == (0, expected.rstrip("\n") + "\n")
-    written = run("report", "last", "-f", form, "-o", str(tmp_path / "report"))
+    written = run("report", "last", *option, "-o", str(tmp_path / "report"))
     assert (written.exit_code, (tmp_path / "report").read_text(encoding="utf-8")) == (0, expected)
 
 

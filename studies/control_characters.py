@@ -1,0 +1,33 @@
+"""Removes or escapes the characters that control a terminal or reorder the text around them."""
+
+__all__ = ["escape_controls", "strip_controls"]
+
+import re
+from typing import Final
+
+# C0 and C1 controls and DEL; separators of lines and paragraphs; embeddings, overrides and isolates of
+# writing directions; halves of surrogate pairs. The directional marks are not among them: they turn no other
+# character, and some scripts need them.
+_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROLS_AND_BREAKS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_SHORT_ESCAPES: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def strip_controls(text: str) -> str:
+    """Return text for a terminal: without control characters, but with its line breaks and tabs."""
+    return _CONTROLS.sub("", text)
+
+
+def escape_controls(text: str, *, multiline: bool) -> str:
+    r"""Return text with control characters written as JSON's escapes, such as `\n` or `\u202e`.
+
+    Args:
+        text: the text.
+        multiline: keep line breaks and tabs; without it they are escaped too, so that the text is one line.
+    """
+    return (_CONTROLS if multiline else _CONTROLS_AND_BREAKS).sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _SHORT_ESCAPES.get(found.group(), f"\\u{ord(found.group()):04x}")
