@@ -26,7 +26,7 @@ from stock_trial import train
 
 from studies.resolve import ResolvedStudy
 from studies.space import AnyDimension, Choices, Range
-from workers.local_ray import start_ray
+from workers.local_ray import start_local_ray
 
 
 def _domain(dimension: AnyDimension) -> Any:
@@ -97,7 +97,7 @@ def _search(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Start Ray, report that it is up, and run the requested searches."""
-    start_ray("local", cpus=int(sys.argv[1]))
+    start_local_ray(cpus=int(sys.argv[1]))
     # Tune prints even if it is configured not to; its output must not mix with the answers.
     answers, sys.stdout = sys.stdout, sys.stderr
     print("ready", file=answers, flush=True)

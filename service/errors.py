@@ -345,7 +345,7 @@ NOT_READY = ProblemKind(
     "not-ready",
     "Not ready for studies",
     "`missing` lists what is missing: a database that answers, tables at the revision of this version, a "
-    "catalogue, or a dispatcher with a heartbeat in the last 30 seconds.",
+    "catalogue, or a dispatcher that can start runs, with a heartbeat in the last 30 seconds.",
     "not ready; missing: a dispatcher: the last heartbeat was 1 min 15 s ago; start one with `tangent up` "
     "or `python -m workers`",
 )

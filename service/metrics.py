@@ -3,13 +3,13 @@
 Each app has its own registry.
 """
 
-__all__ = ["Metrics", "count_live_dispatchers"]
+__all__ = ["Metrics"]
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Final, get_args
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,6 +25,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.dispatcher_health import DispatcherHealth
 from service.event_streams import EventStreams
 from studies.errors import StoreUnavailable
 from studies.store import MetricsReader, MetricsSnapshot, Store
@@ -33,18 +34,6 @@ from studies.webhooks import AttemptOutcome
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TRANSACTION_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FRESH_FOR_S = 1.0
-_HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
-
-
-def count_live_dispatchers(dispatchers: Mapping[str, datetime], *, now: datetime | None = None) -> int:
-    """Return how many dispatchers had a heartbeat in the last 30 seconds.
-
-    Args:
-        dispatchers: the time of each one's last heartbeat.
-        now: by default the current time.
-    """
-    moment = now or datetime.now(UTC)
-    return sum(moment - heartbeat < _HEARTBEAT_WITHIN for heartbeat in dispatchers.values())
 
 
 class _DatabaseCollector(Collector):
@@ -104,12 +93,14 @@ class _DatabaseCollector(Collector):
 
 def _dispatchers(now: MetricsSnapshot) -> Iterator[Metric]:
     moment = datetime.now(UTC)
-    count = count_live_dispatchers(now.dispatchers, now=moment)
+    health = DispatcherHealth.of(now.dispatchers, now=moment)
     yield GaugeMetricFamily(
-        "tangent_dispatchers_alive", "Dispatchers with a heartbeat in the last 30 seconds.", value=count
+        "tangent_dispatchers_alive",
+        "Dispatchers with a heartbeat in the last 30 seconds.",
+        value=health.alive,
     )
-    if now.dispatchers:
-        age_s = max(0.0, (moment - max(now.dispatchers.values())).total_seconds())
+    if health.seen_at is not None:
+        age_s = max(0.0, (moment - health.seen_at).total_seconds())
         yield GaugeMetricFamily(
             "tangent_dispatcher_seen_seconds",
             "Seconds since the last heartbeat of any dispatcher; absent if there was none.",

@@ -99,6 +99,9 @@ class Readiness(FrozenModel):
     optimizers: int = Field(description="Number of optimizers in the catalogue.")
     workloads: int = Field(description="Number of workloads in the catalogue.")
     dispatchers: int = Field(description="Number of dispatchers with a heartbeat in the last 30 seconds.")
+    dispatcher_problems: tuple[str, ...] = Field(
+        default=(), description="Why some of these dispatchers can start no run, each reason once."
+    )
     dispatcher_seen_at: datetime = Field(description="Time of the last heartbeat of any dispatcher.")
     revision: str = Field(description="Revision of the database, which is the one that this version needs.")
 

@@ -63,6 +63,11 @@ class DispatcherProcess:
             f"== {file.name}\n{file.read_text(errors='replace')}" for file in files if file.exists()
         )
 
+    @property
+    def problem(self) -> str | None:
+        """Why the dispatcher can start no run, according to its last heartbeat; None if it can."""
+        return self.store.dispatchers()[f"{os.uname().nodename}:{self.pid}"].problem
+
     def start(self) -> Self:
         """Start the process and wait until it has announced its catalogue."""
         environment = {

@@ -15,11 +15,9 @@ from studies.logs import LogStream, configure_logging
 from studies.store import Store
 from workers.catalog import installed_catalog
 from workers.dispatcher import Dispatcher
-from workers.local_ray import leave_ray, start_ray
-from workers.node import check_token_mode, join, start_head
-from workers.node_process import NodeProcess
+from workers.managed_ray import ManagedRay
 from workers.parent_watchdog import exit_with_parent
-from workers.settings import JOIN, DispatcherSettings, describe_invalid_setting
+from workers.settings import DispatcherSettings, describe_invalid_setting
 
 
 def _settings() -> DispatcherSettings:
@@ -57,19 +55,6 @@ def _settings() -> DispatcherSettings:
     return DispatcherSettings(**given)
 
 
-def _start_node(settings: DispatcherSettings) -> NodeProcess | None:
-    """Start the Ray node that these settings ask for; None if they ask for none."""
-    if settings.ray_address == "head":
-        check_token_mode()
-        return start_head(port=settings.ray_port, node_address=settings.node_address, cpus=settings.cpus or 0)
-    if settings.ray_address.startswith(JOIN):
-        check_token_mode()
-        return join(
-            settings.ray_address.removeprefix(JOIN), node_address=settings.node_address, cpus=0, gpus=0
-        )
-    return None
-
-
 def _fail(reason: str) -> int:
     sys.stderr.write(f"error: {reason}\n")
     return 1
@@ -80,7 +65,7 @@ def main() -> int:
 
     Return 1, with one line on stderr, if the database or Ray cannot be used.
     """
-    node: NodeProcess | None = None
+    ray: ManagedRay | None = None
     try:
         settings = _settings()
         exit_with_parent(settings.parent_pid)
@@ -91,36 +76,28 @@ def main() -> int:
         # A write that changes nothing, so that a read-only database is reported before Ray takes its seconds
         # to start.
         store.sign_off(settings.name)
-        node = _start_node(settings)
-        ray_address = start_ray(
-            node.address if node is not None else settings.ray_address, cpus=settings.cpus
-        )
+        ray = ManagedRay(settings)
+        ray.start()
         store.announce(installed_catalog(), dispatcher=settings.name)
-        return _serve(Dispatcher(settings, store, ray_address=ray_address), node, name=settings.name)
+        return _serve(Dispatcher(settings, store, ray=ray), ray, name=settings.name)
     except ValidationError as error:
         return _fail(describe_invalid_setting(error))
     except TangentError as error:
         return _fail(str(error))
     finally:
-        if node is not None:
-            node.stop()
+        if ray is not None:
+            ray.stop()
 
 
-def _serve(dispatcher: Dispatcher, node: NodeProcess | None, *, name: str) -> int:
+def _serve(dispatcher: Dispatcher, ray: ManagedRay, *, name: str) -> int:
     def end(_signal: int, _frame: Any) -> None:
         dispatcher.end()
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    if node is not None:
-        node.call_when_ended(dispatcher.end_without_ray)
-    logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, dispatcher.ray_address)
+    logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, ray.address)
     dispatcher.serve()
-    if dispatcher.has_lost_ray:
-        return 1
-    # Before its node ends: Ray ends a process whose node is gone with status 1.
-    leave_ray()
-    return 0
+    return 1 if dispatcher.has_lost_ray else 0
 
 
 if __name__ == "__main__":

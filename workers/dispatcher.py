@@ -18,6 +18,8 @@ from studies.logs import message_of
 from studies.store import Store
 from studies.trials import Claim
 from workers.checkpoint_gc import remove_closed_checkpoints
+from workers.managed_ray import ManagedRay
+from workers.node_process import WORKER_ENVIRONMENT
 from workers.run import NO_RAY
 from workers.run_process import RunProcess, SpareRun, stop_all
 from workers.settings import DispatcherSettings
@@ -32,6 +34,7 @@ _READY_WITHIN_S = 90.0
 # Runs of one study that may fail in a row without finishing a trial.
 _MAX_FAILED_RUNS = 3
 _CLEAN_UP_EVERY_S = 600.0
+_MAX_RUNS_WITHOUT_RAY = 3
 # A run whose study is closed still writes copies and deletes checkpoints.
 _FINISH_WITHIN_S = 600.0
 _LOG_TAIL_BYTES = 8192
@@ -44,16 +47,20 @@ class Dispatcher:
     process imports its libraries.
     """
 
-    def __init__(self, settings: DispatcherSettings, store: Store, *, ray_address: str) -> None:
-        """Make a dispatcher; `serve` claims the first study."""
+    def __init__(self, settings: DispatcherSettings, store: Store, *, ray: ManagedRay) -> None:
+        """Make a dispatcher on a Ray that has started; `serve` claims the first study."""
         self._settings = settings
         self._store = store
-        self.ray_address = ray_address
+        self._ray = ray
         self._runs: list[RunProcess] = []
         # Runs that were killed here. They may not have ended by themselves because the database was away.
         self._killed: set[Claim] = set()
         self._spare: SpareRun | None = None
         self._last_start = -math.inf
+        self._beat_at = -math.inf
+        self._stored_problem: str | None = None
+        # Spare runs that in a row could not join Ray.
+        self._runs_without_ray = 0
         # By study: runs that failed in a row without finishing a trial.
         self._failed_runs: Counter[str] = Counter()
         self._is_ending = threading.Event()
@@ -64,24 +71,14 @@ class Dispatcher:
         """Ask the dispatcher to end; its runs hand their studies over first."""
         self._is_ending.set()
 
-    def end_without_ray(self) -> None:
-        """Ask the dispatcher to end because the Ray node that it started is gone."""
-        _log.error("the Ray node of this dispatcher has ended, so the dispatcher ends too; start it again")
-        self.has_lost_ray = True
-        self.end()
-
     def serve(self) -> None:
         """Claim studies and watch their runs until `end`."""
         threading.Thread(target=self._keep_clean, name="clean-up", daemon=True).start()
-        last_heartbeat = -math.inf
         try:
             while not self._is_ending.is_set():
                 try:
-                    if time.monotonic() - last_heartbeat > _HEARTBEAT_EVERY_S:
-                        self._store.heartbeat(self._settings.name)
-                        self._store.settle_lapsed_leases()
-                        self._kill_overdue()
-                        last_heartbeat = time.monotonic()
+                    self._watch_ray()
+                    self._beat()
                     self._reap()
                     self._prepare_spare()
                     self._claim()
@@ -93,8 +90,45 @@ class Dispatcher:
         finally:
             self._hand_over()
 
+    def _beat(self) -> None:
+        """Store a heartbeat every few seconds, and as soon as there is a problem or none any more."""
+        problem = self._ray.problem
+        if problem == self._stored_problem and time.monotonic() - self._beat_at < _HEARTBEAT_EVERY_S:
+            return
+        self._store.heartbeat(self._settings.name, problem=problem)
+        self._stored_problem = problem
+        self._store.settle_lapsed_leases()
+        self._kill_overdue()
+        self._beat_at = time.monotonic()
+
+    def _watch_ray(self) -> None:
+        """If the Ray that was started here has ended, end everything that used it and replace it."""
+        if not self._ray.has_ended:
+            return
+        if not self._ray.is_replaceable:
+            _log.error(
+                "the Ray node of this dispatcher has ended, so the dispatcher ends too; start it again"
+            )
+            self.has_lost_ray = True
+            self.end()
+            return
+        self._replace_ray("Ray has ended")
+
+    def _replace_ray(self, problem: str) -> None:
+        _log.error("%s; starting it again", problem)
+        if self._spare is not None:
+            self._spare.kill()
+            self._spare = None
+        for run in self._runs:
+            # It would wait for its packs forever.
+            run.process.kill()
+            self._killed.add(run.claim)
+        self._ray.replace(f"{problem} and is being started again")
+
     def _prepare_spare(self) -> None:
         """Start a process for the next study if there may be another run."""
+        if self._ray.problem is not None:
+            return
         if self._spare is None:
             # Its start takes seconds of a core, so not while the first trials of another study start.
             is_calm = not self._runs or time.monotonic() - self._last_start > _CALM_AFTER_S
@@ -116,12 +150,14 @@ class Dispatcher:
 
     def _run_environment(self) -> dict[str, str]:
         return {
+            **WORKER_ENVIRONMENT,
             **os.environ,
+            **self._ray.environment,
             "TANGENT_HOME": str(self._settings.home),
             # If the password is in a file, the run reads it there.
             "TANGENT_DATABASE_URL": self._settings.database_url or self._settings.database,
             "TANGENT_CHECKPOINTS": self._settings.checkpoint_folder,
-            "TANGENT_RAY_ADDRESS": self.ray_address,
+            "TANGENT_RAY_ADDRESS": self._ray.address,
             "TANGENT_LEASE_S": str(self._settings.lease_s),
             "TANGENT_PARENT_PID": str(os.getpid()),
         }
@@ -136,6 +172,7 @@ class Dispatcher:
         # Do not call the database between the claim and the start of the run: if the call failed, the study
         # would not run until its lease expired.
         spare, self._spare = self._spare, None
+        self._runs_without_ray = 0
         self._runs.append(spare.assign(claim))
         self._last_start = time.monotonic()
         about = {"study_id": claim.study_id, "attempt": claim.attempt}
@@ -215,15 +252,14 @@ class Dispatcher:
         remove_closed_checkpoints(self._store, self._settings.checkpoint_folder)
 
     def _wait_for_ray(self) -> None:
-        """Wait for a cluster's Ray to come back; without a cluster, end.
-
-        A process cannot start Ray twice.
-        """
-        if self._settings.owns_ray:
-            self.end_without_ray()
-        else:
-            _log.warning("no Ray cluster answers at %s; trying again", self.ray_address)
-            self._is_ending.wait(_RETRY_AFTER_S)
+        """Wait for a cluster's Ray to come back; replace a local one that repeatedly accepts no run."""
+        self._runs_without_ray += 1
+        if self._ray.is_replaceable and self._runs_without_ray >= _MAX_RUNS_WITHOUT_RAY:
+            self._runs_without_ray = 0
+            self._replace_ray("Ray accepts no run")
+            return
+        _log.warning("no Ray cluster answers at %s; trying again", self._ray.address)
+        self._is_ending.wait(_RETRY_AFTER_S)
 
     def _hand_over(self) -> None:
         if self._spare is not None:

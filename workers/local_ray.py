@@ -6,11 +6,12 @@ A Ray that was started here ends with its process.
 __all__ = [
     "RayUnavailable",
     "accelerators",
+    "check_ray",
     "insufficient_resources",
     "join_ray",
     "leave_ray",
     "slots",
-    "start_ray",
+    "start_local_ray",
 ]
 
 import logging
@@ -27,6 +28,7 @@ from workers.node_process import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
 _CONNECT_WITHIN_S = 5.0
 # Ray gives each node with GPUs a resource of this name, followed by the GPU's name.
 _ACCELERATOR = "accelerator_type:"
+_CONNECTION_ERRORS = (OSError, OverflowError, RuntimeError, ValueError)
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
 
@@ -35,23 +37,33 @@ class RayUnavailable(TangentError):
     """Ray could not be started or reached; the message says why."""
 
 
-def start_ray(address: str, *, cpus: int | None) -> str:
-    """Start a local Ray, or connect to a cluster; return its address.
+def start_local_ray(*, cpus: int | None) -> str:
+    """Start a Ray that ends with this process, and return its address.
 
     Args:
-        address: `local` for a Ray that ends with this process, or `HOST:PORT` of a cluster's head.
-        cpus: cores of a local Ray; None for all.
+        cpus: cores to lend to trials; None for all.
 
     Raises:
-        RayUnavailable: Ray cannot be started or reached.
+        RayUnavailable: it cannot be started.
     """
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if address == "local":
+    try:
         return _connect(
             "local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
         )
-    return _connect(address)
+    except _CONNECTION_ERRORS as error:
+        raise RayUnavailable(f"cannot start a local Ray: {_reason(error)}") from error
+
+
+def check_ray(address: str) -> None:
+    """Connect to the Ray cluster at an address, and disconnect.
+
+    Raises:
+        RayUnavailable: none answers there.
+    """
+    join_ray(address)
+    leave_ray()
 
 
 def join_ray(address: str) -> None:
@@ -60,7 +72,11 @@ def join_ray(address: str) -> None:
     Raises:
         RayUnavailable: none answers there.
     """
-    _connect(address)
+    try:
+        _check_listening(address)
+        _connect(address)
+    except _CONNECTION_ERRORS as error:
+        raise RayUnavailable(f"no Ray cluster answers at {address}: {_reason(error)}") from error
 
 
 def insufficient_resources(cpus: float, gpus: float) -> str | None:
@@ -120,15 +136,10 @@ def _check_listening(address: str) -> None:
 
 def _connect(address: str, **options: Any) -> str:
     warnings.filterwarnings("ignore", module=r"ray\..*")
-    try:
-        _check_listening(address)
-        context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except (OSError, OverflowError, RuntimeError, ValueError) as error:
-        text = (
-            (error.strerror if isinstance(error, OSError) else None)
-            or str(error).strip()
-            or type(error).__name__
-        )
-        problem = "cannot start a local Ray" if address == "local" else f"no Ray cluster answers at {address}"
-        raise RayUnavailable(f"{problem}: {text.splitlines()[0]}") from error
+    context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     return str(context.address_info["gcs_address"])
+
+
+def _reason(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
+    return (text or type(error).__name__).splitlines()[0]

@@ -1,10 +1,10 @@
-"""Start a Ray head on this machine, or join one as a worker.
+"""Start a Ray on this machine, for it alone or as the head of a cluster, or join one as a worker.
 
 `python -m workers.node HOST:PORT` is what `tangent worker join` runs: it lends this machine's cores and GPUs
 to the Ray cluster whose head is at that address. This module does not import Ray.
 """
 
-__all__ = ["check_token_mode", "join", "main", "start_head"]
+__all__ = ["check_token_mode", "join", "main", "start_head", "start_local"]
 
 import argparse
 import os
@@ -12,14 +12,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from studies.logs import configure_logging
 from studies.secret_files import read_secret
-from workers.node_process import OBJECT_STORE_BYTES, NodeFailed, NodeProcess
+from workers.node_process import LOCAL_ENVIRONMENT, OBJECT_STORE_BYTES, NodeFailed, NodeProcess
 from workers.settings import DispatcherSettings, describe_invalid_setting
 
 _CONNECT_WITHIN_S = 5.0
@@ -40,8 +39,18 @@ def check_token_mode() -> None:
         )
 
 
+def start_local(*, cpus: int | None) -> NodeProcess:
+    """Start a Ray for this machine alone; it ends with this process, and may not be ready yet.
+
+    Args:
+        cpus: cores to lend to trials; None for all.
+    """
+    options = [] if cpus is None else [f"--cpus={cpus}"]
+    return NodeProcess(_command("workers.local_node", *options), environment=LOCAL_ENVIRONMENT)
+
+
 def start_head(*, port: int, node_address: str, cpus: int) -> NodeProcess:
-    """Start a head that other nodes can join; it ends with this process.
+    """Start a head that other nodes can join; it ends with this process, and may not be ready yet.
 
     Args:
         port: where other nodes reach it.
@@ -60,11 +69,13 @@ def start_head(*, port: int, node_address: str, cpus: int) -> NodeProcess:
             "address on the network of its workers"
         )
     options = ["--head", f"--port={port}", "--include-dashboard=false", *_options(host, cpus=cpus, gpus=0)]
-    return _started(options, address=f"{host}:{port}")
+    return NodeProcess(_command("workers.ray_start", *options, "--block"), address=f"{host}:{port}")
 
 
 def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None) -> NodeProcess:
-    """Join the cluster whose head is at `HOST:PORT`; the new node ends with this process.
+    """Join the cluster whose head is at `HOST:PORT`.
+
+    The new node ends with this process, and may not be ready yet.
 
     Args:
         address: the head's.
@@ -91,7 +102,7 @@ def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None)
         ) from error
     host = _own_address(node_address, towards=(head, int(port)))
     options = [f"--address={head}:{port}", *_options(host, cpus=cpus, gpus=gpus)]
-    return _started(options, address=f"{head}:{port}")
+    return NodeProcess(_command("workers.ray_start", *options, "--block"), address=f"{head}:{port}")
 
 
 def main() -> int:
@@ -124,6 +135,7 @@ def main() -> int:
             cpus=arguments.cpus,
             gpus=arguments.gpus,
         )
+        node.wait_until_ready()
     except NodeFailed as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -139,15 +151,9 @@ def main() -> int:
     return 1 if has_ended else 0
 
 
-def _started(options: Sequence[str], *, address: str) -> NodeProcess:
-    node = NodeProcess(_command(options), address=address)
-    node.wait_until_ready()
-    return node
-
-
-def _command(options: Sequence[str]) -> list[str]:
+def _command(module: str, *options: str) -> list[str]:
     # -P keeps the working directory off the path: it may contain another package named `workers`.
-    return [sys.executable, "-u", "-P", "-m", "workers.ray_start", *options, "--block"]
+    return [sys.executable, "-u", "-P", "-m", module, *options]
 
 
 def _options(host: str, *, cpus: int | None, gpus: int | None) -> list[str]:

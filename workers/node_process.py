@@ -1,9 +1,17 @@
-"""The process of one Ray node: `ray start --block`, its environment, its readiness and its end.
+"""The process of one Ray node: its environment, its readiness and its end.
 
 It does not import Ray.
 """
 
-__all__ = ["NODE_ENVIRONMENT", "OBJECT_STORE_BYTES", "WORKER_ENVIRONMENT", "NodeFailed", "NodeProcess"]
+__all__ = [
+    "LOCAL_ENVIRONMENT",
+    "NODE_ENVIRONMENT",
+    "OBJECT_STORE_BYTES",
+    "STARTED",
+    "WORKER_ENVIRONMENT",
+    "NodeFailed",
+    "NodeProcess",
+]
 
 import contextlib
 import logging
@@ -13,7 +21,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -57,11 +65,20 @@ NODE_ENVIRONMENT = {
 docker-compose.yml repeats them.
 """
 
-_STARTED = "Ray runtime started"
+LOCAL_ENVIRONMENT = {**WORKER_ENVIRONMENT, "RAY_AUTH_MODE": "token"}
+"""Variables that a Ray for this machine alone runs with, unless the environment already sets them."""
+
+STARTED = "Ray runtime started"
+"""What a node prints once it is ready; a local Ray adds ` at HOST:PORT`."""
+
+_STARTED_AT = re.compile(rf"{STARTED} at (\S+)")
 _ERROR = re.compile(r"[\w.]+(Error|Exception): ")
-_ADVICE = re.compile(r"(INFO|SUCC) (scripts|cli_output_helpers)\.py:")
+# Ray's advice for people, and the end of its raylet's log, which it prints when the raylet has ended.
+_ADVICE = re.compile(r"(INFO|SUCC) (scripts|cli_output_helpers)\.py:|^ *\[[-\d]+ [\d:,]+ [IW] \d+ \d+\] \(")
 _READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 8.0
+# Without any of these a node is of no use. The raylet ends with its agents.
+_VITAL = frozenset({"raylet", "gcs_server"})
 # Ray's title for the processes of Tune's trials.
 _TRAINABLE = "ray::ResourceTrainable"
 _EMPTY_POLLS = 3
@@ -73,19 +90,26 @@ class NodeFailed(TangentError):
 
 
 class NodeProcess:
-    """A running `ray start --block`, in a session of its own.
+    """A running `ray start --block` or `workers.local_node`, in a session of its own.
 
     Args:
         command: the program and its arguments.
-        address: `HOST:PORT` of the head of its cluster.
+        address: `HOST:PORT` of the head of its cluster; by default, the one that the node prints.
+        environment: variables that it runs with, unless this process's environment already sets them.
     """
 
-    def __init__(self, command: Sequence[str], *, address: str) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        address: str = "",
+        environment: Mapping[str, str] = NODE_ENVIRONMENT,
+    ) -> None:
         self.address = address
         self.last_line = "it printed nothing"
         self._is_started = threading.Event()
         self._is_stopping = threading.Event()
-        self._raylet: psutil.Process | None = None
+        self._vital: list[psutil.Process] = []
         # Trials inherit this environment; they must see neither the service's secrets nor their paths.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
         self._process = subprocess.Popen(
@@ -95,7 +119,7 @@ class NodeProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**NODE_ENVIRONMENT, **inherited, "TANGENT_PARENT_PID": str(os.getpid())},
+            env={**environment, **inherited, "TANGENT_PARENT_PID": str(os.getpid())},
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read_output, name="ray-node", daemon=True)
@@ -103,13 +127,12 @@ class NodeProcess:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the node has ended: `ray start`, or its raylet, whose end `ray start` may not notice."""
+        """Whether its process has ended, or its raylet or GCS, whose end that process may not notice."""
         if self._process.poll() is not None:
             return True
-        if self._raylet is None:
-            self._raylet = _raylet_below(self._process.pid)
-            return False
-        return not _is_alive(self._raylet)
+        if not self._vital:
+            self._vital = _vital_below(self._process.pid)
+        return not all(map(_is_alive, self._vital))
 
     def wait_until_ready(self) -> None:
         """Wait until the node has joined its cluster.
@@ -147,6 +170,11 @@ class NodeProcess:
         self._wait_for_checkpoints()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_WITHIN_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill whatever is left of the node."""
+        self._is_stopping.set()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -174,13 +202,15 @@ class NodeProcess:
             for line in output:
                 # Ray's advice is for people who start nodes by hand. Here it would do harm: `ray stop` also
                 # ends other users' clusters on the machine.
-                is_advice = not line.strip() or (_ADVICE.search(line) is not None and _STARTED not in line)
+                is_advice = not line.strip() or (_ADVICE.search(line) is not None and STARTED not in line)
                 _log.log(logging.DEBUG if is_advice else logging.INFO, "%s", line.rstrip())
                 # The first error is the cause; later lines are advice, or errors that follow from it.
                 if not is_advice and (not has_erred or self._is_started.is_set()):
                     self.last_line = line.strip()
                 has_erred = has_erred or _ERROR.match(line) is not None
-                if _STARTED in line:
+                if at := _STARTED_AT.search(line):
+                    self.address = at[1]
+                if STARTED in line:
                     self._is_started.set()
 
 
@@ -191,12 +221,15 @@ def _children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
         return []
 
 
-def _raylet_below(pid: int) -> psutil.Process | None:
+def _vital_below(pid: int) -> list[psutil.Process]:
+    """Return the processes below `pid` that its node cannot do without; none until its raylet has started."""
+    found: dict[str, psutil.Process] = {}
     for child in _children(pid):
         with contextlib.suppress(psutil.Error):
-            if child.name() == "raylet" and _is_alive(child):
-                return child
-    return None
+            if child.name() in _VITAL and _is_alive(child):
+                found[child.name()] = child
+    # The GCS starts first, and only in a head.
+    return list(found.values()) if "raylet" in found else []
 
 
 def _is_alive(process: psutil.Process) -> bool:

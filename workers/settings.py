@@ -93,11 +93,6 @@ class DispatcherSettings(BaseSettings):
         return with_password(self.database_url, self.database_password_file)
 
     @property
-    def owns_ray(self) -> bool:
-        """Whether the dispatcher starts a Ray cluster or node, and so must end with it."""
-        return self.ray_address in {"local", "head"} or self.ray_address.startswith(JOIN)
-
-    @property
     def checkpoint_folder(self) -> str:
         """The folder of all checkpoints, as an absolute path or a URL."""
         folder = self.checkpoints or f"{self.home}/checkpoints"

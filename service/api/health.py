@@ -3,18 +3,15 @@
 __all__ = ["health_router"]
 
 import logging
-from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 
 from service import errors
 from service.api.openapi import problem_responses
+from service.dispatcher_health import DispatcherHealth
 from service.errors import HTTPProblem
-from service.metrics import count_live_dispatchers
 from service.schemas import Health, Readiness
 from studies.errors import StoreUnavailable
-from studies.formatting import duration
 from studies.store import Store
 
 _LOG = logging.getLogger("tangent.service")
@@ -33,18 +30,18 @@ def _readiness(store: Store) -> Readiness:
         # The other queries need the tables of this version.
         raise _not_ready((_describe_revision(found, needed),))
     catalog = store.catalog()
-    seen = store.dispatchers()
-    count = count_live_dispatchers(seen)
+    dispatchers = DispatcherHealth.of(store.dispatchers())
     missing = (() if catalog.optimizers and catalog.workloads else (_CATALOGUE,)) + (
-        () if count else (_describe_dispatchers(seen),)
+        () if dispatchers.missing is None else (dispatchers.missing,)
     )
-    if missing:
+    if missing or dispatchers.seen_at is None:
         raise _not_ready(missing)
     return Readiness(
         optimizers=len(catalog.optimizers),
         workloads=len(catalog.workloads),
-        dispatchers=count,
-        dispatcher_seen_at=max(seen.values()),
+        dispatchers=dispatchers.alive,
+        dispatcher_problems=dispatchers.problems,
+        dispatcher_seen_at=dispatchers.seen_at,
         revision=found,
     )
 
@@ -60,17 +57,6 @@ def _describe_revision(found: str | None, needed: str | None) -> str:
         f"the tables of this version: the database {current}, and this service needs {needed}; run "
         "`tangent migrate` of this version"
     )
-
-
-def _describe_dispatchers(seen: Mapping[str, datetime]) -> str:
-    advice = "start one with `tangent up` or `python -m workers`"
-    if not seen:
-        return f"a dispatcher: none has started; {advice}"
-    # Without its name, which is the name of a machine: this endpoint needs no token.
-    ago = duration((datetime.now(UTC) - max(seen.values())).total_seconds()).replace(
-        "\N{NO-BREAK SPACE}", " "
-    )
-    return f"a dispatcher: the last heartbeat was {ago} ago; {advice}"
 
 
 def _not_ready(missing: tuple[str, ...]) -> HTTPProblem:
@@ -110,8 +96,8 @@ def health_router(version: str) -> APIRouter:
         """Return the state of a service that is ready.
 
         It is ready if the database answers and is at the right revision, there is a catalogue, and a
-        dispatcher had a heartbeat in the last 30 seconds. Otherwise the response is a problem whose `missing`
-        lists everything that is missing.
+        dispatcher that can start runs had a heartbeat in the last 30 seconds. Otherwise the response is a
+        problem whose `missing` lists everything that is missing.
         """
         store: Store = request.app.state.store
         try:

@@ -20,8 +20,8 @@ from service.dashboard.suite_pages import comparison_html, suite_html, suites_ht
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
 from service.dashboard.trials_csv import trials_csv
+from service.dispatcher_health import DispatcherHealth
 from service.errors import KIND_BY_ERROR
-from service.metrics import count_live_dispatchers
 from studies.actors import check_role, may_submit
 from studies.catalog import OptimizerCard
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
@@ -127,7 +127,7 @@ def _studies(
             may_submit=may_submit(reader),
             here="/",
             base_url=str(request.base_url),
-            has_dispatcher=count_live_dispatchers(store.dispatchers()) > 0,
+            outage=DispatcherHealth.of(store.dispatchers()).outage,
             json_url="/v1/studies",
         ),
     )

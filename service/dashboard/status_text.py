@@ -7,18 +7,18 @@ from studies.states import StudyState
 from studies.views import StudyView
 
 
-def describe_status(study: StudyView, *, has_dispatcher: bool) -> str:
+def describe_status(study: StudyView, *, outage: str | None = None) -> str:
     """Return what is happening to a study, or how it ended, in one or two sentences.
 
     Args:
         study: the study.
-        has_dispatcher: whether a dispatcher is alive.
+        outage: why no dispatcher can run it, in sentences; None if one can.
     """
     p = study.progress
     in_training = p.running + p.confirmations_running
     match study.state:
-        case StudyState.QUEUED if not in_training and not has_dispatcher:
-            return "No dispatcher is running. Start one with `tangent up` or `python -m workers`."
+        case StudyState.QUEUED | StudyState.RUNNING if not in_training and outage is not None:
+            return outage
         case StudyState.QUEUED if not in_training:
             return "Waiting for a dispatcher to resume it." if p.finished else "Waiting for a dispatcher."
         case StudyState.QUEUED | StudyState.RUNNING:

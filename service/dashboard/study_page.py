@@ -3,6 +3,7 @@
 __all__ = ["OUT_OF_BAND", "StudyPageQuery", "study_html", "study_update_html"]
 
 import math
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
 from service.dashboard.status_text import describe_status
 from service.dashboard.tables import tables_of
-from service.metrics import count_live_dispatchers
+from service.dispatcher_health import DispatcherHealth
 from service.pruner_text import describe_pruner
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
@@ -83,7 +84,7 @@ class _PageVersion:
     evidence: str
 
     @classmethod
-    def of(cls, study: StudyView, *, has_dispatcher: bool) -> "_PageVersion":
+    def of(cls, study: StudyView, *, outage: str | None) -> "_PageVersion":
         p = study.progress
         # Figures of thousands of trials are slow to draw: draw them at most about 200 times in a study's
         # life, and once when it closes.
@@ -101,7 +102,7 @@ class _PageVersion:
             p.waiting,
             p.confirmations_finished,
             p.confirmations_running,
-            int(has_dispatcher),
+            "" if outage is None else f"{zlib.crc32(outage.encode()):x}",
         )
         # The verdict also depends on the state, and on whether the first trials train already.
         has_begun = p.finished + p.running > 0
@@ -150,7 +151,7 @@ def study_update_html(
         StudyNotFound, ArmNotFound, SpecInvalid: as for the page.
     """
     study = store.study(study_id)
-    now = _PageVersion.of(study, has_dispatcher=_has_dispatcher(store, study))
+    now = _PageVersion.of(study, outage=_outage(store, study))
     if seen == str(now):
         return None
     arms = store.arms(study_id)
@@ -207,16 +208,19 @@ def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> d
     }
 
 
-def _has_dispatcher(store: Store, study: StudyView) -> bool:
-    """Return whether a dispatcher is alive; always true for a study that does not wait for one."""
-    return study.state is not StudyState.QUEUED or count_live_dispatchers(store.dispatchers()) > 0
+def _outage(store: Store, study: StudyView) -> str | None:
+    """Return why no dispatcher can run a study; None if one can, or if the study does not wait for one."""
+    p = study.progress
+    if study.state not in {StudyState.QUEUED, StudyState.RUNNING} or p.running + p.confirmations_running:
+        return None
+    return DispatcherHealth.of(store.dispatchers()).outage
 
 
 def _context(
     store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery, reader: Actor
 ) -> dict[str, Any]:
     verbs = study.verbs if may_change(reader, study.owner) else ()
-    has_dispatcher = _has_dispatcher(store, study)
+    outage = _outage(store, study)
     # Trials still finish while a study is paused, so the page is live until the study is closed.
     is_live = study.state not in CLOSED_STUDY_STATES
     names = {arm.name for arm in arms}
@@ -235,7 +239,7 @@ def _context(
             *ranked(arms, study.workload_card),
             *((arm, None) for arm in arms if arm.best is None),
         ],
-        "status": describe_status(study, has_dispatcher=has_dispatcher),
+        "status": describe_status(study, outage=outage),
         "pruner_text": describe_pruner(study),
         "epochs_text": describe_epochs(study, arms),
         "stacking": {arm.name: describe_stacking(arm.fit) for arm in arms},
@@ -257,9 +261,7 @@ def _context(
         "more_optimizers": more,
         "searched": _searched,
         "is_live": is_live,
-        "live_url": query.address(
-            f"/studies/{study.id}/live", seen=_PageVersion.of(study, has_dispatcher=has_dispatcher)
-        )
+        "live_url": query.address(f"/studies/{study.id}/live", seen=_PageVersion.of(study, outage=outage))
         if is_live
         else None,
     }

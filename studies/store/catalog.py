@@ -1,7 +1,8 @@
 """The stored catalogue: the cards that dispatchers have announced, and the dispatchers' heartbeats."""
 
-__all__ = ["announce", "catalog", "dispatchers", "heartbeat", "sign_off", "stamp"]
+__all__ = ["Heartbeat", "announce", "catalog", "dispatchers", "heartbeat", "sign_off", "stamp"]
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.catalog import Catalog, OptimizerCard, WorkloadCard
 from studies.store import clock, tables
+
+_MAX_PROBLEM_LENGTH = 1000
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A dispatcher's last heartbeat.
+
+    Attributes:
+        at: when it was stored.
+        problem: why the dispatcher could start no run then; None if it could.
+    """
+
+    at: datetime
+    problem: str | None = None
 
 
 def _upsert(connection: Connection, *, kind: str, name: str, card: dict[str, Any], dispatcher: str) -> None:
@@ -42,9 +58,10 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
     heartbeat(connection, dispatcher=dispatcher)
 
 
-def heartbeat(connection: Connection, *, dispatcher: str) -> None:
-    """Store a dispatcher's heartbeat."""
-    _upsert(connection, kind="dispatcher", name=dispatcher, card={}, dispatcher=dispatcher)
+def heartbeat(connection: Connection, *, dispatcher: str, problem: str | None = None) -> None:
+    """Store a dispatcher's heartbeat, and why it can start no run, if it cannot."""
+    card = {} if problem is None else {"problem": tables.storable(problem)[:_MAX_PROBLEM_LENGTH]}
+    _upsert(connection, kind="dispatcher", name=dispatcher, card=card, dispatcher=dispatcher)
 
 
 def sign_off(connection: Connection, *, dispatcher: str) -> None:
@@ -76,9 +93,9 @@ def catalog(connection: Connection) -> Catalog:
     )
 
 
-def dispatchers(connection: Connection) -> dict[str, datetime]:
+def dispatchers(connection: Connection) -> dict[str, Heartbeat]:
     """Return each dispatcher's last heartbeat, converted from the database's clock to this machine's."""
     o = tables.offer.c
-    rows = connection.execute(select(o.name, o.seen_at).where(o.kind == "dispatcher")).all()
+    rows = connection.execute(select(o.name, o.seen_at, o.card).where(o.kind == "dispatcher")).all()
     offset = clock.now(connection) - datetime.now(UTC)
-    return {row.name: row.seen_at - offset for row in rows}
+    return {row.name: Heartbeat(row.seen_at - offset, row.card.get("problem")) for row in rows}

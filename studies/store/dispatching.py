@@ -3,10 +3,10 @@
 __all__ = ["Dispatching"]
 
 from collections.abc import Collection
-from datetime import datetime
 
 from studies.catalog import Catalog
 from studies.store import catalog, claims, summaries
+from studies.store.catalog import Heartbeat
 from studies.store.database import Database
 from studies.trials import Claim
 
@@ -26,17 +26,17 @@ class Dispatching:
         with self._database.write() as connection:
             catalog.announce(connection, announced, dispatcher=dispatcher)
 
-    def heartbeat(self, dispatcher: str) -> None:
-        """Store a dispatcher's heartbeat."""
+    def heartbeat(self, dispatcher: str, *, problem: str | None = None) -> None:
+        """Store a dispatcher's heartbeat, and why it can start no run, if it cannot."""
         with self._database.write() as connection:
-            catalog.heartbeat(connection, dispatcher=dispatcher)
+            catalog.heartbeat(connection, dispatcher=dispatcher, problem=problem)
 
     def sign_off(self, dispatcher: str) -> None:
         """Delete a dispatcher that has ended; its cards stay."""
         with self._database.write() as connection:
             catalog.sign_off(connection, dispatcher=dispatcher)
 
-    def dispatchers(self) -> dict[str, datetime]:
+    def dispatchers(self) -> dict[str, Heartbeat]:
         """Return each dispatcher's last heartbeat, by this machine's clock."""
         with self._database.read() as connection:
             return catalog.dispatchers(connection)

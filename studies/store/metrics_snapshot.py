@@ -12,6 +12,7 @@ from sqlalchemy import Connection, String, and_, case, cast, distinct, func, sel
 
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
 from studies.store import catalog, clock, tables
+from studies.store.catalog import Heartbeat
 from studies.store.database import Database
 from studies.store.trial_rows import IS_WAITING
 
@@ -43,7 +44,7 @@ class MetricsSnapshot:
     retries: int
     queued_for_s: float | None
     silent_for_s: float | None
-    dispatchers: Mapping[str, datetime]
+    dispatchers: Mapping[str, Heartbeat]
 
 
 @dataclass

@@ -66,6 +66,25 @@ def test_a_study_survives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
             ] * 4
 
 
+def test_a_study_survives_the_end_of_its_local_ray(own: Own) -> None:
+    with own() as dispatcher:
+        study_id = dispatcher.submit(
+            "slow-plane", arms=["adamp", "sgd"], trials=4, resources={"max_pack_size": 1}
+        )
+        # The raylet ends with its agent.
+        for epochs, kind in ((4, "raylet/raylet"), (12, "ray::RuntimeEnvAgent")):
+            dispatcher.epochs(study_id, epochs)
+            (pid,) = dispatcher.processes(kind)
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: dispatcher.problem is not None, what="the outage's report", timeout_s=15.0)
+            until(lambda: dispatcher.problem is None, what="another Ray")
+        study = dispatcher.closed(study_id)
+        trials = dispatcher.store.every_trial(study_id)
+        assert study.state is StudyState.COMPLETED
+        assert [t.state for t in trials] == [TrialState.COMPLETED] * 8
+        assert 2 <= sum(t.retries for t in trials) <= 4
+
+
 @pytest.mark.slow
 def test_a_trial_whose_worker_dies_once_is_retried_and_one_whose_worker_always_dies_fails(
     own: Own,

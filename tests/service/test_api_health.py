@@ -74,6 +74,20 @@ def test_a_silent_dispatcher_is_reported_with_its_age_and_without_its_machine(
     assert "node-7" not in what
 
 
+def test_a_problem_of_every_live_dispatcher_is_reported_and_of_some_is_only_listed(
+    http: httpx.Client, store: Store
+) -> None:
+    store.heartbeat("here", problem="Ray has ended")
+    store.heartbeat("there", problem="ImportError: no module named numba")
+    (what,) = missing(http)
+    assert what.startswith("a dispatcher that can start runs: ")
+    assert "Ray has ended" in what
+    assert "ImportError: no module named numba" in what
+    store.heartbeat("there")
+    ready = http.get("/readyz").json()
+    assert (ready["dispatchers"], ready["dispatcher_problems"]) == (2, ["Ray has ended"])
+
+
 def test_a_service_without_a_catalogue_is_not_ready(
     settings: ServiceSettings, empty_store: Store, client_of: ClientOf
 ) -> None:

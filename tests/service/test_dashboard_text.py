@@ -8,9 +8,10 @@ from trained_studies import Trained
 from service.dashboard.leader_text import describe_leader
 from service.dashboard.status_text import describe_status
 from service.dashboard.theme import arm_style
-from service.metrics import count_live_dispatchers
+from service.dispatcher_health import DispatcherHealth
 from studies.states import StudyMove, StudyState
 from studies.store import Store
+from studies.store.catalog import Heartbeat
 from studies.views import ArmView, Best, BestValue, StudyView
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -69,20 +70,21 @@ def test_the_lowest_value_leads_if_lower_is_better(known: Store) -> None:
 
 def test_a_queued_study_says_whether_a_dispatcher_is_running(known: Store) -> None:
     now = datetime.now(UTC)
-    assert count_live_dispatchers({}, now=now) == 0
-    assert count_live_dispatchers({"a": now - timedelta(minutes=2)}, now=now) == 0
-    assert count_live_dispatchers({"a": now - timedelta(minutes=2), "b": now - timedelta(seconds=5)}) == 1
+    old, new = Heartbeat(now - timedelta(minutes=2)), Heartbeat(now - timedelta(seconds=5))
+    for heartbeats, alive in (({}, 0), ({"a": old}, 0), ({"a": old, "b": new}, 1)):
+        health = DispatcherHealth.of(heartbeats, now=now)
+        assert (health.alive, health.outage is None) == (alive, bool(alive))
     study = Trained(known).study
-    assert "tangent up" in describe_status(study, has_dispatcher=False)
-    assert "tangent up" not in describe_status(study, has_dispatcher=True)
+    assert describe_status(study, outage="No Ray.") == "No Ray."
+    assert "No Ray." not in describe_status(study)
 
 
 def test_a_study_with_running_trials_waits_for_no_dispatcher(known: Store) -> None:
     run = Trained(known, width=2).train(1)
     study = known.study(run.id)
     for state in (StudyState.QUEUED, StudyState.RUNNING):
-        for has_dispatcher in (False, True):
-            text = describe_status(study.model_copy(update={"state": state}), has_dispatcher=has_dispatcher)
+        for outage in (None, "No Ray."):
+            text = describe_status(study.model_copy(update={"state": state}), outage=outage)
             assert text.startswith("2 trials in training")
             assert "dispatcher" not in text
 
@@ -95,34 +97,32 @@ def test_a_number_has_its_noun_in_the_right_form(known: Store, counts: dict[str,
     study = Trained(known).study
     progress = study.progress.model_copy(update=counts)
     study = study.model_copy(update={"state": StudyState.RUNNING, "progress": progress})
-    assert describe_status(study, has_dispatcher=True).startswith(f"{text}, ")
+    assert describe_status(study).startswith(f"{text}, ")
 
 
 def test_a_closed_study_says_how_it_ended(known: Store) -> None:
     study, _ = played(known)
-    assert describe_status(study, has_dispatcher=True).startswith("6 trials finished")
+    assert describe_status(study).startswith("6 trials finished")
     half = Trained(known).train(3)
     known.move(half.id, StudyMove.STOP)
     half.close()
-    assert "4 of 6 trials" in describe_status(known.study(half.id), has_dispatcher=True)
+    assert "4 of 6 trials" in describe_status(known.study(half.id))
     lost = Trained(known).train(3).close(StudyMove.FAIL, reason="the disk is full")
-    assert "The disk is full. 2 of 6 trials had completed." in describe_status(
-        known.study(lost.id), has_dispatcher=True
-    )
+    assert "The disk is full. 2 of 6 trials had completed." in describe_status(known.study(lost.id))
 
 
 def test_the_status_counts_confirmation_runs(known: Store) -> None:
     run = Trained(known, confirmation={"seeds": 2}, width=1).train()
-    assert "0 of 8 confirmation runs" in describe_status(known.study(run.id), has_dispatcher=True)
+    assert "0 of 8 confirmation runs" in describe_status(known.study(run.id))
     run.confirm().close()
-    assert "6 trials and 8 confirmation runs" in describe_status(known.study(run.id), has_dispatcher=True)
+    assert "6 trials and 8 confirmation runs" in describe_status(known.study(run.id))
 
 
 @pytest.mark.parametrize("state", list(StudyState))
 def test_every_state_has_a_status_before_any_trial_ran(known: Store, state: StudyState) -> None:
     run = Trained(known)
     study = known.study(run.id).model_copy(update={"state": state})
-    assert describe_status(study, has_dispatcher=True).endswith(".")
+    assert describe_status(study).endswith(".")
 
 
 def test_64_arms_all_look_different() -> None:

@@ -16,6 +16,7 @@ from studies.errors import StoreUnavailable
 from studies.states import StudyState
 from studies.trials import Claim
 from workers.dispatcher import Dispatcher
+from workers.managed_ray import ManagedRay
 from workers.run_process import RunProcess
 from workers.settings import DispatcherSettings
 from workers.study_run import NO_DATABASE
@@ -32,7 +33,7 @@ def settings(tmp_path: Path) -> DispatcherSettings:
 @pytest.fixture
 def dispatcher(play: SimulatedDispatcher, settings: DispatcherSettings) -> Dispatcher:
     """A dispatcher; the test runs the steps of its loop itself."""
-    return Dispatcher(settings, play.store, ray_address="local")
+    return Dispatcher(settings, play.store, ray=ManagedRay(settings))
 
 
 @pytest.fixture

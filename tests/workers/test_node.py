@@ -19,7 +19,7 @@ def test_a_worker_logs_rays_output_as_json_if_configured(tmp_path: Path) -> None
     (tmp_path / "token").write_text("token")
     program = (
         "import sys; from workers import node; "
-        "node._command = lambda options: [sys.executable, '-u', '-c', \"print('token "
+        "node._command = lambda *options: [sys.executable, '-u', '-c', \"print('token "
         "rejected\\\\n'); raise SystemExit(1)\"]; "
         "import socket; head = socket.create_server(('127.0.0.1', 0)); "
         "sys.argv[1:] = [f'127.0.0.1:{head.getsockname()[1]}']; sys.exit(node.main())"

@@ -37,13 +37,16 @@ def test_a_newer_card_replaces_the_older_one(store: Store) -> None:
 
 
 def test_a_dispatcher_is_listed_until_it_signs_off(store: Store) -> None:
-    first = store.dispatchers()["here"]
+    first = store.dispatchers()["here"].at
     assert abs(datetime.now(UTC) - first) < timedelta(minutes=5)
     store.heartbeat("here")
-    store.heartbeat("there")
+    store.heartbeat("there", problem="no Ray\0")
     heartbeats = store.dispatchers()
     assert set(heartbeats) == {"here", "there"}
-    assert heartbeats["here"] > first
+    assert heartbeats["here"].at > first
+    assert [heartbeats[name].problem for name in ("here", "there")] == [None, "no Ray?"]
+    store.heartbeat("there")
+    assert store.dispatchers()["there"].problem is None
     store.sign_off("here")
     store.sign_off("nobody")
     assert set(store.dispatchers()) == {"there"}

@@ -73,7 +73,7 @@ def test_a_stopped_study_waits_for_its_run(play: SimulatedDispatcher) -> None:
 def test_heartbeats_are_converted_to_this_machines_clock(play: SimulatedDispatcher) -> None:
     play.store.heartbeat("here")
     for found in (play.store.dispatchers(), play.store.metrics_reader().snapshot().dispatchers):
-        assert abs(datetime.now(UTC) - found["here"]) < timedelta(seconds=30)
+        assert abs(datetime.now(UTC) - found["here"].at) < timedelta(seconds=30)
     play.submit()
     waited = play.store.metrics_reader().snapshot().queued_for_s
     assert waited is not None
@@ -151,7 +151,9 @@ def test_processes_whose_clocks_are_hours_apart_respect_each_others_leases(
     assert act(+3, lease_s=600) == "1"
     assert act(-3, lease_s=600) == "None"
     assert act(+9, lease_s=600) == "None"
-    assert all(abs(datetime.now(UTC) - at) < timedelta(minutes=1) for at in store.dispatchers().values())
+    assert all(
+        abs(datetime.now(UTC) - beat.at) < timedelta(minutes=1) for beat in store.dispatchers().values()
+    )
     play.submit()
     assert act(-3, lease_s=0.1) == "1"
     assert act(-9, lease_s=600) == "2", "the lease must have lapsed"
