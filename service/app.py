@@ -4,6 +4,7 @@ __all__ = ["create_app"]
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from anyio.to_thread import current_default_thread_limiter
@@ -36,6 +37,7 @@ from service.request_log import RequestLog
 from service.settings import ServiceSettings, is_loopback
 from service.tracing import start_tracing
 from service.webhooks.deliveries import DeliverySettings, DeliveryWorker
+from service.write_threads import LOCK_WAIT_S, WriteThreads
 from studies.store import Store
 
 _DESCRIPTION = """
@@ -136,7 +138,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
-            app.state.store = await run_in_threadpool(Store.open, settings.database_url)
+            app.state.store = await run_in_threadpool(
+                partial(Store.open, settings.database_url, lock_wait_s=LOCK_WAIT_S)
+            )
             app.state.analyses = AnalysisCache(app.state.store, pool=analysis_pool)
             app.state.closed_studies = ClosedStudyCache(app.state.store)
             observe(app.state.store)
@@ -188,6 +192,7 @@ def create_app(
     app.state.metrics = metrics
     app.state.rate_limits = RateLimits(settings.rate_per_s)
     app.state.recent_credentials = RecentCredentials(max_entries=_MAX_RECENT_CREDENTIALS)
+    app.state.write_threads = WriteThreads()
     app.state.login_limits = RateLimits(_LOGINS_PER_S)
     if store is not None:
         app.state.store = store

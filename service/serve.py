@@ -19,6 +19,7 @@ from service.auth import check_exposure
 from service.connection_timeouts import TimedConnection, Timeouts
 from service.event_streams import EventStreams
 from service.settings import ServiceSettings, SettingsInvalid
+from service.write_threads import LOCK_WAIT_S
 from studies.errors import TangentError
 from studies.logs import configure_logging
 from studies.store import Store
@@ -35,7 +36,7 @@ def serve(settings: ServiceSettings) -> int:
         return _report(error)
     with listener:
         try:
-            store = Store.open(settings.database_url)
+            store = Store.open(settings.database_url, lock_wait_s=LOCK_WAIT_S)
         except TangentError as error:
             return _report(error)
         try:

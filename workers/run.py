@@ -27,6 +27,9 @@ _log = logging.getLogger("tangent.run")
 NO_RAY = 75
 """Exit code of a run that could not join Ray. Neither study nor run is at fault."""
 
+# Longer than a lease: while another process holds SQLite's write lock, no other run can take the study over.
+_LOCK_WAIT_S = 60.0
+
 READY = "ready"
 """What a run prints once it can be given a study."""
 
@@ -59,7 +62,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(settings.log_format, process="run")
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    store = Store.open(settings.database, migrate=False)
+    store = Store.open(settings.database, migrate=False, lock_wait_s=_LOCK_WAIT_S)
     try:
         join_ray(settings.ray_address)
     except RayUnavailable as error:

@@ -14,6 +14,7 @@ from service.api.studies import submit_response
 from service.auth import CurrentActor
 from service.cloning import clone_spec
 from service.schemas import StudyPlan
+from service.write_threads import WriteRoute
 from studies.extension import more_seeds
 from studies.store import Store
 from studies.views import StudyView
@@ -170,7 +171,7 @@ def _add_clone(router: APIRouter) -> None:
 
 def follow_up_router() -> APIRouter:
     """Return the routes of follow-ups."""
-    router = APIRouter(tags=["studies"])
+    router = APIRouter(tags=["studies"], route_class=WriteRoute)
     _add_confirm(router)
     _add_extend(router)
     _add_clone(router)

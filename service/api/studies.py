@@ -27,6 +27,7 @@ from service.api.responses import cached_response, json_response, one_page, stud
 from service.auth import CurrentActor
 from service.closed_study_cache import ClosedStudyCache
 from service.schemas import ArmBest, StudyPlan
+from service.write_threads import WriteRoute
 from studies.actors import Actor
 from studies.frozen_model import FrozenModel
 from studies.resolve import resolve
@@ -280,7 +281,7 @@ def _make_move_route(verb: StudyMove, description: str) -> Callable[..., Respons
 
 def study_router() -> APIRouter:
     """Return the routes of studies."""
-    router = APIRouter(tags=["studies"])
+    router = APIRouter(tags=["studies"], route_class=WriteRoute)
     _add_submission(router)
     # Before the reads, because the path of a verb also matches theirs.
     for verb, (summary, description) in _VERBS.items():

@@ -14,6 +14,7 @@ from service.api.parameters import STUDY_ID, PageToken
 from service.auth import CurrentActor
 from service.settings import ServiceSettings
 from service.webhooks.addresses import check_url
+from service.write_threads import WriteRoute
 from studies.frozen_model import FrozenModel
 from studies.store import Store
 from studies.views import Page
@@ -55,7 +56,7 @@ class WebhookQuery(FrozenModel):
 
 def webhook_router() -> APIRouter:
     """Return the routes."""
-    router = APIRouter(tags=["webhooks"])
+    router = APIRouter(tags=["webhooks"], route_class=WriteRoute)
     _add_create(router)
     # Before the reads, because the path of a verb also matches theirs.
     _add_verbs(router)

@@ -22,6 +22,7 @@ from service.session_cookie import (
     set_session_cookie,
 )
 from service.settings import ServiceSettings
+from service.write_threads import WriteRoute
 from studies.actors import Actor
 from studies.store import Store
 
@@ -30,7 +31,7 @@ _PRIVATE = {"cache-control": "no-store"}
 
 def login_router() -> APIRouter:
     """Return the routes; only the account page requires a token."""
-    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse, route_class=WriteRoute)
     router.add_api_route("/login", _ask)
     router.add_api_route("/login", _log_in, methods=["POST"])
     router.add_api_route("/logout", _log_out, methods=["POST"])

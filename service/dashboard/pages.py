@@ -22,6 +22,7 @@ from service.dashboard.trial_page import describe_dimension, trial_html, trial_u
 from service.dashboard.trials_csv import trials_csv
 from service.dispatcher_health import DispatcherHealth
 from service.errors import KIND_BY_ERROR
+from service.write_threads import WriteRoute
 from studies.actors import check_role, may_submit
 from studies.catalog import OptimizerCard
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
@@ -46,7 +47,10 @@ def static_files() -> Assets:
 def dashboard_router() -> APIRouter:
     """Return the routes of all pages; they read `app.state.store`, and `service.auth` checks permissions."""
     router = APIRouter(
-        dependencies=[Depends(authorize)], include_in_schema=False, default_response_class=HTMLResponse
+        dependencies=[Depends(authorize)],
+        include_in_schema=False,
+        default_response_class=HTMLResponse,
+        route_class=WriteRoute,
     )
     router.add_api_route("/", _studies)
     router.add_api_route("/optimizers", _optimizers)

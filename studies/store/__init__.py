@@ -30,7 +30,7 @@ from studies.store import (
     trial_queries,
 )
 from studies.store.accounts import Accounts
-from studies.store.database import Database, StatementWatcher, TransactionWatcher
+from studies.store.database import LOCK_WAIT_S, Database, StatementWatcher, TransactionWatcher
 from studies.store.dispatching import Dispatching
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.optuna_copy import OptunaCopy
@@ -66,17 +66,18 @@ class Store(Accounts, Dispatching, WebhookQueue):
         self._catalog: tuple[tuple[int, datetime | None], Catalog] | None = None
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool = True) -> Self:
+    def open(cls, url: str, *, migrate: bool = True, lock_wait_s: float = LOCK_WAIT_S) -> Self:
         """Open the store at a database URL, and upgrade its schema if needed.
 
         Args:
             url: `sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.
             migrate: whether to upgrade the schema.
+            lock_wait_s: the longest wait for a lock of another transaction.
 
         Raises:
             StoreUnavailable: the database cannot be reached, created or written.
         """
-        database = Database(url)
+        database = Database(url, lock_wait_s=lock_wait_s)
         try:
             if migrate:
                 database.migrate()

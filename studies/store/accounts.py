@@ -2,12 +2,17 @@
 
 __all__ = ["Accounts"]
 
+from contextlib import suppress
 from datetime import timedelta
 
 from studies.actors import OPERATOR, Actor
+from studies.errors import StoreUnavailable
 from studies.store import audit, sessions, tokens
 from studies.store.database import Database
 from studies.views import AuditVerb, AuditView, Page, Quotas, Role, TokenView
+
+# Longer than most transactions of other writers.
+_USE_WAIT_S = 0.02
 
 
 class Accounts:
@@ -146,7 +151,11 @@ class Accounts:
             )
 
     def _record_use(self, token: TokenView | None) -> TokenView | None:
+        """Update a token's `last_used_at` unless another writer is at work, whom a reader must not wait for.
+
+        The token's next request tries again.
+        """
         if token is not None and tokens.is_last_use_outdated(token):
-            with self._database.write() as connection:
+            with suppress(StoreUnavailable), self._database.write(wait_s=_USE_WAIT_S) as connection:
                 tokens.record_use(connection, token.name)
         return token

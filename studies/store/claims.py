@@ -39,11 +39,7 @@ def pending(row: Any, **changed: Any) -> PendingTrial:
 
 
 def claim_next(connection: Connection, *, dispatcher: str, lease_s: float) -> Claim | None:
-    """Claim the first study in the queue, or return None if the queue is empty.
-
-    Studies whose lease has lapsed are recovered first.
-    """
-    settle_lapsed_leases(connection)
+    """Claim the first study in the queue, or return None if the queue is empty."""
     s = tables.study.c
     row = next(
         (

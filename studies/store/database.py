@@ -1,9 +1,18 @@
 """Database transactions, locks and migrations; errors of SQLite and PostgreSQL become `StoreUnavailable`."""
 
-__all__ = ["VERSION_TABLE", "Database", "StatementWatcher", "TransactionKind", "TransactionWatcher"]
+__all__ = [
+    "LOCK_WAIT_S",
+    "VERSION_TABLE",
+    "Database",
+    "StatementWatcher",
+    "TransactionKind",
+    "TransactionWatcher",
+]
 
 import fcntl
 import functools
+import math
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,7 +28,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from studies.errors import StoreUnavailable
-from studies.store.engine import POOL, SQLITE_ARGUMENTS, make_engine
+from studies.store.engine import POOL, make_engine, sqlite_arguments
 from studies.store.postgres_liveness import PostgresLiveness
 
 TransactionKind = Literal["read", "write"]
@@ -39,6 +48,13 @@ It returns a function that is called with the error, or None, after the answer.
 VERSION_TABLE = "tangent_version"
 """Alembic's table for Tangent; Optuna has an Alembic table of its own in the same database."""
 
+LOCK_WAIT_S = 10.0
+"""How long a transaction waits for a lock of another one before it fails, by default."""
+
+# A shorter wait is that for an ordinary transaction.
+_NOTICED_WAIT_S = 0.5
+# Another process may be migrating a large database.
+_MIGRATION_WAIT_S = 60.0
 # Separates our advisory locks from those of other programs in the same PostgreSQL database.
 _LOCK_NAMESPACE = 727265
 
@@ -46,14 +62,23 @@ _LOCK_NAMESPACE = 727265
 class Database:
     """A database with read and write transactions, and its migrations."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
         """Prepare the engine; the database is not read or written yet.
+
+        Args:
+            url: URL of the database.
+            lock_wait_s: the longest wait for a lock of another transaction.
 
         Raises:
             StoreUnavailable: the URL is not valid or its folder cannot be created.
         """
         self._liveness = PostgresLiveness()
-        self._engine = make_engine(url, self._liveness)
+        self._lock_wait_s = lock_wait_s
+        self._engine = make_engine(url, self._liveness, lock_wait_s=lock_wait_s)
+        # SQLite has one writer at a time. Threads take turns here, so that only one of them holds a
+        # connection and polls for the lock of other processes.
+        self._turn = threading.Lock()
+        self._locked_at = -math.inf
         # By default each statement of a PostgreSQL transaction sees the newest state; on SQLite a whole
         # transaction sees one state anyway.
         self._reader = (
@@ -100,7 +125,7 @@ class Database:
     def engine_arguments(self) -> dict[str, Any]:
         """The engine's arguments except the URL, for other libraries that open this database."""
         if not self.is_postgresql:
-            return {"connect_args": dict(SQLITE_ARGUMENTS)}
+            return {"connect_args": sqlite_arguments(self._lock_wait_s)}
         return {"creator": self._liveness.connection, **POOL}
 
     @property
@@ -124,19 +149,51 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Generator[Connection]:
+    def write(self, *, wait_s: float | None = None) -> Generator[Connection]:
         """Yield a connection in a transaction that may write; on SQLite it holds the write lock throughout.
 
+        Args:
+            wait_s: the longest wait for SQLite's write lock; by default that of this database.
+
         Raises:
-            StoreUnavailable: the database cannot be reached or written.
+            StoreUnavailable: the database cannot be reached or written, or others hold its lock.
         """
         with (
             self._timed("write"),
             self.translated_errors(),
-            self._engine.connect().execution_options(tangent_write=True) as connection,
-            connection.begin(),
+            self._write_turn(self._lock_wait_s if wait_s is None else wait_s) as left_s,
+            self._engine.connect().execution_options(tangent_write=True, tangent_wait_s=left_s) as connection,
         ):
-            yield connection
+            began = time.monotonic()
+            try:
+                transaction = connection.begin()
+            finally:
+                if time.monotonic() - began > _NOTICED_WAIT_S:
+                    self._locked_at = time.monotonic()
+            with transaction:
+                yield connection
+
+    def was_locked(self, *, within_s: float) -> bool:
+        """Return whether another process has held SQLite's write lock for a while within the last seconds."""
+        return time.monotonic() - self._locked_at < within_s
+
+    @contextmanager
+    def _write_turn(self, wait_s: float) -> Generator[float]:
+        """Wait until no other thread of this process writes to SQLite, and yield what is left of the wait.
+
+        Raises:
+            StoreUnavailable: other threads write, or wait to write, for longer.
+        """
+        if self.is_postgresql:
+            yield wait_s
+            return
+        began = time.monotonic()
+        if not self._turn.acquire(timeout=wait_s):
+            raise StoreUnavailable(f"the database {self.label} cannot be used: database is locked")
+        try:
+            yield max(0.0, wait_s - (time.monotonic() - began))
+        finally:
+            self._turn.release()
 
     @contextmanager
     def _timed(self, kind: TransactionKind) -> Generator[None]:
@@ -210,7 +267,7 @@ class Database:
                 f"the database {self.label} is at revision {current}, which this version of "
                 "Tangent does not know; upgrade Tangent"
             )
-        with self.write() as connection:
+        with self.write(wait_s=_MIGRATION_WAIT_S) as connection:
             if self.is_postgresql:
                 # If several processes start at once, the first migrates and the others wait for it. On
                 # SQLite the write lock does the same.

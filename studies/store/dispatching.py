@@ -10,6 +10,9 @@ from studies.store.catalog import Heartbeat
 from studies.store.database import Database
 from studies.trials import Claim
 
+# Runs renew their leases within this time once they can.
+_RENEWAL_S = 2.0
+
 
 class Dispatching:
     """Cards, heartbeats and claims of dispatchers.
@@ -42,8 +45,13 @@ class Dispatching:
             return catalog.dispatchers(connection)
 
     def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
-        """Claim the first study in the queue, or return None if the queue is empty."""
+        """Claim the first study in the queue, or return None if the queue is empty.
+
+        Studies whose lease has lapsed are recovered first.
+        """
         with self._database.write() as connection:
+            if self._may_settle():
+                claims.settle_lapsed_leases(connection)
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
 
     def finished_trials(self, study_id: str) -> int:
@@ -57,7 +65,15 @@ class Dispatching:
             if not claims.has_lapsed_leases(connection):
                 return
         with self._database.write() as connection:
-            claims.settle_lapsed_leases(connection)
+            if self._may_settle():
+                claims.settle_lapsed_leases(connection)
+
+    def _may_settle(self) -> bool:
+        """Return whether a lapsed lease means that its run is lost.
+
+        It does not if no run could renew its lease until a moment ago, because a process held SQLite's lock.
+        """
+        return not self._database.was_locked(within_s=_RENEWAL_S)
 
     def overdue_claims(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
         """Return the claims whose runs should have ended.

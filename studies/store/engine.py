@@ -1,6 +1,6 @@
 """SQLAlchemy engines: SQLite as the embedded default, PostgreSQL for a cluster."""
 
-__all__ = ["POOL", "SQLITE_ARGUMENTS", "make_engine"]
+__all__ = ["POOL", "make_engine", "sqlite_arguments"]
 
 import re
 import sqlite3
@@ -14,7 +14,8 @@ from sqlalchemy.exc import ArgumentError
 from studies.errors import StoreUnavailable
 from studies.store.postgres_liveness import PostgresLiveness
 
-SQLITE_ARGUMENTS: dict[str, Any] = {"timeout": 60}
+# How long processes wait for each other that open a new database.
+_CREATION_WAIT_S = 60.0
 # Measured to notice a dead network within seconds; with the driver's defaults it is never noticed.
 _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 2,
@@ -22,19 +23,25 @@ _POSTGRES_ARGUMENTS: dict[str, Any] = {
     "keepalives_interval": 1,
     "keepalives_count": 3,
     "tcp_user_timeout": 4000,
-    # On the server: the transaction of a machine that was cut off or stopped would keep its locks.
-    "options": (
-        "-c statement_timeout=60000 -c lock_timeout=30000 -c "
-        "idle_in_transaction_session_timeout=60000 -c tcp_user_timeout=10000 -c "
-        "tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-    ),
 }
+# On the server: the transaction of a machine that was cut off or stopped would keep its locks.
+_POSTGRES_OPTIONS = (
+    "-c statement_timeout=60000 -c idle_in_transaction_session_timeout=60000 -c tcp_user_timeout=10000 -c "
+    "tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+)
 # The wait for a pooled connection is as long as the wait for an unreachable server.
 POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
+# As many connections as threads ask for: a reader must not wait for the connection of another thread.
+_SQLITE_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": -1}
 _EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 
 
-def _sqlite(url: URL) -> Engine:
+def sqlite_arguments(lock_wait_s: float) -> dict[str, Any]:
+    """Return the driver's arguments for SQLite: how long a connection waits for a lock."""
+    return {"timeout": lock_wait_s}
+
+
+def _sqlite(url: URL, lock_wait_s: float) -> Engine:
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable(
             "expected a SQLite file, got an in-memory database, which other processes cannot share; "
@@ -48,7 +55,7 @@ def _sqlite(url: URL) -> Engine:
             f"cannot create the folder {path.parent} for the database: {error.strerror}; choose another path"
         ) from error
     url = url.set(database=str(path))
-    engine = create_engine(url, connect_args=SQLITE_ARGUMENTS)
+    engine = create_engine(url, connect_args=sqlite_arguments(lock_wait_s), **_SQLITE_POOL)
 
     @event.listens_for(engine, "connect")
     # Registered by the decorator.
@@ -63,16 +70,20 @@ def _sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "begin")
     # Registered by the decorator.
     def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
-        is_write = connection.get_execution_options().get("tangent_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
+        options = connection.get_execution_options()
+        # For each transaction, because a pooled connection keeps the wait of its last one.
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"PRAGMA busy_timeout={1000 * options.get('tangent_wait_s', lock_wait_s):.0f}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("tangent_write", False) else "BEGIN")
 
     return engine
 
 
-def _postgresql(url: URL, liveness: PostgresLiveness) -> Engine:
+def _postgresql(url: URL, liveness: PostgresLiveness, lock_wait_s: float) -> Engine:
     engine = create_engine(url, creator=liveness.connection, **POOL)
     _, named = engine.dialect.create_connect_args(url)
-    liveness.arguments = {**named, **_POSTGRES_ARGUMENTS}
+    options = f"-c lock_timeout={1000 * lock_wait_s:.0f} {_POSTGRES_OPTIONS}"
+    liveness.arguments = {**named, **_POSTGRES_ARGUMENTS, "options": options}
 
     # Checked before SQLAlchemy's first statement: if initdb found no locale, the encoding is SQL_ASCII, and
     # text would be read as bytes.
@@ -91,7 +102,7 @@ def _postgresql(url: URL, liveness: PostgresLiveness) -> Engine:
 
 def _write_ahead(connection: Any) -> None:
     """Turn on the write-ahead log, which stays on; if processes open a new database together, one does it."""
-    deadline = time.monotonic() + SQLITE_ARGUMENTS["timeout"]
+    deadline = time.monotonic() + _CREATION_WAIT_S
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -104,8 +115,13 @@ def _write_ahead(connection: Any) -> None:
             return
 
 
-def make_engine(url: str, liveness: PostgresLiveness) -> Engine:
+def make_engine(url: str, liveness: PostgresLiveness, *, lock_wait_s: float) -> Engine:
     """Return the engine of a database URL; nothing is read or written yet.
+
+    Args:
+        url: URL of the database.
+        liveness: opens PostgreSQL's connections.
+        lock_wait_s: the longest wait for a lock of another transaction.
 
     Raises:
         StoreUnavailable: the URL is not valid or its folder cannot be created.
@@ -123,9 +139,9 @@ def make_engine(url: str, liveness: PostgresLiveness) -> Engine:
         )
     match parsed.drivername:
         case "sqlite" | "sqlite+pysqlite":
-            return _sqlite(parsed)
+            return _sqlite(parsed, lock_wait_s)
         case "postgresql" | "postgresql+psycopg":
-            return _postgresql(parsed.set(drivername="postgresql+psycopg"), liveness)
+            return _postgresql(parsed.set(drivername="postgresql+psycopg"), liveness, lock_wait_s)
         case other:
             raise StoreUnavailable(
                 f"expected SQLite, or PostgreSQL with psycopg, got {other!r}; use {_EXPECTED_URL}"

@@ -187,7 +187,7 @@ def is_last_use_outdated(token: TokenView) -> bool:
 
 
 def record_use(connection: Connection, name: str) -> None:
-    """Set a token's `last_used_at` to now."""
-    connection.execute(
-        update(tables.token).where(tables.token.c.name == name).values(last_used_at=datetime.now(UTC))
-    )
+    """Set a token's `last_used_at` to now, unless another transaction has locked the token."""
+    t = tables.token.c
+    is_free = t.name.in_(select(t.name).where(t.name == name).with_for_update(skip_locked=True))
+    connection.execute(update(tables.token).where(is_free).values(last_used_at=datetime.now(UTC)))
