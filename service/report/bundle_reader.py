@@ -1,11 +1,13 @@
-"""Reads and validates a study's bundle, which may come from an untrusted source.
+"""Reads what a replay needs of a study's bundle, which may come from an untrusted source.
 
-Every file is checked before any is used, and nothing is unpacked to disk.
+Four files of the bundle are read: its manifest, spec, plan and analysis. Each is checked before it is parsed,
+and nothing is unpacked to disk.
 """
 
 __all__ = ["BundleInvalid", "OpenedBundle", "open_bundle"]
 
 import hashlib
+import io
 import json
 import zipfile
 import zlib
@@ -15,23 +17,35 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from service.json_limits import check_limits
 from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest
 from studies.analysis.views import StudyAnalysis
 from studies.analysis.wording import listed
 from studies.errors import SpecInvalid, TangentError
+from studies.formatting import plural
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec, parse_spec
 
-_CHUNK: Final = 1 << 20
-_MAX_JSON_BYTES: Final = 64 << 20
-"""Maximum size of the files that are read as a whole: spec, plan, analysis and manifest."""
-_MAX_BYTES: Final = 16 << 30
-"""Maximum total size, unpacked. No real study is larger; a larger bundle is an attack on this machine."""
-_MAX_RATIO: Final = 200
-"""Maximum compression ratio. Tables of numbers shrink to a third, text to a tenth."""
-_EXEMPT_BYTES: Final = 1 << 20
-"""Files up to this size may have any compression ratio."""
+_MAX_DEPTH: Final = 32
+_MAX_READ: Final = 1 << 20
 _ENCRYPTED: Final = 0x1
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """Limits of one file: its size, and the fields and entries of lists in it."""
+
+    mib: int
+    values: int
+
+
+_LIMITS: Final[dict[str, _Limit]] = {
+    MANIFEST: _Limit(mib=1, values=1_000),
+    "spec.json": _Limit(mib=4, values=50_000),
+    "plan.json": _Limit(mib=8, values=200_000),
+    # An analysis of 64 arms has 2 MiB and about 150,000 values. Each invalid one takes 750 bytes of memory.
+    "analysis.json": _Limit(mib=8, values=250_000),
+}
 
 
 class _FormatOnly(BaseModel):
@@ -44,9 +58,18 @@ class BundleInvalid(TangentError):
     """A file is not a bundle, or cannot be trusted or read."""
 
 
+class _SmallReads(io.BufferedReader):
+    """A file that is read in small pieces, so that a forged directory of a million entries is not loaded."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > _MAX_READ:
+            raise zipfile.BadZipFile("its directory is too large")
+        return super().read(size)
+
+
 @dataclass(frozen=True)
 class OpenedBundle:
-    """The content of a bundle whose files all match the manifest.
+    """The content of a bundle, from files that match its manifest.
 
     Attributes:
         manifest: the manifest.
@@ -69,7 +92,7 @@ def open_bundle(path: Path) -> OpenedBundle:
             this version of Tangent cannot read.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _SmallReads(io.FileIO(path)) as file, zipfile.ZipFile(file) as archive:
             return _read(path, archive)
     except OSError as error:
         raise BundleInvalid(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from None
@@ -88,23 +111,30 @@ def _reason(error: Exception) -> str:
 
 def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
     infos = _checked_names(path, archive)
-    manifest = _manifest(path, _whole(path, archive, infos[MANIFEST]))
-    for name, entry in manifest.files.items():
-        _check(path, archive, infos[name], entry)
+    manifest = _manifest(path, _content(path, archive, infos[MANIFEST]))
+    spec, plan, analysis = (
+        _matching(path, archive, infos[name], manifest.files[name])
+        for name in ("spec.json", "plan.json", "analysis.json")
+    )
     try:
-        spec = parse_spec(json.loads(_whole(path, archive, infos["spec.json"])))
-        analysis = StudyAnalysis.model_validate_json(_whole(path, archive, infos["analysis.json"]))
-        plan = ResolvedStudy.model_validate_json(_whole(path, archive, infos["plan.json"]))
-    except (SpecInvalid, ValidationError, ValueError, RecursionError) as error:
-        first = str(error).splitlines()[0]
-        raise BundleInvalid(
-            f"{path} was written by {manifest.written_by} and cannot be read by this version: {first}"
-        ) from None
-    return OpenedBundle(manifest, spec, plan, analysis)
+        return OpenedBundle(
+            manifest,
+            spec=parse_spec(json.loads(spec)),
+            plan=ResolvedStudy.model_validate_json(plan),
+            analysis=StudyAnalysis.model_validate_json(analysis),
+        )
+    except ValidationError as error:
+        # The text of the error may be thousands of lines.
+        reason = f"{plural(error.error_count(), 'value')} of its {error.title} are not valid"
+    except (SpecInvalid, ValueError) as error:
+        reason = str(error).splitlines()[0]
+    raise BundleInvalid(
+        f"{path} was written by {manifest.written_by} and cannot be read by this version: {reason}"
+    )
 
 
 def _checked_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the archive's entries by name, after checking their names, sizes and compression."""
+    """Return the archive's entries by name, after checking their names and compression."""
     infos: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if info.filename not in FILES and info.filename != MANIFEST:
@@ -124,19 +154,6 @@ def _checked_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.Zi
     missing = [name for name in (MANIFEST, *FILES) if name not in infos]
     if missing:
         raise BundleInvalid(f"{path} is not a complete bundle: it lacks {listed(missing, most=3)}")
-    total = sum(info.file_size for info in infos.values())
-    oversized = [
-        name
-        for name, info in infos.items()
-        if info.file_size > _EXEMPT_BYTES and info.file_size > _MAX_RATIO * info.compress_size
-    ]
-    if total > _MAX_BYTES or oversized:
-        reason = (
-            f"it would unpack to {total} bytes"
-            if total > _MAX_BYTES
-            else f"{oversized[0]} would unpack to more than {_MAX_RATIO} times its compressed size"
-        )
-        raise BundleInvalid(f"{path} looks like a zip bomb and was not opened: {reason}")
     return infos
 
 
@@ -149,31 +166,37 @@ def _manifest(path: Path, content: bytes) -> Manifest:
                 "version of Tangent named in its file VERSION"
             )
         manifest = Manifest.model_validate_json(content)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise BundleInvalid(f"{path} is not a bundle: its {MANIFEST} is not valid") from None
     if set(manifest.files) != set(FILES):
         raise BundleInvalid(f"{path} was changed: its {MANIFEST} does not list the files of a bundle")
     return manifest
 
 
-def _check(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: FileEntry) -> None:
-    """Read a file to its end and compare its size and digest with the manifest."""
-    digest, size = hashlib.sha256(), 0
-    with archive.open(info) as file:
-        while size <= entry.bytes and (piece := file.read(_CHUNK)):
-            digest.update(piece)
-            size += len(piece)
-    if size != entry.bytes or digest.hexdigest() != entry.sha256:
+def _matching(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, entry: FileEntry) -> bytes:
+    """Return a file's content, after comparing its size and digest with the manifest."""
+    content = _content(path, archive, info)
+    if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
         raise BundleInvalid(
             f"{path} is damaged or was changed: {info.filename} does not match {MANIFEST}; export the study "
             "again"
         )
-
-
-def _whole(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """Return a small file's content."""
-    with archive.open(info) as file:
-        content = file.read(_MAX_JSON_BYTES + 1)
-    if len(content) > _MAX_JSON_BYTES:
-        raise BundleInvalid(f"{path} is not a bundle: {info.filename} is larger than {_MAX_JSON_BYTES} bytes")
     return content
+
+
+def _content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return a JSON file's content, after checking its limits."""
+    limit = _LIMITS[info.filename]
+    content = bytearray()
+    with archive.open(info) as file:
+        while piece := file.read(_MAX_READ):
+            content += piece
+            if len(content) > limit.mib << 20:
+                raise BundleInvalid(
+                    f"{path} is not a bundle: its {info.filename} is larger than {limit.mib} MiB"
+                )
+    try:
+        check_limits(content, values=limit.values, depth=_MAX_DEPTH)
+    except ValueError as error:
+        raise BundleInvalid(f"{path} is not a bundle: its {info.filename} {error}") from None
+    return bytes(content)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable, Generator
@@ -18,7 +19,7 @@ from typer.testing import CliRunner, Result
 from service.analysis_cache import AnalysisCache
 from service.cli.app import app
 from service.cli.reports import DISAGREES
-from service.report.bundle_reader import open_bundle
+from service.report.bundle_reader import BundleInvalid, open_bundle
 from service.report.bundle_writer import write_bundle
 from service.report.study_report import report_of
 from studies.catalog import Catalog
@@ -273,7 +274,7 @@ def cut(path: Path) -> Path:
 
 def flipped(path: Path) -> Path:
     content = bytearray(path.read_bytes())
-    content[400] ^= 0xFF
+    content[content.index(b"spec.json") + 100] ^= 0xFF
     return _put(path, bytes(content))
 
 
@@ -306,9 +307,9 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda path: rewritten(path, {"spec.json": b"{}"}),
         "spec.json does not match manifest.json",
     ),
-    "another measurement": (
-        lambda path: rewritten(path, {"measurements.csv": b""}),
-        "measurements.csv does not match manifest.json",
+    "another analysis": (
+        lambda path: rewritten(path, {"analysis.json": b"{}"}),
+        "analysis.json does not match manifest.json",
     ),
     "no spec": (lambda path: rewritten(path, {"spec.json": None}), "lacks spec.json"),
     "no manifest": (lambda path: rewritten(path, {"manifest.json": None}), "lacks manifest.json"),
@@ -321,14 +322,29 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "'/etc/evil'",
     ),
     "a name twice": (lambda path: rewritten(path, added={"spec.json": b"{}"}), "spec.json twice"),
-    "a bomb": (lambda path: rewritten(path, {"measurements.csv": bytes(4 << 20)}), "looks like a zip bomb"),
+    "a bomb": (
+        lambda path: rewritten(path, {"analysis.json": bytes(64 << 20)}),
+        "analysis.json is larger than 8 MiB",
+    ),
+    "an analysis of zeros": (
+        lambda path: forged(path, "analysis.json", b"[" + b"0," * 3_000_000 + b"0]"),
+        "its analysis.json has more than 250,000 ",
+    ),
+    "an analysis of errors": (
+        lambda path: forged(path, "analysis.json", b'{"pairs": [' + b"0," * 200_000 + b"0]}"),
+        "values of its StudyAnalysis are not valid",
+    ),
+    "a million entries": (
+        lambda path: rewritten(path, added={f"{n:040}": b"" for n in range(15_000)}),
+        "its directory is too large",
+    ),
     "packed otherwise": (
         lambda path: rewritten(path, packed=zipfile.ZIP_LZMA),
         "README.txt is encrypted, or compressed in",
     ),
     "a later format": (lambda path: of_format(path, 2), "format 2, but this version reads format 1"),
     "no manifest's content": (
-        lambda path: rewritten(path, {"manifest.json": b"[" * 100_000}),
+        lambda path: rewritten(path, {"manifest.json": b"[1]"}),
         "its manifest.json is not valid",
     ),
     "a manifest of other files": (
@@ -344,8 +360,8 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "cannot be read by this version",
     ),
     "a spec without end": (
-        lambda path: forged(path, "spec.json", b"[" * 100_000),
-        "cannot be read by this version",
+        lambda path: forged(path, "spec.json", b"[" * 40_000),
+        "spec.json is nested more than 32 levels deep",
     ),
     "an analysis of another version": (
         lambda path: forged(path, "analysis.json", b"{}"),
@@ -379,6 +395,36 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
         )
     store.close()
     return folder / "sound.zip"
+
+
+def test_a_hostile_bundle_takes_little_memory(sound: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(sound, tmp_path))
+    zeros = b'{"pairs": [' + b"0," * 30_000_000 + b"0]}"
+    hostile = forged(copy, "analysis.json", zeros)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleInvalid):
+            open_bundle(hostile)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_files_that_a_replay_does_not_need_are_not_read(sound: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(sound, tmp_path))
+    assert open_bundle(rewritten(copy, {"trials.parquet": b"forged"})) == open_bundle(sound)
+
+
+def test_text_of_a_bundle_cannot_control_the_terminal(sound: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(sound, tmp_path))
+    hostile = forged(copy, "analysis.json", b"{}")
+    manifest = json.loads(file_of(hostile, "manifest.json"))
+    manifest["written_by"]["version"] = "1\x1b]0;owned\x07\x9b2J\u202e"
+    hostile = rewritten(hostile, {"manifest.json": json.dumps(manifest).encode()})
+    result = CliRunner(env={"TANGENT_URL": "http://127.0.0.1:9"}).invoke(app, ["replay", str(hostile)])
+    assert result.exit_code == 2
+    assert "owned" in result.stderr
+    assert result.stderr.rstrip("\n").isprintable()
 
 
 def test_a_valid_bundle_is_opened(sound: Path) -> None:
