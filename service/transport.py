@@ -16,8 +16,10 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from service.certificates import tls_context
+from service.connection_errors import ServiceUnreachable, describe_failure, is_final
 from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
-from service.settings import is_loopback
+from service.proxies import proxy_for
 from studies.errors import TangentError
 from studies.formatting import plural
 
@@ -30,11 +32,6 @@ _RETRY_SUBMISSION_S = 30.0
 _MAX_RETRY_AFTER_S = 10.0
 # More than three heartbeats of the service: after a longer silence the connection is dead.
 _STREAM_TIMEOUT_S = 50.0
-_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol)
-
-
-class ServiceUnreachable(TangentError):
-    """No service answers at the URL, or it is not a Tangent service."""
 
 
 class ProblemError(TangentError):
@@ -68,7 +65,8 @@ class Transport:
         timeout_s: longest wait for a response.
 
     Raises:
-        ServiceUnreachable: the URL or the token is not valid.
+        ServiceUnreachable: the URL or the token is not valid, or the environment names a proxy or
+            certificates that cannot be used.
     """
 
     def __init__(self, url: str, token: str | None, *, timeout_s: float) -> None:
@@ -84,10 +82,15 @@ class Transport:
             **({} if token is None else {"authorization": f"Bearer {token}"}),
         }
         try:
-            # A proxy from the environment cannot reach this machine's loopback address.
-            trusts_proxies = not is_loopback(urlsplit(self.url).hostname or "")
+            self._proxy = proxy_for(self.url)
             self._http = httpx.Client(
-                base_url=self.url, headers=headers, timeout=timeout_s, trust_env=trusts_proxies
+                base_url=self.url,
+                headers=headers,
+                timeout=timeout_s,
+                proxy=self._proxy.url if self._proxy else None,
+                verify=tls_context(self.url),
+                # It would send a password from ~/.netrc in place of the token.
+                trust_env=False,
             )
         except (httpx.InvalidURL, ValueError):
             raise self._invalid_url() from None
@@ -124,13 +127,13 @@ class Transport:
             except httpx.TransportError as error:
                 # Without a connection the request was not processed; otherwise that is unknown. A read, or a
                 # submission with its key, may be repeated.
-                if not isinstance(error, _NOT_CONNECTED) and unknown_since is None:
+                if not is_final(error) and unknown_since is None:
                     unknown_since = time.monotonic()
                 # A service that died before its response is usually restarted soon.
                 if has_key and unknown_since is not None:
                     if time.monotonic() - unknown_since > _RETRY_SUBMISSION_S:
                         raise self._unknown_outcome(error) from error
-                elif isinstance(error, _NOT_CONNECTED) or method != "GET" or attempt >= _ATTEMPTS:
+                elif is_final(error) or method != "GET" or attempt >= _ATTEMPTS:
                     raise self.unreachable(error) from error
                 time.sleep(min(attempt, _ATTEMPTS) * _RETRY_S)
             except httpx.InvalidURL:
@@ -194,19 +197,24 @@ class Transport:
             return
         with suppress(ValidationError):
             raise ProblemError(Problem.model_validate_json(response.read()))
-        raise self._not_tangent(f"it answered {response.status_code} {response.reason_phrase}".rstrip())
+        if response.has_redirect_location:
+            target = urlsplit(str(response.url.join(response.headers["location"])))
+            raise ServiceUnreachable(
+                f"{self.url} redirects to {target.scheme}://{target.netloc}{target.path}; "
+                "use the URL of the service itself"
+            )
+        answer = f"it answered {response.status_code} {response.reason_phrase}".rstrip()
+        # What a server that expects TLS answers to plain HTTP.
+        is_tls_needed = response.status_code == HTTPStatus.BAD_REQUEST and response.url.scheme == "http"
+        raise self._not_tangent(
+            f"{answer}; if it uses TLS, write https:// in the URL" if is_tls_needed else answer
+        )
 
     def unreachable(self, error: httpx.TransportError) -> ServiceUnreachable:
         """Return the exception for a transport error."""
-        match error:
-            case httpx.ConnectError() | httpx.ConnectTimeout():
-                return ServiceUnreachable(f"no service answers at {self.url}; start one with `tangent up`")
-            case httpx.UnsupportedProtocol():
-                return self._invalid_url()
-            case httpx.TimeoutException():
-                return ServiceUnreachable(f"the service at {self.url} did not answer in time")
-            case _:
-                return ServiceUnreachable(f"the connection to {self.url} broke: {error}")
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return self._invalid_url()
+        return ServiceUnreachable(describe_failure(error, self.url, self._proxy))
 
     def _unknown_outcome(self, error: httpx.TransportError) -> ServiceUnreachable:
         return ServiceUnreachable(
@@ -215,8 +223,9 @@ class Transport:
         )
 
     def _not_tangent(self, reason: str) -> ServiceUnreachable:
+        proxy = f"; a proxy may have answered: {self._proxy}; {self._proxy.advice}" if self._proxy else ""
         return ServiceUnreachable(
-            f"{self.url} is not a Tangent service, or runs an incompatible version: {reason}"
+            f"{self.url} is not a Tangent service, or runs an incompatible version: {reason}{proxy}"
         )
 
     def _invalid_url(self) -> ServiceUnreachable:

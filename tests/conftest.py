@@ -12,6 +12,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import hypothesis
 import pytest
 from postgres_server import PostgresServer, binaries, postgres_server
+from proxy_servers import nginx_binary
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -50,6 +51,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         ("browser", "chromium", shutil.which("chromium") is not None),
         ("postgres", "postgresql", binaries() is not None),
         ("clock", "faketime", shutil.which("faketime") is not None),
+        ("nginx", "nginx-light", nginx_binary() is not None),
+        ("tls", "openssl", shutil.which("openssl") is not None),
     ):
         if item.get_closest_marker(marker) is None or is_present:
             continue
