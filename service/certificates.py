@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from service.connection_errors import ServiceUnreachable
+from service.service_unreachable import ServiceUnreachable
 
 
 def tls_context(url: str) -> ssl.SSLContext:

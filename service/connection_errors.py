@@ -1,19 +1,16 @@
-"""The client's one exception for a service that it cannot talk to, and its message for each cause."""
+"""Why a client's request failed, in one sentence with the cause and the fix."""
 
-__all__ = ["ServiceUnreachable", "describe_failure", "is_final"]
+__all__ = ["describe_failure", "is_final"]
 
 import os
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 
-from studies.errors import TangentError
-
-if TYPE_CHECKING:
-    from service.proxies import Proxy
+from service.proxies import Proxy
 
 # OpenSSL's numbers for reasons not to trust a certificate.
 _EXPIRED: Final = 10
@@ -35,10 +32,6 @@ _NOT_SENT: Final = (
 )
 
 
-class ServiceUnreachable(TangentError):
-    """No service answers at the URL, or it is not a Tangent service, or the way to it is blocked."""
-
-
 def is_final(error: httpx.TransportError) -> bool:
     """Return whether the same request would fail again, so that it need not be repeated."""
     return isinstance(error, _NOT_SENT) or _is_not_http(error)
@@ -48,7 +41,7 @@ def _is_not_http(error: httpx.TransportError) -> bool:
     return isinstance(error, httpx.RemoteProtocolError) and "illegal" in str(error)
 
 
-def describe_failure(error: httpx.TransportError, url: str, proxy: "Proxy | None") -> str:
+def describe_failure(error: httpx.TransportError, url: str, proxy: Proxy | None) -> str:
     """Return why no response came, and what to do, in one sentence.
 
     Args:
@@ -92,7 +85,7 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _through(proxy: "Proxy | None") -> str:
+def _through(proxy: Proxy | None) -> str:
     return f"; the request went through the proxy {proxy}" if proxy else ""
 
 

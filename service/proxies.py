@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.connection_errors import ServiceUnreachable
+from service.service_unreachable import ServiceUnreachable
 from service.settings import is_loopback
 
 

@@ -17,9 +17,10 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from service.certificates import tls_context
-from service.connection_errors import ServiceUnreachable, describe_failure, is_final
+from service.connection_errors import describe_failure, is_final
 from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
 from service.proxies import proxy_for
+from service.service_unreachable import ServiceUnreachable
 from studies.errors import TangentError
 from studies.formatting import plural
 
