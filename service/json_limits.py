@@ -18,7 +18,7 @@ class TooManyValues(ValueError):
     """There are more values than the limit."""
 
 
-def check_limits(document: bytes, *, values: int, depth: int) -> None:
+def check_limits(document: bytes | bytearray, *, values: int, depth: int) -> None:
     """Check the number of values in a JSON document and their depth, without parsing them.
 
     Args:
