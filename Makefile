@@ -52,4 +52,4 @@ demo-stop: ## Stop what `make demo` started.
 
 clean: ## Remove .venv and all caches; keep the data of studies.
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
-	find adamp studies workers service tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find adamp studies workers service tangent tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,11 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from studies.catalog import Bounds, Hyperparameter, OptimizerCard, WorkloadCard
-from studies.recipe import arguments
-from studies.space import Parameters, Range
-from workers.optimizers import OptimizerEntry
-from workers.workloads import Data, Split, Workload
+from tangent import (
+    Bounds,
+    Data,
+    Hyperparameter,
+    OptimizerCard,
+    OptimizerEntry,
+    Parameters,
+    Range,
+    Split,
+    Workload,
+    WorkloadCard,
+    arguments,
+)
 
 
 class Signum(Optimizer):

@@ -9,7 +9,7 @@ import pytest
 __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("adamp", "studies", "workers", "service")
+PACKAGES = ("adamp", "studies", "workers", "service", "tangent")
 MAX_LINES = 550
 # Names that say nothing about the contents, so that everything ends up there.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "base", "manager", "managers", "misc"}

@@ -9,7 +9,7 @@ import pytest
 __all__: list[str] = []
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("adamp", "studies", "workers", "service")
+PACKAGES = ("adamp", "studies", "workers", "service", "tangent")
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 # Modules that create objects from bytes, and so can run code.
 MODULES = {

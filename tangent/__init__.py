@@ -1,0 +1,93 @@
+"""What users of Tangent import: the client, and what a package of their own optimizers and workloads needs.
+
+Each name is loaded on first use, so importing this package is quick and loads neither torch nor Ray.
+
+    from tangent import Client
+
+    with Client("http://127.0.0.1:8780") as client:
+        study = client.submit("study.yaml")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from service.client import Client, ProblemError, ServiceUnreachable
+    from studies.catalog import (
+        Bounds,
+        Constraint,
+        Containment,
+        Hyperparameter,
+        OptimizerCard,
+        WorkloadCard,
+    )
+    from studies.errors import SpecInvalid, TangentError
+    from studies.recipe import arguments
+    from studies.space import Choices, Condition, Fixed, Parameters, Range
+    from studies.spec import StudySpec
+    from workers.optimizers import OptimizerEntry
+    from workers.optimizers.batched.optimizer import StackedOptimizer
+    from workers.workloads import Data, Split, Workload
+
+__all__ = [
+    "Bounds",
+    "Choices",
+    "Client",
+    "Condition",
+    "Constraint",
+    "Containment",
+    "Data",
+    "Fixed",
+    "Hyperparameter",
+    "OptimizerCard",
+    "OptimizerEntry",
+    "Parameters",
+    "ProblemError",
+    "Range",
+    "ServiceUnreachable",
+    "SpecInvalid",
+    "Split",
+    "StackedOptimizer",
+    "StudySpec",
+    "TangentError",
+    "Workload",
+    "WorkloadCard",
+    "arguments",
+]
+
+# The names of each module, and the extra of the distribution that the module needs.
+_MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
+    "service.client": ("service", ("Client", "ProblemError", "ServiceUnreachable")),
+    "studies.catalog": (
+        None,
+        ("Bounds", "Constraint", "Containment", "Hyperparameter", "OptimizerCard", "WorkloadCard"),
+    ),
+    "studies.errors": (None, ("SpecInvalid", "TangentError")),
+    "studies.recipe": (None, ("arguments",)),
+    "studies.space": (None, ("Choices", "Condition", "Fixed", "Parameters", "Range")),
+    "studies.spec": (None, ("StudySpec",)),
+    "workers.optimizers": ("workers", ("OptimizerEntry",)),
+    "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
+    "workers.workloads": ("workers", ("Data", "Split", "Workload")),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, (extra, names) in _MODULES.items():
+        if name in names:
+            try:
+                found = getattr(import_module(module), name)
+            except ModuleNotFoundError as error:
+                if extra is None or error.name is None or error.name.startswith(("service", "workers")):
+                    raise
+                raise ImportError(
+                    f"tangent.{name} needs the package {error.name!r}, which is not installed; run "
+                    f"`pip install 'tangent-studies[{extra}]'`"
+                ) from error
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'tangent' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
