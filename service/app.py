@@ -22,6 +22,7 @@ from service.api.problems import problem_router
 from service.api.webhooks import describe_payloads
 from service.api_docs import add_docs
 from service.auth import check_exposure
+from service.body_parsers import BodyParsers
 from service.closed_study_cache import ClosedStudyCache
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
@@ -30,7 +31,14 @@ from service.event_streams import EventStreams, StreamSettings
 from service.exception_handlers import ErrorPages, install_exception_handlers
 from service.maintenance import run_maintenance
 from service.metrics import Metrics
-from service.middleware import BodyLimit, CrossSiteCheck, ErrorBoundary, HostCheck, SecurityHeaders
+from service.middleware import (
+    BodyLimit,
+    CrossSiteCheck,
+    ErrorBoundary,
+    HostCheck,
+    QueryLimit,
+    SecurityHeaders,
+)
 from service.rate_limits import RateLimits
 from service.recent_credentials import RecentCredentials
 from service.request_log import RequestLog
@@ -181,6 +189,7 @@ def create_app(
                 exempt_paths=frozenset() if is_loopback(settings.host) else _PROBE_PATHS,
             ),
             Middleware(CrossSiteCheck),
+            Middleware(QueryLimit),
             Middleware(BodyLimit),
         ],
         generate_unique_id_function=lambda route: route.name,
@@ -190,6 +199,7 @@ def create_app(
     app.state.settings = settings
     app.state.streams = streams
     app.state.metrics = metrics
+    app.state.body_parsers = BodyParsers()
     app.state.rate_limits = RateLimits(settings.rate_per_s)
     app.state.recent_credentials = RecentCredentials(max_entries=_MAX_RECENT_CREDENTIALS)
     app.state.write_threads = WriteThreads()

@@ -19,6 +19,7 @@ __all__ = [
     "PROBLEM_JSON",
     "QUOTA_EXCEEDED",
     "RATE_LIMITED",
+    "TOO_MANY_BODIES",
     "TOO_MANY_STREAMS",
     "UNSUPPORTED_MEDIA_TYPE",
     "FieldError",
@@ -29,7 +30,7 @@ __all__ = [
     "problem_of",
 ]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,7 +40,6 @@ from starlette.exceptions import HTTPException
 from studies import errors
 
 PROBLEM_JSON = "application/problem+json"
-_MAX_FAULTS = 50
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,10 @@ class Problem(BaseModel):
         description="Identifies this failure in the service's log; only for `internal-error`.",
     )
     errors: tuple[FieldError, ...] | None = Field(
-        default=None, description="The faults in the request, at most fifty."
+        default=None, description="The faults in the request, at most a hundred."
+    )
+    omitted_errors: int | None = Field(
+        default=None, description="The number of further faults, if `errors` does not list all."
     )
     state: str | None = Field(default=None, description="For `illegal-move`: the study's current state.")
     allowed: tuple[str, ...] | None = Field(
@@ -313,7 +316,7 @@ BODY_TOO_LARGE = ProblemKind(
     413,
     "body-too-large",
     "The body is too large",
-    "A body may have at most 1 MiB; a study needs a few kilobytes.",
+    "A body may have at most 1 MiB and 30,000 fields and entries of lists; a study needs a few kilobytes.",
     "the body may have at most 1048576 bytes",
 )
 UNSUPPORTED_MEDIA_TYPE = ProblemKind(
@@ -348,6 +351,14 @@ NOT_READY = ProblemKind(
     "catalogue, or a dispatcher that can start runs, with a heartbeat in the last 30 seconds.",
     "not ready; missing: a dispatcher: the last heartbeat was 1 min 15 s ago; start one with `tangent up` "
     "or `python -m workers`",
+)
+TOO_MANY_BODIES = ProblemKind(
+    503,
+    "too-many-bodies",
+    "Too many large bodies",
+    "The service is reading as many large bodies as it has memory for. Bodies of at most 64 KiB are always "
+    "accepted. Wait for the number of seconds in `Retry-After`, then send the request again.",
+    "the service is reading many large bodies; try again in a few seconds, or send at most 65536 bytes",
 )
 TOO_MANY_STREAMS = ProblemKind(
     503,
@@ -400,6 +411,7 @@ _OWN_KINDS = (
     HOST_REFUSED,
     CROSS_SITE,
     NOT_READY,
+    TOO_MANY_BODIES,
     TOO_MANY_STREAMS,
     RATE_LIMITED,
 )
@@ -442,7 +454,8 @@ def problem_of(
     kind: ProblemKind,
     detail: str | None = None,
     *,
-    faults: Iterable[FieldError] | None = None,
+    faults: Sequence[FieldError] | None = None,
+    omitted: int = 0,
     error: errors.TangentError | None = None,
     missing: tuple[str, ...] | None = None,
     instance: str | None = None,
@@ -452,7 +465,8 @@ def problem_of(
     Args:
         kind: the kind.
         detail: what went wrong; by default the error's message.
-        faults: the faults in the request, if any; only the first fifty are kept.
+        faults: the faults in the request, if any.
+        omitted: the number of further faults.
         error: the domain error that caused it.
         missing: what the service lacks, for `not-ready`.
         instance: its identifier in the log.
@@ -464,7 +478,8 @@ def problem_of(
         status=kind.status,
         detail=str(error) if detail is None else detail,
         instance=instance,
-        errors=None if faults is None else tuple(faults)[:_MAX_FAULTS],
+        errors=None if faults is None else tuple(faults),
+        omitted_errors=omitted or None,
         state=None if move is None else move.state,
         allowed=None if move is None else move.allowed,
         missing=missing,

@@ -25,9 +25,10 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Match
 
 from service import errors
-from service.errors import FieldError, HTTPProblem, Problem
+from service.errors import FieldError, HTTPProblem, Problem, ProblemKind
 from service.session_cookie import safe_redirect_path
 from studies.errors import (
+    MAX_PROBLEMS,
     CatalogEmpty,
     SpecInvalid,
     StoreUnavailable,
@@ -126,13 +127,13 @@ def _handle_tangent_error(request: Request, error: Exception) -> Response:
     match error:
         case SpecInvalid():
             # The faults of a request without a body are in its parameters, such as a page token.
-            has_body = request.method != "GET"
+            has_body = request.method not in {"GET", "HEAD"}
             kind = kind if has_body else errors.PARAMETER_INVALID
             faults = [
                 FieldError(pointer=p.pointer, detail=p.message, where="body" if has_body else "query")
                 for p in error.problems
             ]
-            return problem_response(request, errors.problem_of(kind, _summarize(faults), faults=faults))
+            return problem_response(request, _problem_with_faults(kind, faults, omitted=error.omitted))
         case StoreUnavailable():
             # The message names the database and its host, which callers must not see.
             _LOG.error("%s", error)
@@ -172,10 +173,11 @@ def _login_response(request: Request, headers: Mapping[str, str]) -> Response:
     )
 
 
-def _summarize(faults: list[FieldError]) -> str:
+def _problem_with_faults(kind: ProblemKind, faults: list[FieldError], *, omitted: int) -> Problem:
     first = "; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults[:_MAX_FAULTS_IN_DETAIL])
-    more = len(faults) - _MAX_FAULTS_IN_DETAIL
-    return first if more <= 0 else f"{first}; and {more} more"
+    more = len(faults) - _MAX_FAULTS_IN_DETAIL + omitted
+    detail = first if more <= 0 else f"{first}; and {more} more"
+    return errors.problem_of(kind, detail, faults=faults, omitted=omitted)
 
 
 def _handle_http_problem(request: Request, error: Exception) -> Response:
@@ -213,13 +215,12 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
             case _:
                 pass
     faults: list[FieldError] = []
-    for item in items:
+    for item in items[:MAX_PROBLEMS]:
         where, *steps = item["loc"]
         name = "/".join(str(step) for step in steps)
         faults.append(FieldError(pointer=f"/{name}", detail=_describe_fault(item), where=where))
-    return problem_response(
-        request, errors.problem_of(errors.PARAMETER_INVALID, _summarize(faults), faults=faults)
-    )
+    omitted = len(items) - len(faults)
+    return problem_response(request, _problem_with_faults(errors.PARAMETER_INVALID, faults, omitted=omitted))
 
 
 def _describe_fault(item: dict[str, Any]) -> str:

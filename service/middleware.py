@@ -10,11 +10,13 @@ __all__ = [
     "CrossSiteCheck",
     "ErrorBoundary",
     "HostCheck",
+    "QueryLimit",
     "SecurityHeaders",
 ]
 
 from urllib.parse import urlsplit
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +28,12 @@ from service.settings import is_loopback
 
 MAX_BODY_BYTES = 1 << 20
 """The largest body; no study needs more than a few kilobytes."""
+
+# Larger bodies wait for one of a few places, so that many at once stay within bounded memory. Bodies of the
+# usual size never wait.
+_SMALL_BODY_BYTES = 1 << 16
+_LARGE_BODIES = 16
+_MAX_PARAMETERS = 100
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -169,11 +177,37 @@ class CrossSiteCheck:
         await self._app(scope, receive, send)
 
 
-class BodyLimit:
-    """Refuses bodies above `MAX_BODY_BYTES`, with or without a `Content-Length`."""
+class QueryLimit:
+    """Refuses queries with more parameters than any route has, before each becomes a fault of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        count = scope["query_string"].count(b"&") + 1 if scope["type"] == "http" else 0
+        if count > _MAX_PARAMETERS:
+            detail = f"expected at most {_MAX_PARAMETERS} parameters in the query, got {count}"
+            response = problem_response(Request(scope), problem_of(errors.PARAMETER_INVALID, detail))
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Refuses bodies above `MAX_BODY_BYTES`, with or without a `Content-Length`.
+
+    It also limits how many large bodies are received and handled at once.
+
+    Args:
+        app: the next application.
+        wait_s: how long a large body waits for its turn before it is refused.
+    """
+
+    def __init__(self, app: ASGIApp, wait_s: float = 10.0) -> None:
+        self._app = app
+        self._wait_s = wait_s
+        self._places = anyio.CapacityLimiter(_LARGE_BODIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -186,14 +220,29 @@ class BodyLimit:
             response = problem_response(Request(scope), problem_of(errors.BODY_TOO_LARGE, detail))
             await response(scope, receive, send)
             return
-        received = 0
+        # No route reads the body of a safe method; an event stream drops it.
+        is_kept = scope["method"] not in _SAFE_METHODS
+        received, has_place = 0, False
 
         async def receive_counted() -> Message:
-            nonlocal received
+            nonlocal received, has_place
             message = await receive()
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
                 raise HTTPProblem(errors.BODY_TOO_LARGE, detail)
+            if is_kept and received > _SMALL_BODY_BYTES and not has_place:
+                # The server stops reading from the client meanwhile.
+                with anyio.move_on_after(self._wait_s):
+                    await self._places.acquire_on_behalf_of(receive_counted)
+                    has_place = True
+                if not has_place:
+                    raise HTTPProblem(
+                        errors.TOO_MANY_BODIES, errors.TOO_MANY_BODIES.example, headers={"retry-after": "5"}
+                    )
             return message
 
-        await self._app(scope, receive_counted, send)
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            if has_place:
+                self._places.release_on_behalf_of(receive_counted)

@@ -1,22 +1,32 @@
-"""JSON from users, read strictly: UTF-8, bounded depth, finite numbers, and only text that can be stored."""
+"""JSON from users, read strictly: limited size and depth, finite numbers, only text that can be stored."""
 
-__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "integer", "read_json", "text_fault"]
+__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "MAX_WIDTH", "check_values", "integer", "read_json", "text_fault"]
 
 import json
 import math
 import re
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from service import errors
 from service.errors import HTTPProblem
-from studies.errors import SpecInvalid, SpecProblem
+from studies.errors import SpecInvalid, SpecProblem, json_pointer
 
-MAX_DEPTH = 32
+MAX_DEPTH: Final = 32
 """The deepest nesting of a body; a study is at most six levels deep."""
 
-MAX_MEMBERS = 50_000
-"""The most values in a body, at all levels; 64 arms of 64 hyperparameters with ranges are 25,000."""
+MAX_MEMBERS: Final = 30_000
+"""The most fields and entries of lists in a body, at all levels.
 
+A body of 1 MiB could have half a million, each of which takes a hundred times its size in memory once it is
+parsed, validated and reported. The largest study, 64 arms with 64 ranges each, has 25,000.
+"""
+
+MAX_WIDTH: Final = 100
+"""The most fields of one object and entries of one list; no object or list of a study has more."""
+
+# A string, which may be cut off, or a character that starts, ends or separates values. A string is skipped in
+# one step and never tried again, so the time is proportional to the size.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[\[\]{},]', re.DOTALL)
 _C1 = re.compile("[\x80-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Embeddings, overrides and isolates, and the separators of lines and paragraphs. The directional marks are
@@ -24,13 +34,18 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _BIDI_CONTROLS = re.compile("[\u2028-\u202e\u2066-\u2069]")
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, *, invalid: type[SpecInvalid] = SpecInvalid) -> Any:
     """Return the JSON value in a body.
 
+    Args:
+        body: the body as it was sent.
+        invalid: the error for values that cannot be used.
+
     Raises:
-        HTTPProblem: the body is not valid JSON in UTF-8, or is nested too deep.
-        SpecInvalid: it contains numbers that are not finite, or text that cannot be stored.
+        HTTPProblem: the body is not valid JSON in UTF-8, has too many values, or is nested too deep.
+        SpecInvalid: it contains values that `check_values` refuses.
     """
+    _check_size(body)
     try:
         data = json.loads(body.decode("utf-8"), parse_int=integer)
     except UnicodeDecodeError as error:
@@ -43,12 +58,20 @@ def read_json(body: bytes) -> Any:
             errors.NOT_JSON,
             f"the body is not valid JSON: {reason}" if body.strip() else "the body is empty; send JSON",
         ) from None
-    except RecursionError:
-        raise _too_deep() from None
+    check_values(data, invalid=invalid)
+    return data
+
+
+def check_values(data: Any, *, invalid: type[SpecInvalid] = SpecInvalid) -> None:
+    """Check the values in a body that no field of any body may have.
+
+    Raises:
+        SpecInvalid: it contains numbers that are not finite, text that cannot be stored, or an object or list
+            that is too long.
+    """
     problems = _unusable_values(data)
     if problems:
-        raise SpecInvalid(problems)
-    return data
+        raise invalid(problems)
 
 
 def integer(text: str) -> float | int:
@@ -58,53 +81,56 @@ def integer(text: str) -> float | int:
     return int(text) if len(text) <= 18 else float(text)
 
 
-def _too_deep() -> HTTPProblem:
-    return HTTPProblem(
-        errors.NOT_JSON, f"the body is nested more than {MAX_DEPTH} levels deep; a study needs six"
-    )
+def _check_size(body: bytes) -> None:
+    """Raise HTTPProblem if a body has too many values or levels, before anything is made of them."""
+    values, depth = 1, 0
+    for token in _TOKEN.finditer(body):
+        match token[0]:
+            case b"," | b"{" | b"[":
+                values += 1
+                depth += token[0] != b","
+            case b"}" | b"]":
+                depth -= 1
+            case _:
+                pass
+        if depth > MAX_DEPTH:
+            raise HTTPProblem(
+                errors.NOT_JSON, f"the body is nested more than {MAX_DEPTH} levels deep; a study needs six"
+            )
+        if values > MAX_MEMBERS:
+            raise HTTPProblem(
+                errors.BODY_TOO_LARGE,
+                f"the body may have at most {MAX_MEMBERS:,} fields and entries of lists; "
+                "a study needs a few hundred",
+            )
 
 
 def _unusable_values(data: Any) -> list[SpecProblem]:
-    """Return the values and names that no field of a study may have.
-
-    A loop instead of recursion, because hostile input is deep.
-    """
+    """Return the values and names that no field of a study may have."""
     problems: list[SpecProblem] = []
-    pending: list[tuple[str, int, Any]] = [("", 0, {"": data})]
+    pending: list[tuple[str, Any]] = [("", data)]
     while pending:
-        pointer, depth, container = pending.pop()
-        if depth > MAX_DEPTH:
-            raise _too_deep()
-        if isinstance(container, dict):
-            mapping = cast("dict[str, Any]", container)
-            problems += [
-                SpecProblem(pointer, f"the name of a field {fault}")
-                for key in mapping
-                if (fault := text_fault(key))
-            ]
-            items = mapping.items()
-        else:
-            items = enumerate(cast("list[Any]", container))
-        for step, item in items:
-            if isinstance(item, dict | list):
-                pending.append((_child_pointer(pointer, step), depth + 1, cast("Any", item)))
-            elif isinstance(item, str) and (fault := text_fault(item)):
-                problems.append(SpecProblem(_child_pointer(pointer, step), f"the text {fault}"))
-            elif isinstance(item, float) and not math.isfinite(item):
-                problems.append(
-                    SpecProblem(
-                        _child_pointer(pointer, step),
-                        f"expected a finite number, got {item}; NaN and infinity have no meaning in a study",
-                    )
-                )
+        pointer, value = pending.pop()
+        if isinstance(value, dict | list):
+            container = cast("dict[str, Any] | list[Any]", value)
+            is_object = isinstance(container, dict)
+            if len(container) > MAX_WIDTH:
+                # Not looked into, or each member could become a fault of its own.
+                members = "fields" if is_object else "entries"
+                found = f"expected at most {MAX_WIDTH} {members}, got {len(container)}"
+                problems.append(SpecProblem(pointer, found))
+                continue
+            items = container.items() if is_object else enumerate(container)
+            pending += [(pointer + json_pointer(step), item) for step, item in items]
+            names = container if is_object else ()
+            faults = (text_fault(name) for name in names)
+            problems += [SpecProblem(pointer, f"the name of a field {fault}") for fault in faults if fault]
+        elif isinstance(value, str) and (fault := text_fault(value)):
+            problems.append(SpecProblem(pointer, f"the text {fault}"))
+        elif isinstance(value, float) and not math.isfinite(value):
+            found = f"expected a finite number, got {value}; NaN and infinity have no meaning in a study"
+            problems.append(SpecProblem(pointer, found))
     return sorted(problems, key=lambda problem: problem.pointer)
-
-
-def _child_pointer(pointer: str, step: int | str) -> str:
-    # The whole value is in a container of its own, under an empty name.
-    if step == "" and not pointer:
-        return pointer
-    return f"{pointer}/{str(step).replace('~', '~0').replace('/', '~1')}"
 
 
 def text_fault(text: str) -> str | None:

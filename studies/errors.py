@@ -14,6 +14,7 @@ TangentError
 """
 
 __all__ = [
+    "MAX_PROBLEMS",
     "ArmNotFound",
     "CatalogEmpty",
     "Conflict",
@@ -42,9 +43,12 @@ __all__ = [
     "shown",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+MAX_PROBLEMS: Final = 100
+"""The most faults that one error lists; it counts the others."""
 
 
 def json_pointer(*steps: int | str) -> str:
@@ -114,11 +118,18 @@ class SpecProblem:
 
 
 class SpecInvalid(TangentError):
-    """A study cannot be run as written; carries every fault, not only the first."""
+    """A study cannot be run as written; carries every fault, not only the first.
 
-    def __init__(self, problems: list[SpecProblem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems))
+    Attributes:
+        problems: the faults, at most `MAX_PROBLEMS`.
+        omitted: the number of further faults.
+    """
+
+    def __init__(self, problems: Sequence[SpecProblem]) -> None:
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        self.omitted = len(problems) - len(self.problems)
+        message = "; ".join(f"{p.pointer or '/'}: {p.message}" for p in self.problems)
+        super().__init__(f"{message}; and {self.omitted} more" if self.omitted else message)
 
 
 class WebhookInvalid(SpecInvalid):

@@ -11,12 +11,12 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from pydantic import Field, ValidationError
-from starlette.concurrency import run_in_threadpool
 
 from service import errors
+from service.body_parsers import body_parsers
 from service.errors import HTTPProblem
 from service.strict_json import read_json
-from studies.errors import SpecInvalid, SpecProblem, shown
+from studies.errors import SpecInvalid, SpecProblem, WebhookInvalid, shown
 from studies.extension import Extension, parse_extension
 from studies.frozen_model import FrozenModel
 from studies.spec import StudySpec, parse_spec
@@ -58,7 +58,11 @@ def _parse_patch(data: Any) -> dict[str, Any]:
 
 
 def _json_body(
-    parse: Callable[[Any], _T], *, types: tuple[str, ...] = _JSON, without_body: _T = _NO_BODY
+    parse: Callable[[Any], _T],
+    *,
+    types: tuple[str, ...] = _JSON,
+    without_body: _T = _NO_BODY,
+    invalid: type[SpecInvalid] = SpecInvalid,
 ) -> Callable[[Request], Awaitable[_T]]:
     """Return a dependency that reads and parses a request's body.
 
@@ -69,6 +73,7 @@ def _json_body(
         parse: makes the value of the JSON, or raises SpecInvalid with every fault.
         types: accepted media types.
         without_body: the value for a request without a body; by default a body is required.
+        invalid: the error for values that no field may have.
     """
 
     async def read(request: Request) -> _T:
@@ -76,8 +81,7 @@ def _json_body(
             return without_body
         _check_media_type(request.headers.get("content-type", ""), types)
         body = await request.body()
-        # A hostile body of 1 MiB takes noticeable time to walk; the event loop must stay free meanwhile.
-        return await run_in_threadpool(lambda: parse(read_json(body)))
+        return await body_parsers(request).run(lambda: parse(read_json(body, invalid=invalid)))
 
     return read
 
@@ -104,5 +108,5 @@ SeedsBody = Annotated[int | None, Depends(_json_body(_parse_seeds, without_body=
 PatchBody = Annotated[dict[str, Any], Depends(_json_body(_parse_patch, types=_PATCH, without_body={}))]
 """A route's parameter: the JSON merge patch in the body; empty without a body."""
 
-WebhookBody = Annotated[WebhookSpec, Depends(_json_body(parse_webhook))]
+WebhookBody = Annotated[WebhookSpec, Depends(_json_body(parse_webhook, invalid=WebhookInvalid))]
 """A route's parameter: the webhook in the body."""

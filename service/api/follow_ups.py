@@ -2,7 +2,10 @@
 
 __all__ = ["follow_up_router"]
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from service import errors
 from service.api.bodies import ExtensionBody, PatchBody, SeedsBody
@@ -12,10 +15,12 @@ from service.api.parameters import ETAG, LOCATION, IdempotencyKey, IfMatch, Stud
 from service.api.responses import json_response, study_response
 from service.api.studies import submit_response
 from service.auth import CurrentActor
+from service.body_parsers import body_parsers
 from service.cloning import clone_spec
 from service.schemas import StudyPlan
 from service.write_threads import WriteRoute
 from studies.extension import more_seeds
+from studies.spec import StudySpec
 from studies.store import Store
 from studies.views import StudyView
 
@@ -127,6 +132,13 @@ def _add_extend(router: APIRouter) -> None:
     _ = extend_study
 
 
+async def _cloned_spec(request: Request, study_id: StudyId, patch: PatchBody) -> StudySpec:
+    """Return the spec of the study with the patch in the body applied."""
+    store: Store = request.app.state.store
+    study = await run_in_threadpool(store.study, study_id)
+    return await body_parsers(request).run(lambda: clone_spec(study.spec, patch))
+
+
 def _add_clone(router: APIRouter) -> None:
     @router.post(
         "/studies/{study_id}:clone",
@@ -150,9 +162,8 @@ def _add_clone(router: APIRouter) -> None:
     )
     def clone_study(
         request: Request,
-        study_id: StudyId,
         caller: CurrentActor,
-        patch: PatchBody,
+        spec: Annotated[StudySpec, Depends(_cloned_spec)],
         idempotency_key: IdempotencyKey = None,
         validate_only: ValidateOnly = False,  # noqa: FBT002 # a query parameter, given by name
     ) -> Response:
@@ -160,10 +171,12 @@ def _add_clone(router: APIRouter) -> None:
 
         It is checked against the current catalogue.
         """
-        store: Store = request.app.state.store
-        spec = clone_spec(store.study(study_id).spec, patch)
         return submit_response(
-            store, spec, by=caller, idempotency_key=idempotency_key, validate_only=validate_only
+            request.app.state.store,
+            spec,
+            by=caller,
+            idempotency_key=idempotency_key,
+            validate_only=validate_only,
         )
 
     _ = clone_study

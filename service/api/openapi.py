@@ -33,6 +33,7 @@ _COMMON_KINDS = (
 BODY_FAULTS = (
     errors.NOT_JSON,
     errors.BODY_TOO_LARGE,
+    errors.TOO_MANY_BODIES,
     errors.UNSUPPORTED_MEDIA_TYPE,
     errors.SPEC_INVALID,
     errors.PARAMETER_INVALID,

@@ -77,6 +77,7 @@ def _add_create(router: APIRouter) -> None:
             **problem_responses(
                 errors.NOT_JSON,
                 errors.BODY_TOO_LARGE,
+                errors.TOO_MANY_BODIES,
                 errors.UNSUPPORTED_MEDIA_TYPE,
                 errors.WEBHOOK_INVALID,
                 errors.QUOTA_EXCEEDED,

@@ -33,7 +33,9 @@ def explain(error: Exception) -> CommandError | None:
             return error
         case ProblemError(errors=faults, status=status) if faults:
             return CommandError(
-                *(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults), exit_code=_exit_code(status)
+                *(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults),
+                *_omitted(error.problem.omitted_errors or 0),
+                exit_code=_exit_code(status),
             )
         case ProblemError(status=401):
             # The API names its header; a user of the command line passes the token in another way.
@@ -41,9 +43,11 @@ def explain(error: Exception) -> CommandError | None:
             return CommandError(f"{reason}; pass a token with --token or in TANGENT_TOKEN")
         case ProblemError(status=status):
             return CommandError(error.detail, exit_code=_exit_code(status))
-        case SpecInvalid(problems=problems):
+        case SpecInvalid(problems=problems, omitted=omitted):
             return CommandError(
-                *(f"{problem.pointer or '/'}: {problem.message}" for problem in problems), exit_code=BAD_INPUT
+                *(f"{problem.pointer or '/'}: {problem.message}" for problem in problems),
+                *_omitted(omitted),
+                exit_code=BAD_INPUT,
             )
         case SettingsInvalid():
             return CommandError(str(error), exit_code=BAD_INPUT)
@@ -51,6 +55,10 @@ def explain(error: Exception) -> CommandError | None:
             return CommandError(str(error))
         case _:
             return None
+
+
+def _omitted(count: int) -> tuple[str, ...]:
+    return (f"and {count} more",) if count else ()
 
 
 def _exit_code(status: int) -> int:

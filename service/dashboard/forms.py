@@ -1,40 +1,57 @@
 """The forms of the page: their fields as text, and the extension of a study that they describe."""
 
-__all__ = ["Form", "extension_of", "version_of"]
+__all__ = ["Form", "LoginForm", "extension_of", "version_of"]
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
+from service import errors
+from service.errors import HTTPProblem
+from service.middleware import MAX_BODY_BYTES
 from studies.errors import SpecInvalid, SpecProblem
 from studies.extension import Extension, parse_extension
 
 _MOST_FIELDS = 32
+# A token and a path.
+_LOGIN_BYTES: Final = 1 << 14
 _TOTALS = ("trials_per_arm", "replicates", "seeds")
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """Return the fields of a form that are filled in; if a field appears twice, the last one.
+def _form(max_bytes: int) -> Callable[[Request], Awaitable[dict[str, str]]]:
+    """Return a dependency that reads the fields of a form that are filled in; of a repeated field, the last.
 
-    Raises:
-        SpecInvalid: the body is not a form, or has too many fields.
+    It raises SpecInvalid if the body is not a form or has too many fields, and HTTPProblem if it is too
+    large.
     """
-    body = (await request.body()).decode("utf-8", "replace")
-    try:
-        return dict(parse_qsl(body, max_num_fields=_MOST_FIELDS))
-    except ValueError:
-        raise SpecInvalid(
-            [
-                SpecProblem(
-                    "", f"expected a form of at most {_MOST_FIELDS} fields; send it from the study's page"
-                )
-            ]
-        ) from None
+
+    async def read(request: Request) -> dict[str, str]:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > max_bytes:
+                raise HTTPProblem(errors.BODY_TOO_LARGE, f"the form may have at most {max_bytes} bytes")
+        try:
+            return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            raise SpecInvalid(
+                [
+                    SpecProblem(
+                        "", f"expected a form of at most {_MOST_FIELDS} fields; send it from the study's page"
+                    )
+                ]
+            ) from None
+
+    return read
 
 
-Form = Annotated[dict[str, str], Depends(_form)]
+Form = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES))]
 """A route's parameter: the fields of the submitted form."""
+
+LoginForm = Annotated[dict[str, str], Depends(_form(_LOGIN_BYTES))]
+"""A route's parameter: the fields of a form that anyone may send, without a token."""
 
 
 def extension_of(form: dict[str, str]) -> Extension:

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from service import errors
 from service.auth import CurrentActor, address_of, is_open
 from service.client_address import neighbourhood
-from service.dashboard.forms import Form
+from service.dashboard.forms import LoginForm
 from service.dashboard.rendering import login_html, render
 from service.errors import HTTPProblem
 from service.rate_limits import RateLimits
@@ -45,7 +45,7 @@ def _ask(request: Request, to: Annotated[str, Query(alias="next", max_length=100
     return HTMLResponse(login_html(safe_redirect_path(to)), headers=_PRIVATE)
 
 
-def _log_in(request: Request, form: Form) -> Response:
+def _log_in(request: Request, form: LoginForm) -> Response:
     settings: ServiceSettings = request.app.state.settings
     store: Store = request.app.state.store
     limits: RateLimits = request.app.state.login_limits

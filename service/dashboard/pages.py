@@ -10,6 +10,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from service.analysis_cache import AnalysisCache
 from service.auth import CurrentActor, authorize, caller_of
+from service.body_parsers import body_parsers
 from service.dashboard.assets import Assets, assets
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.leader_text import describe_leader
@@ -28,6 +29,7 @@ from studies.catalog import OptimizerCard
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import more_seeds
 from studies.formatting import scalar
+from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 
@@ -273,15 +275,22 @@ async def _new(
     )
 
 
-def _submit(request: Request, caller: CurrentActor, form: Form) -> Response:
+async def _submitted(request: Request, form: Form) -> StudySpec | str:
+    """Return the study in a form, or the page with its problems."""
+    return await body_parsers(request).run(lambda: submitted_spec(form.get("spec", "")))
+
+
+def _submit(
+    request: Request, caller: CurrentActor, form: Form, spec: Annotated[StudySpec | str, Depends(_submitted)]
+) -> Response:
     text = form.get("spec", "")
-    spec = submitted_spec(text)
     if isinstance(spec, str):
         return _page(request, spec, status=422)
     try:
         return _redirect_to_study(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
-        return _page(request, invalid_html(text, error.problems), status=422)
+        page = invalid_html(text, error.problems, omitted=error.omitted)
+        return _page(request, page, status=422)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
         # Keep the text, so that the user can change it or submit it again.
         return _page(request, refused_html(text, str(error)), status=KIND_BY_ERROR[type(error)].status)

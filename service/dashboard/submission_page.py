@@ -51,14 +51,14 @@ def submitted_spec(text: str) -> StudySpec | str:
     try:
         return parse_spec(read_json(text.encode("utf-8", "replace")))
     except SpecInvalid as error:
-        return invalid_html(text, error.problems)
+        return invalid_html(text, error.problems, omitted=error.omitted)
     except HTTPProblem as error:
         return invalid_html(text, [SpecProblem("", error.detail)])
 
 
-def invalid_html(text: str, problems: Sequence[SpecProblem]) -> str:
-    """Return the page with the submitted text and its problems."""
-    return _page(text, problems=problems)
+def invalid_html(text: str, problems: Sequence[SpecProblem], *, omitted: int = 0) -> str:
+    """Return the page with the submitted text and its problems, of which some may be omitted."""
+    return _page(text, problems=problems, omitted=omitted)
 
 
 def refused_html(text: str, reason: str) -> str:
@@ -72,7 +72,15 @@ def _page(
     of: StudyView | None = None,
     why: str | None = None,
     problems: Sequence[SpecProblem] = (),
+    omitted: int = 0,
     refused: str | None = None,
 ) -> str:
-    context: dict[str, Any] = {"spec": spec, "of": of, "why": why, "problems": problems, "refused": refused}
+    context: dict[str, Any] = {
+        "spec": spec,
+        "of": of,
+        "why": why,
+        "problems": problems,
+        "omitted": omitted,
+        "refused": refused,
+    }
     return render("new.html", **context)

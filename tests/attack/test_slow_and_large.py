@@ -213,7 +213,7 @@ def test_expensive_requests_are_answered_quickly(attacked: AttackTarget, name: s
     began = time.process_time()
     with attacked.client("alice") as client:
         answer = client.post("/v1/studies?validate_only=true", content=DEAR[name], headers=JSON)
-    assert answer.status_code in {200, 400, 422}, answer.text
+    assert answer.status_code in {200, 400, 413, 422}, answer.text
     # CPU time of this process, which runs the server, independent of other load.
     assert time.process_time() - began < 5.0
 

@@ -1,11 +1,13 @@
 """The table of errors: every domain error has its kind of problem."""
 
 import inspect
+import pickle
 
 import pytest
 
-from service.errors import KIND_BY_ERROR, KINDS, FieldError, kind_of, problem_of
+from service.errors import KIND_BY_ERROR, KINDS, kind_of, problem_of
 from studies import errors
+from studies.errors import SpecInvalid, SpecProblem
 
 __all__: list[str] = []
 
@@ -71,6 +73,7 @@ def test_slugs_never_change() -> None:
         "host-refused": 421,
         "cross-site": 403,
         "not-ready": 503,
+        "too-many-bodies": 503,
         "too-many-streams": 503,
         "rate-limited": 429,
     }
@@ -89,10 +92,8 @@ def test_a_problem_has_the_errors_message_and_fields() -> None:
     }
 
 
-def test_a_problem_lists_at_most_fifty_faults() -> None:
-    problem = problem_of(
-        KINDS["spec-invalid"],
-        "many",
-        faults=[FieldError(pointer=f"/{n}", detail="wrong") for n in range(100)],
-    )
-    assert len(problem.errors or ()) == 50
+def test_an_invalid_study_lists_a_hundred_faults_and_counts_the_others() -> None:
+    error = SpecInvalid([SpecProblem(f"/{n}", "wrong") for n in range(250)])
+    assert (len(error.problems), error.omitted) == (100, 150)
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.problems, again.omitted, str(again)) == (error.problems, 150, str(error))
