@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from service import errors
 from service.errors import HTTPProblem
+from service.json_limits import TooDeep, TooManyValues, check_limits
 from studies.errors import SpecInvalid, SpecProblem, json_pointer
 
 MAX_DEPTH: Final = 32
@@ -24,9 +25,6 @@ parsed, validated and reported. The largest study, 64 arms with 64 ranges each, 
 MAX_WIDTH: Final = 100
 """The most fields of one object and entries of one list; no object or list of a study has more."""
 
-# A string, which may be cut off, or a character that starts, ends or separates values. A string is skipped in
-# one step and never tried again, so the time is proportional to the size.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[\[\]{},]', re.DOTALL)
 _C1 = re.compile("[\x80-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Embeddings, overrides and isolates, and the separators of lines and paragraphs. The directional marks are
@@ -83,26 +81,12 @@ def integer(text: str) -> float | int:
 
 def _check_size(body: bytes) -> None:
     """Raise HTTPProblem if a body has too many values or levels, before anything is made of them."""
-    values, depth = 1, 0
-    for token in _TOKEN.finditer(body):
-        match token[0]:
-            case b"," | b"{" | b"[":
-                values += 1
-                depth += token[0] != b","
-            case b"}" | b"]":
-                depth -= 1
-            case _:
-                pass
-        if depth > MAX_DEPTH:
-            raise HTTPProblem(
-                errors.NOT_JSON, f"the body is nested more than {MAX_DEPTH} levels deep; a study needs six"
-            )
-        if values > MAX_MEMBERS:
-            raise HTTPProblem(
-                errors.BODY_TOO_LARGE,
-                f"the body may have at most {MAX_MEMBERS:,} fields and entries of lists; "
-                "a study needs a few hundred",
-            )
+    try:
+        check_limits(body, values=MAX_MEMBERS, depth=MAX_DEPTH)
+    except TooDeep as error:
+        raise HTTPProblem(errors.NOT_JSON, f"the body {error}; a study needs six") from None
+    except TooManyValues as error:
+        raise HTTPProblem(errors.BODY_TOO_LARGE, f"the body {error}; a study needs a few hundred") from None
 
 
 def _unusable_values(data: Any) -> list[SpecProblem]:
