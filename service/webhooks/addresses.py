@@ -6,7 +6,7 @@ name is looked up once, each of its addresses is checked, and the connection goe
 a later change of the name (DNS rebinding) has no effect.
 """
 
-__all__ = ["AddressRefused", "check_url", "is_permitted", "permitted_addresses"]
+__all__ = ["AddressRefused", "check_url", "is_literal", "is_permitted", "permitted_addresses"]
 
 import ipaddress
 import socket
@@ -21,15 +21,38 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # The only part of IPv6 that is assigned to the internet; the rest is special or embeds an IPv4 address in
 # some way.
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
-# These look like any other address: metadata services of Azure and Oracle, and relays into other networks.
+# The parts of IANA's special-purpose registries that Python counts as global, or did in an earlier release,
+# and the metadata service of Azure. An anycast address leads to a machine of the service's own network if
+# that network announces one.
+# Source: https://www.iana.org/assignments/iana-ipv4-special-registry, iana-ipv6-special-registry.
 _SPECIAL = tuple(
-    ipaddress.ip_network(network) for network in ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",
+        "192.0.0.0/24",  # Protocol assignments, among them the metadata service of Oracle.
+        "192.31.196.0/24",  # AS112, and below its direct delegation.
+        "192.175.48.0/24",
+        "192.52.193.0/24",  # AMT relays.
+        "192.88.99.0/24",  # 6to4 relays.
+        "2001::/23",  # Protocol assignments: Teredo, AMT, AS112, ORCHID, DRIP.
+        "2001:db8::/32",  # Documentation, and below its newer range.
+        "3fff::/20",
+        "2002::/16",  # 6to4, which embeds any IPv4 address.
+        "2620:4f:8000::/48",  # AS112.
+    )
 )
 _ADVICE = "the operator of the service can allow its network (TANGENT_WEBHOOK_ALLOW)"
 
 
 class AddressRefused(Exception):
-    """A host has no address that may be called. The message does not reveal its addresses to the caller."""
+    """A host is unknown or has no address that may be called: the message does not reveal which."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"{host} cannot be called: the name does not exist, or it has no address that a webhook may "
+            "call, which is a public one with https://, or one in a network that the operator of the service "
+            "allows (TANGENT_WEBHOOK_ALLOW)"
+        )
 
 
 def is_permitted(address: str, *, is_tls: bool, allow: Sequence[str]) -> bool:
@@ -54,17 +77,20 @@ def _plain(address: str) -> _Address:
 
 
 def _is_public(address: _Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.sixtofour
-        if (
-            address not in _GLOBAL_IPV6
-            or address.teredo is not None
-            or (embedded is not None and not _is_public(embedded))
-        ):
-            return False
+    if address.version == 6 and address not in _GLOBAL_IPV6:
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or any(address in network for network in _SPECIAL)
     )
+
+
+def is_literal(host: str) -> bool:
+    """Return whether a host is an address, not a name that must be looked up."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def check_url(url: str, *, allow: Sequence[str]) -> None:
@@ -105,11 +131,9 @@ def permitted_addresses(host: str, port: int, *, is_tls: bool, allow: Sequence[s
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     except (OSError, UnicodeError):
-        raise AddressRefused(f"the host name {host} cannot be resolved") from None
+        raise AddressRefused(host) from None
     addresses = dict.fromkeys(str(address[0]) for *_, address in found)
     permitted = tuple(address for address in addresses if is_permitted(address, is_tls=is_tls, allow=allow))
-    if permitted:
-        return permitted
-    if not is_tls and any(is_permitted(address, is_tls=True, allow=allow) for address in addresses):
-        raise AddressRefused(f"{host} is outside the allowed networks and can only be called with https://")
-    raise AddressRefused(f"{host} has no address that a webhook may call; {_ADVICE}")
+    if not permitted:
+        raise AddressRefused(host)
+    return permitted

@@ -17,10 +17,12 @@ import anyio.to_thread
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from service.webhooks.addresses import AddressRefused, permitted_addresses
+from service.webhooks.addresses import AddressRefused, is_literal, permitted_addresses
 from studies.webhooks import AttemptResult, Delivery
 
 _CONNECT_S = 3.0
+# Of an attempt's time: long enough for a resolver whose first name server does not answer.
+_LOOKUP_SHARE = 0.6
 _MAX_ADDRESSES = 3
 # The receiver's response body is of no use. A little is read before the connection is closed, so that the
 # receiver does not log an error.
@@ -44,6 +46,7 @@ class Sender:
     def __init__(self, *, allow: Sequence[str], version: str, lookups: int, timeout_s: float = 10.0) -> None:
         self._allow = tuple(allow)
         self._timeout_s = timeout_s
+        self._lookup_s = _LOOKUP_SHARE * timeout_s
         self._lookups = anyio.CapacityLimiter(lookups)
         self._user_agent = f"Tangent/{version} (webhooks)"
         # A pooled connection is identified by its address: another receiver at the same address but with
@@ -85,14 +88,31 @@ class Sender:
         is_tls = url.scheme == "https"
         port = url.port or (443 if is_tls else 80)
         host = url.raw_host.decode("ascii")
-        look_up = partial(permitted_addresses, host, port, is_tls=is_tls, allow=self._allow)
-        # A name server that does not answer must delay only this attempt.
-        addresses = await anyio.to_thread.run_sync(look_up, limiter=self._lookups, abandon_on_cancel=True)
+        addresses = await self._look_up(host, port, is_tls=is_tls)
         *others, last = addresses[:_MAX_ADDRESSES]
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
                 return await self._post(delivery, url, host, address)
         return await self._post(delivery, url, host, last)
+
+    async def _look_up(self, host: str, port: int, *, is_tls: bool) -> tuple[str, ...]:
+        """Return the addresses of a host that may be called.
+
+        A host that does not exist, one whose addresses are refused, and one whose name server does not answer
+        all have the same result after the same time, or webhooks would reveal the host names of the
+        service's own network.
+
+        Raises:
+            AddressRefused: there is none.
+        """
+        look_up = partial(permitted_addresses, host, port, is_tls=is_tls, allow=self._allow)
+        ends_at = anyio.current_time() + self._lookup_s
+        with anyio.move_on_after(self._lookup_s), suppress(AddressRefused):
+            # A name server that does not answer must delay only this attempt.
+            return await anyio.to_thread.run_sync(look_up, limiter=self._lookups, abandon_on_cancel=True)
+        if not is_literal(host):
+            await anyio.sleep_until(ends_at)
+        raise AddressRefused(host)
 
     async def _post(self, delivery: Delivery, url: httpx.URL, host: str, address: str) -> AttemptResult:
         """Send a delivery to one address of its host."""

@@ -1,5 +1,6 @@
 """The addresses that webhooks may call: the internet with TLS, and allowed networks."""
 
+import ipaddress
 import socket
 
 import pytest
@@ -14,8 +15,10 @@ PUBLIC = [
     "1.1.1.1",
     "2606:4700:4700::1111",
     "2001:4860:4860::8888",
+    "2620:4e:ffff::1",
+    "2001:200::1",
+    "192.88.100.1",
     "::ffff:1.1.1.1",
-    "2002:0101:0101::1",
 ]
 INNER = [
     "127.0.0.1",
@@ -52,6 +55,61 @@ INNER = [
     "fe80::1%lo",
     "ff02::1",
 ]
+# IANA's registries of special-purpose addresses, November 2026, and multicast. What they call globally
+# reachable is anycast or embeds other addresses, and no receiver of webhooks has such an address.
+# Source: https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry.
+REGISTRY = [
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "192.175.48.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "::/127",
+    "::/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "100:0:0:1::/64",
+    "2001::/23",
+    "2001::/32",
+    "2001:2::/48",
+    "2001:3::/32",
+    "2001:4:112::/48",
+    "2001:10::/28",
+    "2001:20::/28",
+    "2001:30::/28",
+    "2001:db8::/32",
+    "2002::/16",
+    "2620:4f:8000::/48",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+]
+
+
+@pytest.mark.parametrize("network", REGISTRY)
+def test_every_special_purpose_network_is_refused(network: str) -> None:
+    found = ipaddress.ip_network(network)
+    addresses = [str(found[n]) for n in (0, 1, found.num_addresses // 3, -2, -1)]
+    if found.version == 4:
+        addresses += [f"::ffff:{address}" for address in addresses]
+    assert [each for each in addresses if is_permitted(each, is_tls=True, allow=())] == []
 
 
 @pytest.mark.parametrize("address", INNER)
@@ -79,13 +137,9 @@ def test_allowed_networks_may_be_called_with_and_without_tls() -> None:
     ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "::1", "0", "::ffff:7f00:1"],
 )
 def test_every_spelling_of_loopback_is_refused(host: str) -> None:
-    with pytest.raises(
-        AddressRefused,
-        match="TANGENT_WEBHOOK_ALLOW",
-    ) as refused:
+    with pytest.raises(AddressRefused) as refused:
         permitted_addresses(host, 443, is_tls=True, allow=())
-    if host == "localhost":
-        assert "127.0.0.1" not in str(refused.value), "the message must not reveal internal addresses"
+    assert str(refused.value) == str(AddressRefused(host))
 
 
 def test_only_permitted_addresses_of_a_name_are_used(
@@ -102,14 +156,15 @@ def test_only_permitted_addresses_of_a_name_are_used(
         "10.1.0.9",
         "1.1.1.1",
     )
-    with pytest.raises(AddressRefused, match="https://"):
+    with pytest.raises(AddressRefused):
         permitted_addresses("mixed.example", 80, is_tls=False, allow=("10.9.0.0/16",))
 
 
 @pytest.mark.parametrize("host", ["no-such-name.invalid", "x" * 70 + ".example", "a..b"])
-def test_an_unknown_name_is_refused(host: str) -> None:
-    with pytest.raises(AddressRefused, match="cannot be resolved"):
+def test_an_unknown_name_is_refused_with_the_same_words_as_an_internal_one(host: str) -> None:
+    with pytest.raises(AddressRefused) as refused:
         permitted_addresses(host, 443, is_tls=True, allow=())
+    assert str(refused.value) == str(AddressRefused(host))
 
 
 @pytest.mark.parametrize(
