@@ -2,7 +2,7 @@
 
 import psutil
 
-__all__ = ["below", "is_alive"]
+__all__ = ["below", "is_alive", "with_argument"]
 
 
 def is_alive(pid: int) -> bool:
@@ -20,6 +20,15 @@ def below(pid: int, *, command: str = "") -> list[int]:
     except psutil.NoSuchProcess:
         return []
     return [process.pid for process in processes if _is_running(process, command)]
+
+
+def with_argument(argument: str) -> list[int]:
+    """Return the living processes with this argument in their command line, whatever their parents."""
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if _is_running(process, argument) and argument in process.cmdline()
+    ]
 
 
 def _is_running(process: psutil.Process, command: str) -> bool:

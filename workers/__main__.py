@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from studies.errors import TangentError
 from studies.logs import LogStream, configure_logging
+from studies.process_tree import adopt_orphans
 from studies.store import Store
 from workers.catalog import installed_catalog
 from workers.dispatcher import Dispatcher
@@ -69,6 +70,7 @@ def main() -> int:
     try:
         settings = _settings()
         exit_with_parent(settings.parent_pid)
+        adopt_orphans()
         configure_logging(settings.log_format, process="dispatcher", dispatcher=settings.name)
         # Ray prints events of its nodes.
         sys.stdout = LogStream(logging.getLogger("tangent.ray"))

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from studies.logs import configure_logging
+from studies.process_tree import adopt_orphans
 from studies.secret_files import read_secret
 from workers.node_process import LOCAL_ENVIRONMENT, OBJECT_STORE_BYTES, NodeFailed, NodeProcess
 from workers.settings import DispatcherSettings, describe_invalid_setting
@@ -125,6 +126,7 @@ def main() -> int:
     except ValidationError as error:
         sys.stderr.write(f"error: {describe_invalid_setting(error)}\n")
         return 1
+    adopt_orphans()
     is_ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: is_ending.set())

@@ -19,6 +19,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from pathlib import Path
 import psutil
 
 from studies.errors import TangentError
+from studies.process_tree import end_adopted
 from workers.parent_watchdog import LEAVE_SIGNAL
 
 _log = logging.getLogger("tangent.node")
@@ -90,7 +92,7 @@ class NodeFailed(TangentError):
 
 
 class NodeProcess:
-    """A running `ray start --block` or `workers.local_node`, in a session of its own.
+    """A running `ray start --block` or `workers.local_node` below a guardian, in a session of its own.
 
     Args:
         command: the program and its arguments.
@@ -113,7 +115,8 @@ class NodeProcess:
         # Trials inherit this environment; they must see neither the service's secrets nor their paths.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
         self._process = subprocess.Popen(
-            command,
+            # -P keeps the working directory off the path: it may contain another package named `workers`.
+            [sys.executable, "-u", "-P", "-m", "workers.guardian", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -175,9 +178,14 @@ class NodeProcess:
     def kill(self) -> None:
         """Kill whatever is left of the node."""
         self._is_stopping.set()
+        # First what is below it: its guardian keeps hold of that until it ends itself.
+        for process in _children(self._process.pid, recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        end_adopted()
         self._reader.join(_POLL_S)
 
     def _wait_for_checkpoints(self) -> None:
@@ -224,7 +232,7 @@ def _children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
 def _vital_below(pid: int) -> list[psutil.Process]:
     """Return the processes below `pid` that its node cannot do without; none until its raylet has started."""
     found: dict[str, psutil.Process] = {}
-    for child in _children(pid):
+    for child in _children(pid, recursive=True):
         with contextlib.suppress(psutil.Error):
             if child.name() in _VITAL and _is_alive(child):
                 found[child.name()] = child

@@ -15,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import psutil
 import ray
 from ray import tune
 
+from studies.process_tree import adopt_orphans, descendants, end_descendants
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
 from workers.pack_protocol import EpochReport, Pack
@@ -37,6 +39,13 @@ T = TypeVar("T")
 _ray = cast("Any", ray)
 # How long a process whose node is shutting down waits for its run to read the last report.
 _IDLE_S = 1.0
+# Processes that libraries start once and use again and again, by a part of their command.
+_REUSED = (
+    "multiprocessing.resource_tracker",
+    "multiprocessing.forkserver",
+    "_inductor.compile_worker",
+    "_inductor/compile_worker",
+)
 
 
 class PackTrainable(tune.Trainable):
@@ -45,6 +54,7 @@ class PackTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Prepare the process and the first pack."""
         self._resources: _Resources | None = None
+        self._kept: set[psutil.Process] = set()
         self._is_leaving = False
         self._is_last = False
         # Only a process's main thread may set a handler. Ray runs actors there; tests may not.
@@ -54,6 +64,7 @@ class PackTrainable(tune.Trainable):
             # On a machine that is cut off nothing else ends this process, and its reports and checkpoints no
             # longer count.
             exit_without(_ray.get_runtime_context().gcs_address)
+            adopt_orphans()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -78,6 +89,9 @@ class PackTrainable(tune.Trainable):
             # get it.
             _ray.actor.exit_actor()
         result = self._train_epoch()
+        if result["done"] and _ray.is_initialized():
+            # Whatever the pack has started and left running. The next pack must not compete with it.
+            end_descendants(spare=self._outlives_packs)
         self._idle_at = time.monotonic() if result["done"] else math.inf
         return result
 
@@ -123,6 +137,15 @@ class PackTrainable(tune.Trainable):
         }
         return {**result, "left": True} if has_left else result
 
+    def _outlives_packs(self, process: psutil.Process) -> bool:
+        """Return whether a process belongs to what this one loads once and keeps."""
+        if process in self._kept:
+            return True
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            return any(part in command for part in _REUSED)
+        return False
+
     def _leave_with_node(self) -> None:
         self._is_leaving = self._is_last = True
 
@@ -160,6 +183,8 @@ class PackTrainable(tune.Trainable):
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
         data = resources.data.load(workload, device=resources.device)
+        # The data stay for later packs, and with them the processes that read them.
+        self._kept = descendants()
         return train_pack(
             pack,
             workload=workload,

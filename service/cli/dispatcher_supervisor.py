@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from studies.process_tree import end_adopted
+
 _FIRST_DELAY_S = 1.0
 _MAX_DELAY_S = 60.0
 _TAIL_BYTES = 8192
@@ -104,6 +106,7 @@ class DispatcherSupervisor:
         while not self._is_stopping.is_set():
             began = time.monotonic()
             code = self._process.wait() if self._process else 0
+            end_adopted()
             if self._is_stopping.is_set():
                 return
             if time.monotonic() - began > _STEADY_S:
@@ -129,6 +132,7 @@ class DispatcherSupervisor:
                 self._process.wait(timeout_s)
         self.kill()
         self._process.wait()
+        end_adopted()
 
     def kill(self) -> None:
         """Kill the process and everything left in its session.

@@ -15,6 +15,7 @@ import typer
 from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.cli.errors import CommandError
 from service.cli.output import print_error, print_raw
+from studies.process_tree import adopt_orphans
 
 Host = Annotated[
     str | None,
@@ -74,6 +75,8 @@ def up(
         # In a terminal, a line per request would hide the warnings.
         logging.getLogger("tangent.access").addFilter(lambda record: record.levelno > logging.INFO)
     check(settings)
+    # If the dispatcher is killed, the processes that it leaves behind become children of this one.
+    adopt_orphans()
     dispatcher = DispatcherSupervisor(
         dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", warn=_warn
     )

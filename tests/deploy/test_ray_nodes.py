@@ -135,12 +135,12 @@ def test_a_study_waits_for_a_worker_and_dispatcher_and_worker_end_with_their_nod
     )
     assert store.study(study_id).state is StudyState.COMPLETED, cluster.log("dispatcher")
 
-    (node,) = below(worker.pid, command="ray_start")
+    (node,) = below(worker.pid, command="workers.guardian")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0, cluster.log("worker")
     until(lambda: not is_alive(node), what="the worker's node to end")
 
-    (head,) = below(dispatcher.pid, command="ray_start")
+    (head,) = below(dispatcher.pid, command="workers.guardian")
     os.kill(head, signal.SIGKILL)
     # A dispatcher whose head died exits with an error, so that a supervisor restarts both.
     assert dispatcher.wait(60) == 1

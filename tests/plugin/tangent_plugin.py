@@ -7,6 +7,8 @@ exceeds 1000, as in the second step at an lr of 1e6, so that only one trial of a
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -95,10 +97,37 @@ class _Bad(_Plane):
             self._fault()
 
 
+class _WithProcesses(_Slow):
+    """Starts other processes in its first step, and leaves them running."""
+
+    def __init__(self, name: str, *command: str) -> None:
+        super().__init__(name, epochs=10)
+        self._command = command
+        self._has_started = False
+
+    def misbehave(self, outputs: Tensor) -> None:
+        super().misbehave(outputs)
+        if not self._has_started:
+            self._has_started = True
+            # Tests find the processes by this argument.
+            subprocess.Popen([sys.executable, *self._command, f"started-by-{os.getpid()}"])
+
+
 class _HangingInData(_Plane):
     def load_data(self, device: torch.device) -> Data:
         _hang()
         return super().load_data(device)
+
+
+# Leaves its parent's session, forks twice and ignores SIGTERM, as daemons do.
+_DAEMON = """
+import os, signal, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(300)
+"""
 
 
 def _die() -> None:
@@ -142,6 +171,15 @@ WORKLOADS = [
     _Plane("plane"),
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),
+    _WithProcesses("daemon", "-c", _DAEMON),
+    _WithProcesses(
+        "torchrun",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(Path(__file__).with_name("rank.py")),
+    ),
     _Bad("deadly", _die),
     _Bad("deadly-once", _die_once),
     _Bad("deadly-high-lr", _die),

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from dispatcher_process import until
-from processes import is_alive
+from processes import below, is_alive
 
 from workers.node_process import NODE_ENVIRONMENT, WORKER_ENVIRONMENT, NodeFailed, NodeProcess
 from workers.parent_watchdog import LEAVE_SIGNAL
@@ -48,6 +49,40 @@ exit_with_parent(os.getppid(), with_group=True)
 print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
 time.sleep(60)
 '''], start_new_session=True).wait()
+"""
+
+# A node with a training process that starts a daemon: it forks twice, leaves the session and ignores SIGTERM.
+# Both write their ids to a file.
+WITH_A_DAEMON = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", '''
+import os, signal, sys, time
+def write():
+    with open(sys.argv[1], "a") as file:
+        file.write(str(os.getpid()) + chr(10))
+write()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        write()
+        time.sleep(60)
+    os._exit(0)
+time.sleep(60)
+''', sys.argv[1]])
+"""
+# The owner of such a node, which stops it once it has ended.
+OWNER = f"""
+import sys, threading
+from studies.process_tree import adopt_orphans
+from workers.node_process import NodeProcess
+adopt_orphans()
+ended = threading.Event()
+program = {f"{WITH_A_DAEMON}{STARTED}; time.sleep(60)"!r}
+node = NodeProcess([sys.executable, "-u", "-c", program, sys.argv[1]], address="127.0.0.1:1")
+node.call_when_ended(ended.set)
+ended.wait()
+node.stop()
 """
 
 
@@ -173,3 +208,52 @@ def test_rays_advice_for_manual_use_is_not_logged(caplog: pytest.LogCaptureFixtu
 def test_a_cluster_node_has_all_variables_of_a_worker_and_requires_a_token() -> None:
     assert WORKER_ENVIRONMENT.items() <= NODE_ENVIRONMENT.items()
     assert NODE_ENVIRONMENT["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.fixture
+def with_a_daemon(tmp_path: Path) -> Iterator[Callable[[], tuple[NodeProcess, list[int]]]]:
+    """Starts a node whose training process has started a daemon; returns it and both ids."""
+    started: list[NodeProcess] = []
+
+    def start() -> tuple[NodeProcess, list[int]]:
+        file = tmp_path / "pids"
+        started.append(node(f"{WITH_A_DAEMON}{STARTED}; time.sleep(60)", str(file)))
+        started[-1].wait_until_ready()
+        until(lambda: file.exists() and file.read_text().count("\n") == 2, what="the daemon to start")
+        return started[-1], [int(pid) for pid in file.read_text().split()]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_daemon_ends_with_the_training_process_that_started_it(
+    with_a_daemon: Callable[[], tuple[NodeProcess, list[int]]], number: signal.Signals
+) -> None:
+    running, (trainable, daemon) = with_a_daemon()
+    assert is_alive(daemon)
+    os.kill(trainable, number)
+    until(lambda: not is_alive(daemon), what="the daemon to end", timeout_s=10.0)
+    assert not running.has_ended
+
+
+def test_a_daemon_ends_with_its_node(with_a_daemon: Callable[[], tuple[NodeProcess, list[int]]]) -> None:
+    running, (_, daemon) = with_a_daemon()
+    running.stop()
+    assert not is_alive(daemon)
+
+
+@pytest.mark.parametrize("killed", ["guardian", "owner"])
+def test_a_daemon_ends_when_its_nodes_guardian_or_owner_is_killed(tmp_path: Path, killed: str) -> None:
+    file = tmp_path / "pids"
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(file)])
+    try:
+        until(lambda: file.exists() and file.read_text().count("\n") == 2, what="the daemon to start")
+        daemon = int(file.read_text().split()[1])
+        (guardian,) = below(owner.pid, command="workers.guardian")
+        os.kill(guardian if killed == "guardian" else owner.pid, signal.SIGKILL)
+        until(lambda: not is_alive(daemon) and not is_alive(guardian), what="both to end", timeout_s=10.0)
+    finally:
+        owner.kill()
+        owner.wait()
