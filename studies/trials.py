@@ -162,7 +162,7 @@ class Report:
     trial_id: str
     attempt: int
     measurement: Measurement
-    ended: Literal["completed", "pruned", "diverged"] | None = None
+    ended: Literal["completed", "pruned", "diverged", "failed"] | None = None
     value: float | None = None
     best_epoch: int | None = None
     test_value: float | None = None

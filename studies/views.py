@@ -247,6 +247,10 @@ class TrialView(FrozenModel):
         description="Training seconds of the trial: its part of the pack's time if it shared a pack."
     )
     reason: str | None = Field(description="Why it diverged, failed or was cancelled.")
+    traceback: str | None = Field(
+        default=None,
+        description="The workload's own frames of the error that failed it; none without an error.",
+    )
     worker: str | None = Field(description="Host and process that trained it.")
     created_at: datetime = Field(description="When its configuration was chosen.")
     started_at: datetime | None = Field(description="When its current attempt started; none while it waits.")

@@ -15,8 +15,12 @@ from workers.pack_protocol import EpochReport, MemberReport, Outcome, Pack, Stac
 from workers.recorder import PackRecorder
 from workers.retry import DatabaseRetry
 from workers.scheduler import PackScheduler, RunMode
+from workers.workload_errors import WorkloadFault
 
-__all__ = ["Running"]
+__all__ = ["BROKEN", "Running"]
+
+BROKEN = WorkloadFault("ValueError: no such layer", "Traceback of the layer", is_for_all=False)
+"""An error that may depend on a trial's configuration."""
 
 
 class Running:

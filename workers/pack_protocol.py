@@ -122,15 +122,15 @@ class Pack(_Message):
 class Outcome(_Message):
     """How a member's training ended."""
 
-    state: Literal["completed", "diverged"]
+    state: Literal["completed", "diverged", "failed"]
     value: float | None = Field(
-        default=None, description="Validation metric at the objective's epoch; None when diverged."
+        default=None, description="Validation metric at the objective's epoch; None unless completed."
     )
     best_epoch: int | None = Field(default=None, description="Epoch at which `value` was measured.")
     test_value: float | None = Field(default=None, description="Test metric at that epoch.")
     reason: str | None = Field(
         default=None,
-        description="Why it diverged: which quantity stopped being finite, at which epoch and step.",
+        description="Why it has no value: which quantity stopped being finite, at which epoch and step.",
     )
 
 

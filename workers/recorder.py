@@ -8,7 +8,7 @@ __all__ = ["PackRecorder"]
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from studies.resolve import ResolvedStudy
@@ -16,6 +16,8 @@ from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import RunWriter
 from studies.trials import NewTrial, PendingTrial, Report
+from studies.usable_values import ENOUGH_FAILED, ArmTally
+from studies.views import TrialView
 from workers.arms import Arm
 from workers.pack_protocol import EpochReport, MemberReport
 from workers.packing import MeasuredWidths
@@ -23,10 +25,9 @@ from workers.quarantine import Quarantine
 from workers.retry import DatabaseRetry
 from workers.trial_queue import TrialQueue
 from workers.worker_failures import WorkerFailure
+from workers.workload_errors import WorkloadFault
 
 _log = logging.getLogger("tangent.run")
-# If this many trials fail and none has a result, the workload is broken in every configuration.
-_HOPELESS_AFTER = 10
 # More retries than a trial can use.
 _UNLIMITED = 2**31
 
@@ -90,6 +91,8 @@ class PackRecorder:
         self._failed = 0
         self._has_result = False
         self._last_failure: str | None = None
+        # How the trials of each arm's search have ended.
+        self._tallies = {name: ArmTally() for name in self.arms}
         self._outdated: deque[str] = deque()
         self._load()
 
@@ -105,15 +108,28 @@ class PackRecorder:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether `_HOPELESS_AFTER` trials failed and none has a result: the rest would fail too."""
-        return self._failed >= _HOPELESS_AFTER and not self._has_result
+        """Whether the study must fail: an arm, or the whole study, can no longer get a usable value.
+
+        A pack in flight may still prove the opposite.
+        """
+        return (self._failed >= ENOUGH_FAILED and not self._has_result) or any(self._unusable_arms())
 
     def failure_reason(self) -> str | None:
-        """Return why the study has no result: every trial that ended has failed. None otherwise."""
-        if self._has_result or not self._failed:
-            return None
-        trials = "the only trial" if self._failed == 1 else f"each of {self._failed} trials"
-        return f"{trials} failed: {self._last_failure}"
+        """Return why the study fails: an arm, or all of them, has no usable value. None if it does not."""
+        if not self._has_result and self._failed:
+            trials = "the only trial" if self._failed == 1 else f"each of {self._failed} trials"
+            return f"{trials} failed: {self._last_failure}"
+        unusable = [
+            f"no trial of arm {name!r} has a usable value: {self._tallies[name].describe()}"
+            for name in self._unusable_arms()
+        ]
+        return "; ".join(unusable) or None
+
+    def _unusable_arms(self) -> Iterator[str]:
+        for name, arm in self.arms.items():
+            is_over = all(search.is_over for search in arm.searches)
+            if self._tallies[name].is_unusable(is_over=is_over):
+                yield name
 
     def outdated_checkpoints(self) -> tuple[str, ...]:
         """Return the URLs of checkpoints that are no longer needed, each URL in one call only.
@@ -175,7 +191,7 @@ class PackRecorder:
         pack_id: str,
         *,
         worker_failure: WorkerFailure | None = None,
-        error: str | None = None,
+        fault: WorkloadFault | None = None,
         restart_reason: str | None = None,
         unusable: Sequence[str] = (),
     ) -> None:
@@ -186,8 +202,9 @@ class PackRecorder:
         Args:
             pack_id: the pack.
             worker_failure: why it ended without an outcome. Its members are retried from their checkpoints.
-            error: the Python error that ended it. A trial that was alone in the pack fails with it; others
-                are retried alone, uncharged.
+            fault: the Python error that ended it. A trial that was alone in the pack fails with it, and so do
+                all of its members if the error does not depend on a configuration; else they are retried
+                alone, uncharged.
             restart_reason: why members cannot resume from their checkpoints. They start over, uncharged: a
                 trial that starts over reaches its next rung without a checkpoint.
             unusable: ids of the trials whose checkpoints cannot be used; the others resume from theirs.
@@ -197,11 +214,18 @@ class PackRecorder:
             return
         members = list(pack.members.values())
         charged_s = pack.charge_s(self._clock(), members=len(members))
-        if error is not None and pack.size > 1:
+        if fault is not None and pack.size > 1 and not fault.is_for_all:
             self._quarantine.add_error(trial.id for trial in members)
-            self._requeue(pack.queue, members, reason=error, is_charged=False, charged_s=charged_s)
-        elif error is not None:
-            self._requeue(pack.queue, members, reason=error, max_retries=0, charged_s=charged_s)
+            self._requeue(pack.queue, members, reason=fault.reason, is_charged=False, charged_s=charged_s)
+        elif fault is not None:
+            self._requeue(
+                pack.queue,
+                members,
+                reason=fault.reason,
+                traceback=fault.traceback,
+                max_retries=0,
+                charged_s=charged_s,
+            )
         elif restart_reason is not None:
             _log.warning("%d trials start over: %s", len(unusable), restart_reason)
             for is_from_start in (True, False):
@@ -254,6 +278,7 @@ class PackRecorder:
         for trial, to_epoch in promoted:
             self._enqueue(self.arms[trial.arm].queue_of(trial), replace(trial, to_epoch=to_epoch))
         for trial in pruned:
+            self._count(trial, TrialState.PRUNED, None, reason=None)
             self._discard_checkpoint(trial)
             self._quarantine.release(trial.id)
 
@@ -267,6 +292,10 @@ class PackRecorder:
                 trial.state in FINISHED_TRIAL_STATES and trial.state is not TrialState.CANCELLED
             ) or trial.is_waiting:
                 self._has_result = True
+            if trial.is_waiting:
+                self._tallies[trial.arm].reached_rung += trial.phase == "search"
+            elif trial.state in FINISHED_TRIAL_STATES:
+                self._count(trial, trial.state, trial.value, reason=trial.reason)
             pending = queued.get(trial.id)
             if pending is not None and not pending.is_waiting:
                 self._quarantine.add_failures([trial.id], count=trial.retries)
@@ -281,7 +310,7 @@ class PackRecorder:
             state = TrialState(member.outcome.state)
             if state is TrialState.COMPLETED and member.outcome.value is None:
                 state = TrialState.DIVERGED
-            self._end(pack.queue, trial, state, member.outcome.value)
+            self._end(pack.queue, trial, state, member.outcome.value, reason=member.outcome.reason)
             return True
         if member.checkpoint is None:
             return False
@@ -295,6 +324,7 @@ class PackRecorder:
         waiting = replace(trial, epochs_done=epoch, checkpoint=member.checkpoint)
         pack.queue.reached_rung(waiting, member.measurement.validation_metric)
         self._has_result = True
+        self._tallies[trial.arm].reached_rung += trial.phase == "search"
         # It reached its rung, so it does not kill its worker.
         self._quarantine.release(trial.id)
         return True
@@ -318,6 +348,7 @@ class PackRecorder:
         is_charged: bool = True,
         is_from_start: bool = False,
         charged_s: float = 0.0,
+        traceback: str | None = None,
     ) -> None:
         """Requeue trials that did not reach their target epoch; fail those without retries left."""
         if not trials:
@@ -333,6 +364,7 @@ class PackRecorder:
                 is_charged=is_charged,
                 from_start=is_from_start,
                 charged_s=charged_s,
+                traceback=traceback,
             ),
             read_back=lambda: self._queued_attempts({(id_, attempt + 1) for id_, attempt in attempts}),
         )
@@ -341,8 +373,7 @@ class PackRecorder:
             again = by_id.get(trial.id)
             queue.interrupted(trial, epochs_done=trial.epochs_done if again is None else again.epochs_done)
             if again is None:
-                self._last_failure = reason
-                self._end(queue, trial, TrialState.FAILED, None)
+                self._end(queue, trial, TrialState.FAILED, None, reason=reason)
                 continue
             if is_from_start:
                 queue.restarted(trial)
@@ -355,12 +386,31 @@ class PackRecorder:
     def _enqueue(self, queue: TrialQueue, trial: PendingTrial) -> None:
         queue.enqueue([trial], is_alone=self._quarantine.contains(trial.id))
 
-    def _end(self, queue: TrialQueue, trial: PendingTrial, state: TrialState, value: float | None) -> None:
+    def _end(
+        self,
+        queue: TrialQueue,
+        trial: PendingTrial,
+        state: TrialState,
+        value: float | None,
+        *,
+        reason: str | None,
+    ) -> None:
         queue.ended(trial, state, value)
-        self._failed += int(state is TrialState.FAILED)
+        self._count(trial, state, value, reason=reason)
+        if state is TrialState.FAILED:
+            self._failed, self._last_failure = self._failed + 1, reason
         self._has_result |= state is not TrialState.FAILED
         self._discard_checkpoint(trial)
         self._quarantine.release(trial.id)
+
+    def _count(
+        self, trial: TrialView | PendingTrial, state: TrialState, value: float | None, *, reason: str | None
+    ) -> None:
+        """Count a trial of the search that has ended, for its arm."""
+        if trial.phase == "search":
+            if state is TrialState.COMPLETED and value is None:
+                state = TrialState.DIVERGED
+            self._tallies[trial.arm].add(state, reason=reason)
 
     def _discard_checkpoint(self, trial: PendingTrial) -> None:
         if trial.checkpoint is not None:

@@ -1,6 +1,6 @@
 """What one trial measured in an epoch, and when it counts as diverged: one rule for every engine."""
 
-__all__ = ["EVALUATION_BATCH", "EpochResult", "batch_sums", "epoch_result", "split_means"]
+__all__ = ["EVALUATION_BATCH", "EpochResult", "batch_sums", "epoch_result", "scalar_loss", "split_means"]
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from workers.workload_errors import CannotTrain
 from workers.workloads import Split, Workload
 
 EVALUATION_BATCH = 512
@@ -26,6 +27,8 @@ class EpochResult:
         lr: learning rate at the epoch's last step.
         train_loss: mean over the epoch's steps.
         divergence: which quantity stopped being finite, at which epoch and step; None if all are finite.
+        fault: why the trial has no value although it has not diverged: the metric is NaN, but losses and
+            weights are finite. None otherwise.
     """
 
     elapsed_s: float
@@ -38,6 +41,7 @@ class EpochResult:
     gradient_cosine: float = math.nan
     projected_fraction: float = math.nan
     divergence: str | None = None
+    fault: str | None = None
 
 
 def epoch_result(
@@ -49,7 +53,10 @@ def epoch_result(
     lr: float,
     initial_lr: float,
 ) -> EpochResult:
-    """Return the result of an epoch; it has diverged if a loss, the norm or a validation value is not finite.
+    """Return the result of an epoch.
+
+    The trial has diverged if a loss, the norm or the metric is not finite. A metric that is NaN although all
+    others are finite is a fault of the workload: no learning rate explains it.
 
     Args:
         losses: training losses of the epoch's steps; those after the first that is not finite are ignored.
@@ -77,6 +84,14 @@ def epoch_result(
         gradient_cosine=gradient_cosine,
         projected_fraction=projected_fraction,
     )
+    if math.isnan(validation_metric) and math.isfinite(norm) and math.isfinite(validation_loss):
+        return replace(
+            result,
+            fault=(
+                f"validation metric is nan at epoch {epoch}, although losses and weights are finite; make "
+                "metric_sum return a number for all outputs and targets"
+            ),
+        )
     for name, value in (
         ("weight norm", norm),
         ("validation loss", validation_loss),
@@ -88,15 +103,44 @@ def epoch_result(
     return result
 
 
-def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return a batch's summed loss, its loss weight and its summed metric, [3]."""
+def scalar_loss(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return a batch's mean loss.
+
+    Raises:
+        CannotTrain: the workload returned something other than a scalar.
+    """
     loss = workload.loss(outputs, targets)
+    return _scalar(loss, workload, workload.loss, "the mean over the batch, e.g. loss.mean()")
+
+
+def _scalar(value: object, workload: Workload, function: Callable[..., Tensor], meant: str) -> Tensor:
+    if isinstance(value, Tensor) and value.ndim == 0:
+        return value
+    found = (
+        f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    )
+    raise CannotTrain(
+        f"expected {function.__name__} of workload {workload.card.name!r} to return a scalar tensor, got "
+        f"{found}; return {meant}",
+        function=function,
+    )
+
+
+def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return a batch's summed loss, its loss weight and its summed metric, [3].
+
+    Raises:
+        CannotTrain: the loss or the metric is not a scalar.
+    """
+    loss = scalar_loss(workload, outputs, targets)
     # Half precision cannot hold a weight above 65504, and rounds whole numbers from 257 or 2049 on.
     loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
     weight = torch.as_tensor(workload.loss_weight(targets), dtype=loss.dtype, device=loss.device)
     # A mean over nothing is NaN, and must not spoil the sum over the other batches.
     loss_sum = torch.where(weight > 0, loss * weight, 0.0)
-    return torch.stack([loss_sum, weight, workload.metric_sum(outputs, targets)])
+    metric = workload.metric_sum(outputs, targets)
+    metric = _scalar(metric, workload, workload.metric_sum, "the sum over the batch, e.g. metric.sum()")
+    return torch.stack([loss_sum, weight, metric])
 
 
 def split_means(split: Split, *, batch_size: int, sums: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -17,9 +17,17 @@ from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
-from workers.results import EVALUATION_BATCH, EpochResult, batch_sums, epoch_result, split_means
+from workers.results import (
+    EVALUATION_BATCH,
+    EpochResult,
+    batch_sums,
+    epoch_result,
+    scalar_loss,
+    split_means,
+)
 from workers.schedules import factor
 from workers.seeding import epoch_order, initialisation_seed, noise_seed, seeded
+from workers.workload_errors import CannotTrain
 from workers.workloads import Data, Split, Workload
 
 CHECK_EVERY = 32
@@ -160,9 +168,15 @@ class Solo:
         for step, rows in enumerate(batches):
             if self._schedule != "constant":
                 self._set_lr(done + step)
-            loss = workload.loss(
-                model(train.inputs.index_select(0, rows)), train.targets.index_select(0, rows)
+            loss = scalar_loss(
+                workload, model(train.inputs.index_select(0, rows)), train.targets.index_select(0, rows)
             )
+            if not loss.requires_grad:
+                raise CannotTrain(
+                    f"expected loss of workload {workload.card.name!r} to depend on the parameters, got a "
+                    "loss without a gradient; remove .detach(), .item() and torch.no_grad()",
+                    function=workload.loss,
+                )
             unread.append(loss.detach())
             if len(unread) == self._check_every or step == self._steps - 1:
                 read = _floats(torch.stack(unread))

@@ -2,6 +2,7 @@
 
 __all__ = ["PackTrainable"]
 
+import json
 import math
 import os
 import signal
@@ -9,10 +10,9 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
@@ -24,6 +24,7 @@ from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
 from workers.pack_protocol import EpochReport, Pack
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
+from workers.workload_errors import CannotTrain, describe_error
 
 if TYPE_CHECKING:
     # Imported where they are used: the run that names this class does not need torch, and importing it would
@@ -79,8 +80,8 @@ class PackTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch and return its report, or what went wrong.
 
-        A Python error becomes a result with `failure`: Tune would only report that the trial failed, and end
-        a process that can go on. An error that a retry may fix becomes a result with `lost`, or with
+        A Python error becomes a result with `fault`: Tune would only report that the trial failed, and end a
+        process that can go on. An error that a retry may fix becomes a result with `lost`, or with
         `restart` and the trials that have to start again. A pack that ends early, because its run or its node
         is shutting down, sets `left`.
         """
@@ -114,11 +115,11 @@ class PackTrainable(tune.Trainable):
             return {"lost": str(error), "done": True}
         # An error that a workload raises fails the trial, not this process.
         except Exception as error:  # noqa: BLE001
-            message = f"{type(error).__name__}: {error}"[:2000]
             if _is_out_of_memory(error):
-                return {"exhausted": message, "done": True}
-            lines = traceback.format_exc(limit=-4)
-            return {"failure": message, "traceback": lines[-8000:], "done": True}
+                return {"exhausted": f"{type(error).__name__}: {error}"[:2000], "done": True}
+            fault = describe_error(error, workload=self._pack.workload)
+            # As text: Tune flattens nested results.
+            return {"fault": json.dumps(asdict(fault)), "done": True}
         if report is None:
             return {"left": True, "done": True}
         self._is_begun = True
@@ -230,7 +231,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _installed(name: str, catalog: Mapping[str, T], kind: str) -> T:
     if name not in catalog:
-        raise LookupError(
+        raise CannotTrain(
             f"{socket.gethostname()} has no {kind} {name!r}, although a dispatcher offers it; install the "
             "package that adds it on this machine too"
         )

@@ -23,6 +23,7 @@ from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.stacked.width_tuning import WidthTuner
+from workers.workload_errors import CannotTrain
 from workers.workloads import Data, Workload
 
 _log = logging.getLogger("tangent.training")
@@ -96,11 +97,11 @@ def train_pack(
     """Return an iterator that trains a pack and yields a report after each epoch.
 
     A report has one part for each member that was alive when the epoch began. A member's last part holds its
-    outcome: `completed` at its trial's last epoch, or `diverged` as soon as its training loss, weights or
-    validation values are not finite. The iterator ends when no member is left. If the pack ends before the
-    trial's last epoch, the last part holds the URL of the member's checkpoint instead of an outcome. A pack
-    that starts from these checkpoints continues from them, bit for bit as if it had never stopped if engine
-    and members are the same.
+    outcome: `completed` at its trial's last epoch, `diverged` as soon as its training loss, weights or
+    validation values are not finite, or `failed` as soon as its metric alone is NaN. The iterator ends when
+    no member is left. If the pack ends before the trial's last epoch, the last part holds the URL of the
+    member's checkpoint instead of an outcome. A pack that starts from these checkpoints continues from them,
+    bit for bit as if it had never stopped if engine and members are the same.
 
     A member's numbers depend on its own parameters and seed alone. torch's global generators are left as they
     were.
@@ -123,14 +124,15 @@ def train_pack(
             next. In the second case the last report is repeated with the checkpoints, if there was one.
 
     Raises:
-        ValueError: the pack's batch size exceeds the training split.
+        CannotTrain: the pack's batch size exceeds the training split, or the workload's loss or metric is not
+            a scalar.
         CheckpointUnusable: a member's checkpoint is missing, damaged, or another member's.
         CheckpointNotSaved: from the iterator, if a checkpoint at a rung could not be saved.
 
     Errors that a workload or an optimizer raises about its configuration pass through.
     """
     if pack.batch_size > len(data.train):
-        raise ValueError(
+        raise CannotTrain(
             f"expected a batch size of at most {len(data.train)}, the number of training examples of "
             f"{pack.workload}, got {pack.batch_size}; lower batch_size"
         )
@@ -217,7 +219,9 @@ def _train(
                 yield _with_checkpoints(report, urls)
             return
         results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))
-        alive = [index for index in alive if results[index].divergence is None]
+        alive = [
+            index for index in alive if results[index].divergence is None and results[index].fault is None
+        ]
         counting = [
             index
             for index in alive
@@ -302,14 +306,18 @@ def _save(pack: Pack, index: int, engine: Engine, objective: _Objective | None, 
 def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objective | None) -> Outcome | None:
     if result.divergence is not None:
         return Outcome(state="diverged", reason=result.divergence)
+    if result.fault is not None:
+        return Outcome(state="failed", reason=result.fault)
     if epoch < pack.epochs:
         return None
     assert objective is not None
+    test_value = _finite(objective.test_value)
     return Outcome(
         state="completed",
         value=objective.value,
         best_epoch=objective.epoch,
-        test_value=_finite(objective.test_value),
+        test_value=test_value,
+        reason=None if test_value is not None else f"its test metric is {objective.test_value}",
     )
 
 

@@ -5,6 +5,7 @@ Tune places actors and supervises them. It decides nothing.
 
 __all__ = ["run_packs"]
 
+import json
 import logging
 import os
 import tempfile
@@ -29,6 +30,7 @@ from workers.pack_protocol import EpochReport, Pack
 from workers.scheduler import PackScheduler
 from workers.trainable import PackTrainable
 from workers.worker_failures import WorkerFailure, from_ray, hung, out_of_memory
+from workers.workload_errors import WorkloadFault
 
 T = TypeVar("T")
 _log = logging.getLogger("tangent.run")
@@ -188,15 +190,16 @@ class PackSearcher(_NotPickled, Searcher):
         if result is not None and not error:
             self.on_trial_result(trial_id, result)
         last = result if result is not None and not error else {}
-        if "failure" in last:
-            _log.warning("a pack failed: %s", last["failure"], extra={"exception": last["traceback"]})
+        fault = WorkloadFault(**json.loads(last["fault"])) if "fault" in last else None
+        if fault is not None:
+            _log.warning("a pack failed: %s", fault.reason, extra={"exception": fault.traceback})
         ended = self._in_flight.pop(trial_id)
         worker_failure = _worker_failure(ended, last, has_died=error)
         self._guarded(
             lambda: self._recorder.ended(
                 ended.pack.pack_id,
                 worker_failure=worker_failure,
-                error=last.get("failure"),
+                fault=fault,
                 restart_reason=last.get("restart"),
                 unusable=last.get("unusable", ()),
             )

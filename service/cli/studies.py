@@ -75,21 +75,23 @@ def study_document(study: "StudyView", arms: Sequence["ArmView"]) -> dict[str, A
 
 
 def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show a study: its settings, progress and arms."""
+    """Show a study: its settings, progress and arms, and the error of the last trial that failed."""
     from service.cli import tables
+    from service.cli.trials import show_last_error
 
     with connected(url, token) as service:
         study_id = service.study_id(study)
         view = service.client.study(study_id)
         arms = service.client.arms(study_id)
-        page = service.page(study_id)
-    if as_json:
-        print_json(study_document(view, arms))
-        return
-    out = console()
-    out.print(tables.study(view, page=page))
-    out.print()
-    out.print(tables.arms(arms, view.workload_card))
+        if as_json:
+            print_json(study_document(view, arms))
+            return
+        out = console()
+        out.print(tables.study(view, page=service.page(study_id)))
+        out.print()
+        out.print(tables.arms(arms, view.workload_card))
+        if view.progress.failed:
+            show_last_error(service, study_id)
 
 
 def best(

@@ -1,13 +1,13 @@
 """`tangent trials`."""
 
-__all__ = ["trials"]
+__all__ = ["show_last_error", "trials"]
 
 from itertools import islice
 from typing import Annotated, Literal
 
 import typer
 
-from service.cli.connection import StudyId, Token, Url, connected
+from service.cli.connection import Connection, StudyId, Token, Url, connected
 from service.cli.output import AsJson, console, print_json
 from studies.states import TrialFilter
 
@@ -80,6 +80,17 @@ def trials(
     )
     if len(listed) > limit:
         out.print(f"Only the first {limit} are shown; use --limit for more.", style="dim")
+
+
+def show_last_error(service: Connection, study_id: str) -> None:
+    """Show the error of the trial that failed last, with the workload's own frames, if there is one."""
+    failed = service.client.every_trial(study_id, state=TrialFilter.FAILED, phase="all", order="-ended")
+    trial = next(failed, None)
+    if trial is None or trial.traceback is None:
+        return
+    out = console()
+    out.print(f"\nTrial {trial.id} failed:", style="bold", soft_wrap=True)
+    out.print(trial.traceback, soft_wrap=True)
 
 
 def _describe_nothing(*, is_filtered: bool) -> str:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.connection import StudyId, Token, Url, connected
+from service.cli.errors import FAILED
 from service.cli.output import AsJson, console, print_json
 from studies.formatting import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studies.analysis.views import Finding
+    from studies.analysis.views import Finding, StudyAnalysis
 
 StudyIds = Annotated[
     list[str],
@@ -40,15 +41,22 @@ def _print_finding(out: "Console", finding: "Finding") -> None:
 def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Show which arm is better, by how much and how certain that is.
 
-    The verdict rests on confirmation runs on fresh seeds. Warnings and notes follow the tables.
+    The verdict rests on confirmation runs on fresh seeds. Warnings and notes follow the tables. Exit with 1
+    if an arm has no usable value.
     """
-    from service.cli import analysis_tables as tables
-
     with connected(url, token) as service:
         analysis = service.client.analysis(service.study_id(study))
     if as_json:
         print_json(analysis.model_dump(mode="json"))
-        return
+    else:
+        _print_verdict(analysis)
+    if any(check.kind == "no-usable-value" for check in analysis.checks):
+        raise typer.Exit(FAILED)
+
+
+def _print_verdict(analysis: "StudyAnalysis") -> None:
+    from service.cli import analysis_tables as tables
+
     out = console()
     _print_finding(out, analysis.finding)
     shown = (

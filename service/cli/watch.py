@@ -29,6 +29,7 @@ def follow(service: Connection, study_id: str, *, as_json: bool = False) -> int:
         return _exit_code(study)
     from service.cli import tables
     from service.cli.progress import reporter
+    from service.cli.trials import show_last_error
 
     study = service.client.study(study_id)
     if study.state not in CLOSED_STUDY_STATES:
@@ -42,6 +43,8 @@ def follow(service: Connection, study_id: str, *, as_json: bool = False) -> int:
         style="bold",
     )
     out.print(tables.arms(service.client.arms(study_id), study.workload_card))
+    if study.state is StudyState.FAILED:
+        show_last_error(service, study_id)
     if study.progress.confirmations_finished:
         out.print(
             f"{service.client.analysis(study_id).finding.sentence} (`tangent verdict {study_id}`)",

@@ -47,7 +47,7 @@ def checks(
         confirmed: the confirmed configurations.
         pairs: the verdict on every pair of arms.
     """
-    found: list[Check] = []
+    found = [_without_values(arm) for arm in results.unusable_arms]
     for arm in results.arms:
         found += edges(results, arm, importances[arm.name])
     for arm in results.arms:
@@ -62,6 +62,18 @@ def checks(
     found += splits_disagree(results, confirmed, pairs)
     found += _faults(results)
     return tuple(sorted(found, key=lambda check: not check.is_warning))
+
+
+def _without_values(arm: ArmResults) -> Check:
+    """Return the check of an arm that has no usable value."""
+    tally = arm.tally
+    return Check(
+        kind="no-usable-value",
+        arm=arm.name,
+        is_warning=True,
+        sentence=f"{arm.label}: no trial has a usable value: {tally.describe()}.",
+        figures={"diverged": float(tally.diverged), "failed": float(tally.failed)},
+    )
 
 
 def _divergence(arm: ArmResults) -> Iterator[Check]:

@@ -49,6 +49,11 @@ def finding(
         sentence = _of_one_arm(results, contenders[0], confirmed)
     else:
         sentence = _by_verdict(results, contenders, judgement, pairs, under_tuned, confirmed)
+    unusable = [
+        f"no trial of {arm.label} has a usable value: {arm.tally.describe()}" for arm in results.unusable_arms
+    ]
+    is_all = len(unusable) == len(results.arms)
+    sentence = "; ".join(unusable if is_all else [*unusable, sentence])
     is_preliminary = bool(contenders) and not results.is_closed
     return Finding(
         sentence=f"So far, {sentence}." if is_preliminary else f"{capitalized(sentence)}.",
@@ -105,8 +110,10 @@ def _by_verdict(
 
 def _arms_without_results(results: StudyResults) -> list[str]:
     """Return clauses on the arms that have no completed trial."""
-    hopeless = [arm.label for arm in results.arms if arm.is_hopeless]
-    without = [arm.label for arm in results.arms if arm.best is None and not arm.is_hopeless]
+    # The finding begins with the arms that have no usable value.
+    others = [arm for arm in results.arms if arm not in results.unusable_arms]
+    hopeless = [arm.label for arm in others if arm.is_hopeless]
+    without = [arm.label for arm in others if arm.best is None and not arm.is_hopeless]
     clauses = [f"no trial of {listed(hopeless)} converged"] if hopeless else []
     if without:
         have = "has" if len(without) == 1 else "have"

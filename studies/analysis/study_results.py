@@ -24,8 +24,15 @@ from studies.catalog import WorkloadCard
 from studies.direction import Direction, better, rank_key, sign, worst_value
 from studies.space import ConfigurationKey, configuration_key
 from studies.spec import ADAPTIVE_SAMPLERS
-from studies.states import CLOSED_STUDY_STATES, RESULT_STATES, StudyState, TrialState
+from studies.states import (
+    CLOSED_STUDY_STATES,
+    FINISHED_TRIAL_STATES,
+    RESULT_STATES,
+    StudyState,
+    TrialState,
+)
 from studies.trials import Measurement
+from studies.usable_values import ArmTally
 from studies.views import ArmView, StudyRecord, StudyView, TrialView
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -106,6 +113,23 @@ class ArmResults:
         """Whether trials have diverged and none has completed."""
         return self.best is None and any(trial.state is TrialState.DIVERGED for trial in self.spent)
 
+    @property
+    def tally(self) -> ArmTally:
+        """How the trials of its search have ended."""
+        tally = ArmTally()
+        ended = [trial for trial in self.trials if trial.state in FINISHED_TRIAL_STATES]
+        for trial in sorted(ended, key=lambda trial: (trial.ended_at or _NEVER, trial.number)):
+            is_lost = trial.state is TrialState.COMPLETED and not has_value(trial)
+            tally.add(TrialState.DIVERGED if is_lost else trial.state, reason=trial.reason)
+        return tally
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether no trial of its search has a usable value, and more trials would not change that."""
+        planned = self.view.progress.trials
+        ended = sum(trial.state in FINISHED_TRIAL_STATES for trial in self.trials)
+        return self.tally.is_unusable(is_over=ended >= planned)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyResults:
@@ -147,6 +171,11 @@ class StudyResults:
     def is_closed(self) -> bool:
         """Whether the study has closed, so that no more results will come."""
         return self.study.state in CLOSED_STUDY_STATES
+
+    @property
+    def unusable_arms(self) -> tuple[ArmResults, ...]:
+        """The arms of a closed study that have no usable value."""
+        return tuple(arm for arm in self.arms if arm.is_unusable) if self.is_closed else ()
 
     @property
     def is_stopped(self) -> bool:

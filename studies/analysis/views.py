@@ -38,6 +38,7 @@ from studies.statistics.verdict import ArmRank, PairJudgement, Word
 
 CurveMethod = Literal["expected best of k", "best so far", "median of replicates"]
 CheckKind = Literal[
+    "no-usable-value",
     "edge-of-space",
     "divergence",
     "under-tuned",

@@ -185,6 +185,7 @@ def requeue(
     is_charged: bool,
     from_start: bool = False,
     charged_s: float = 0.0,
+    traceback: str | None = None,
 ) -> tuple[PendingTrial, ...]:
     """Requeue trials at their next attempt; fail those whose retries are used up. See `RunWriter.requeue`."""
     reason = tables.storable(reason)
@@ -205,6 +206,7 @@ def requeue(
             changes[row.id] = {
                 "state": after.value,
                 "reason": why,
+                "traceback": None if traceback is None else tables.storable(traceback),
                 "ended_at": now,
                 "charged_s": row.charged_s + charged_s,
                 **NO_CHECKPOINT,

@@ -43,7 +43,12 @@ from studies.views import EventKind, StackWidthView, TrialView
 
 # Columns of a trial that never change after its creation.
 _IMMUTABLE = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")
-_MOVES = {"completed": TrialMove.COMPLETE, "pruned": TrialMove.PRUNE, "diverged": TrialMove.DIVERGE}
+_MOVES = {
+    "completed": TrialMove.COMPLETE,
+    "pruned": TrialMove.PRUNE,
+    "diverged": TrialMove.DIVERGE,
+    "failed": TrialMove.FAIL,
+}
 
 
 class RunWriter:
@@ -354,6 +359,7 @@ class RunWriter:
         is_charged: bool = True,
         from_start: bool = False,
         charged_s: float = 0.0,
+        traceback: str | None = None,
     ) -> tuple[PendingTrial, ...]:
         """Requeue trials that lost their worker at their next attempt, or fail those without retries left.
 
@@ -367,6 +373,7 @@ class RunWriter:
             from_start: whether the checkpoints are unusable, so that the trials start again from the first
                 epoch; they keep their `to_epoch`.
             charged_s: each trial's share of its pack's wall time since the pack's last report.
+            traceback: the frames of the error, stored with trials that fail; None without an error.
 
         Returns:
             The requeued trials.
@@ -382,6 +389,7 @@ class RunWriter:
                 is_charged=is_charged,
                 from_start=from_start,
                 charged_s=charged_s,
+                traceback=traceback,
             )
 
     def record_environment(self, environment: Mapping[str, str]) -> None:

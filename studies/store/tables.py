@@ -124,6 +124,11 @@ study = Table(
         JSON(none_as_null=True),
         doc="the environment that trained it: versions and processors by name",
     ),
+    Column(
+        "card_differences",
+        JSON(none_as_null=True),
+        doc="CardDifferences between the workload's card and its data; NULL: none were found",
+    ),
     Column("state", _Text(16), nullable=False, index=True),
     Column("state_reason", Text),
     Column("version", Integer, nullable=False, doc="number of changes of state"),
@@ -222,6 +227,7 @@ trial = Table(
         doc="its share of the wall time of all its packs, repeated attempts included; quotas count it",
     ),
     Column("reason", Text),
+    Column("traceback", Text, doc="frames of the workload's error; NULL: it did not fail with one"),
     Column("worker", _Text(128)),
     Column(
         "copy_state", Integer, nullable=False, doc="its copy in Optuna's storage: 0 none, 1 done, 2 begun"

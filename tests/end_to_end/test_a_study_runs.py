@@ -83,14 +83,31 @@ def test_packs_trained_one_after_another_are_reproducible(dispatcher: Dispatcher
     assert outcomes[0] == outcomes[1]
 
 
-def test_a_workload_that_raises_fails_its_trials_with_the_error(dispatcher: DispatcherProcess) -> None:
+def test_a_workload_that_raises_fails_its_trials_with_the_error_and_its_frames(
+    dispatcher: DispatcherProcess,
+) -> None:
     study = dispatcher.closed(dispatcher.submit("broken", trials=2))
     assert study.state is StudyState.FAILED
     assert study.state_reason is not None
-    assert "the third layer has no weights" in study.state_reason
-    assert {(t.state, t.reason) for t in dispatcher.store.every_trial(study.id)} == {
-        (TrialState.FAILED, "RuntimeError: the third layer has no weights")
-    }
+    assert (
+        "loss of workload 'broken' raised RuntimeError: the third layer has no weights" in study.state_reason
+    )
+    for trial in dispatcher.store.every_trial(study.id):
+        assert trial.state is TrialState.FAILED
+        assert trial.reason is not None
+        assert trial.reason in study.state_reason
+        assert 'tangent_plugin.py", line' in str(trial.traceback)
+
+
+def test_a_missing_file_fails_a_whole_pack_at_once(dispatcher: DispatcherProcess) -> None:
+    study = dispatcher.closed(
+        dispatcher.submit("without-file", trials=3, resources={"max_concurrent_packs": 1})
+    )
+    assert study.state is StudyState.FAILED
+    assert "points.csv" in str(study.state_reason)
+    trials = dispatcher.store.every_trial(study.id)
+    assert [(trial.state, trial.attempt) for trial in trials] == [(TrialState.FAILED, 1)] * 3
+    assert all("load_data" in str(trial.traceback) for trial in trials)
 
 
 def test_a_pack_too_large_for_the_machine_fails_the_study_with_the_reason(

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,54 @@ if os.fork() == 0:
 """
 
 
+class _WithoutFile(_Plane):
+    def load_data(self, device: torch.device) -> Data:
+        Path("/nonexistent/points.csv").read_text(encoding="utf-8")
+        return super().load_data(device)
+
+
+class _OnWrongDevice(_Plane):
+    def load_data(self, device: torch.device) -> Data:
+        return super().load_data(torch.device("meta") if device.type == "cpu" else torch.device("cpu"))
+
+
+class _MixedDevices(_Plane):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        weights = torch.ones(len(targets), device="meta")
+        return ((outputs - targets).square() * weights).mean()
+
+
+class _VectorLoss(_Plane):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square()
+
+
+class _ConstantLoss(_Plane):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets).detach()
+
+
+class _NumberMetric(_Plane):
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return cast("Tensor", float((outputs - targets).square().sum()))
+
+
+class _NanMetric(_Plane):
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().metric_sum(outputs, targets) * float("nan")
+
+
+class _DeepError(_Plane):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return _descend(8, outputs, targets)
+
+
+def _descend(levels: int, outputs: Tensor, targets: Tensor) -> Tensor:
+    if levels == 0:
+        raise KeyError("weights")
+    return _descend(levels - 1, outputs, targets)
+
+
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -180,6 +229,14 @@ WORKLOADS = [
         "--nproc-per-node=2",
         str(Path(__file__).with_name("rank.py")),
     ),
+    _WithoutFile("without-file"),
+    _OnWrongDevice("on-wrong-device"),
+    _MixedDevices("mixed-devices"),
+    _VectorLoss("vector-loss"),
+    _ConstantLoss("constant-loss"),
+    _NumberMetric("number-metric"),
+    _NanMetric("nan-metric"),
+    _DeepError("deep-error"),
     _Bad("deadly", _die),
     _Bad("deadly-once", _die_once),
     _Bad("deadly-high-lr", _die),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from running import Running
+from running import BROKEN, Running
 
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, TrialState
@@ -220,7 +220,7 @@ def test_worker_failures_and_python_errors_are_handled_as_in_a_search(store: Sto
         running.recorder.started(pack.pack_id)
         assert (pack.from_epoch, len(pack.members)) == (0, 1), "the last attempt must run alone"
         if pack.members[0].trial_id.endswith(".c2"):
-            running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
+            running.recorder.ended(pack.pack_id, fault=BROKEN)
         else:
             running.finish(pack)
         packs += 1
@@ -243,39 +243,48 @@ def test_a_diverged_confirmation_counts_as_a_result(store: Store) -> None:
     assert {t.state for t in running.confirmations()} == {TrialState.DIVERGED}
 
 
-def test_an_arm_whose_trials_all_diverged_confirms_only_its_defaults(store: Store) -> None:
-    running = Running(store, arms=["adamp"], confirmation=TWO)
-    running.train_all(value=lambda _trial, _epoch: None)
-    assert confirmed(running, "adamp") == [(0, 0), (0, 1)]
+def test_a_study_with_an_arm_whose_trials_all_diverged_fails_and_confirms_nothing(store: Store) -> None:
+    running = Running(store, slots=1, confirmation=TWO, resources=ONE)
+    running.train_all(value=lambda trial, _epoch: 0.5 if ".adamw." in trial else None)
+    assert running.scheduler.is_finished
+    assert (confirmed(running, "adamp"), confirmed(running, "adamw")) == ([], [])
+    assert running.recorder.failure_reason() == (
+        "no trial of arm 'adamp' has a usable value: 3 trials diverged; the last: training loss became nan"
+    )
+    running.reload()
+    assert running.scheduler.is_finished, "the reason must be known from the database alone"
 
 
 def test_defaults_that_failed_are_confirmed_if_other_trials_succeeded(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     running.begin("a")
-    running.recorder.ended("a", error="ValueError: no such layer")
+    running.recorder.ended("a", fault=BROKEN)
     running.train_all(value=by_number(1))
     assert confirmed(running, "adamp") == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
-def test_an_arm_whose_trials_all_failed_confirms_nothing_and_delays_no_other_arm(store: Store) -> None:
+def test_a_study_with_an_arm_whose_trials_all_failed_fails_and_confirms_nothing(store: Store) -> None:
     running = Running(store, slots=1, confirmation=TWO, resources=ONE)
     packs = 0
     while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
         running.recorder.started(pack.pack_id)
         if pack.optimizer == "adamp":
-            running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
+            running.recorder.ended(pack.pack_id, fault=BROKEN)
         else:
             running.finish(pack, value=by_number(1))
         packs += 1
     assert running.scheduler.is_finished
-    assert (confirmed(running, "adamp"), len(confirmed(running, "adamw"))) == ([], 4)
+    assert (confirmed(running, "adamp"), confirmed(running, "adamw")) == ([], [])
+    assert running.recorder.failure_reason() == (
+        "no trial of arm 'adamp' has a usable value: 3 trials failed; the last: ValueError: no such layer"
+    )
 
 
 def test_a_workload_that_always_fails_has_no_confirmation(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], confirmation=TWO, resources=ONE)
     for _ in range(3):
         running.begin("a")
-        running.recorder.ended("a", error="ValueError: no such layer")
+        running.recorder.ended("a", fault=BROKEN)
     assert running.scheduler.is_finished
     assert running.recorder.failure_reason() == "each of 3 trials failed: ValueError: no such layer"
 
@@ -336,7 +345,7 @@ def test_a_study_stopped_before_any_result_fails_if_all_later_trials_fail(store:
     running.extend(trials_per_arm=3)
     for _ in range(2):
         running.begin("a")
-        running.recorder.ended("a", error="ValueError: no such layer")
+        running.recorder.ended("a", fault=BROKEN)
     assert running.scheduler.is_finished
     assert running.recorder.failure_reason() == "each of 2 trials failed: ValueError: no such layer"
 

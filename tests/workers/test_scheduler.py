@@ -1,9 +1,10 @@
 """The scheduler and the recorder on a real database: fair between arms, and able to resume from it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from running import Running
+from running import BROKEN, Running
 
 from studies.states import TrialState
 from studies.store import Store
@@ -306,7 +307,7 @@ def test_reports_of_a_superseded_attempt_are_rejected(store: Store) -> None:
 def test_a_python_error_fails_a_trial_without_a_retry(store: Store) -> None:
     running = Running(store, resources=ONE)
     running.begin("a")
-    running.recorder.ended("a", error="ValueError: no such layer")
+    running.recorder.ended("a", fault=BROKEN)
     (trial,) = store.every_trial(running.study.id)
     assert (trial.state, trial.reason, trial.attempt) == (TrialState.FAILED, "ValueError: no such layer", 1)
     assert running.recorder.failure_reason() == "the only trial failed: ValueError: no such layer"
@@ -323,7 +324,7 @@ def test_after_a_python_error_members_run_alone_and_only_the_cause_fails(
         running.recorder.started(pack.pack_id)
         sizes.append(len(pack.members))
         if any(member.trial_id.endswith(".2") for member in pack.members):
-            running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
+            running.recorder.ended(pack.pack_id, fault=BROKEN)
         else:
             running.finish(pack)
     assert sizes == [4, 1, 1, 1, 1]
@@ -333,12 +334,23 @@ def test_after_a_python_error_members_run_alone_and_only_the_cause_fails(
     )
 
 
+def test_an_error_that_no_configuration_avoids_fails_a_whole_pack_at_once(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 4, "epochs": 1})
+    pack = running.begin("a")
+    assert len(pack.members) == 4
+    running.recorder.ended("a", fault=replace(BROKEN, is_for_all=True))
+    assert running.scheduler.is_finished
+    for trial in running.trials():
+        assert (trial.state, trial.attempt) == (TrialState.FAILED, 1)
+        assert (trial.reason, trial.traceback) == (BROKEN.reason, BROKEN.traceback)
+
+
 def test_a_study_whose_first_ten_trials_all_fail_ends_early(store: Store) -> None:
     running = Running(store, budget={"trials_per_arm": 40, "epochs": 1})
     packs = 0
     while (pack := running.scheduler.next_pack(f"p{packs}")) is not None:
         running.recorder.started(pack.pack_id)
-        running.recorder.ended(pack.pack_id, error="ValueError: no such layer")
+        running.recorder.ended(pack.pack_id, fault=BROKEN)
         packs += 1
     assert running.scheduler.is_finished
     assert running.states().count("failed") == 10

@@ -1,5 +1,6 @@
 """The results of a Ray worker whose pack cannot be trained to its end, tested without Ray."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from studies.space import Parameters
 from workers.checkpoints import load
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
+from workers.workload_errors import WorkloadFault
 
 __all__: list[str] = []
 
@@ -73,7 +75,9 @@ def test_an_unwritable_checkpoint_folder_does_not_fail_the_trial(tmp_path: Path)
 
 def test_an_unknown_optimizer_fails_the_pack_with_the_reason(tmp_path: Path) -> None:
     result = PackTrainable(config(pack(tmp_path, optimizer="adamq"))).step()
-    assert "has no optimizer 'adamq'" in result["failure"]
+    fault = WorkloadFault(**json.loads(result["fault"]))
+    assert "has no optimizer 'adamq'" in fault.reason
+    assert fault.is_for_all
 
 
 def test_a_worker_that_must_leave_ends_its_pack_after_the_current_epoch_with_checkpoints(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from studies.catalog import WorkloadCard
+from workers.workload_errors import CannotTrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +117,36 @@ class DataCache:
         self._loaded: dict[tuple[str, torch.device], Data] = {}
 
     def load(self, workload: Workload, *, device: torch.device) -> Data:
-        """Return the workload's data on the device, loading it on first use."""
+        """Return the workload's data on the device, loading it on first use.
+
+        Raises:
+            CannotTrain: the workload returned something else.
+        """
         key = (workload.card.name, device)
         if key not in self._loaded:
-            self._loaded[key] = workload.load_data(device)
+            self._loaded[key] = _checked(workload.load_data(device), workload, device)
         return self._loaded[key]
+
+
+def _checked(data: object, workload: Workload, device: torch.device) -> Data:
+    """Return what `load_data` returned.
+
+    Raises:
+        CannotTrain: it is not data on this device.
+    """
+    name = workload.card.name
+    if not isinstance(data, Data):
+        raise CannotTrain(
+            f"expected load_data of workload {name!r} to return a Data, got {type(data).__name__}",
+            function=workload.load_data,
+        )
+    for split in ("train", "validation", "test"):
+        for part in ("inputs", "targets"):
+            found = getattr(getattr(data, split), part).device
+            if found != device:
+                raise CannotTrain(
+                    f"expected load_data of workload {name!r} to return tensors on {device}, got the {part} "
+                    f"of the {split} split on {found}; end it with `return data.to(device)`",
+                    function=workload.load_data,
+                )
+    return data

@@ -113,8 +113,8 @@ def test_an_arm_that_never_completed_a_trial_does_not_hide_the_verdict_of_the_ot
     finding = analyse(record(arms)).finding
     # Nothing is known about an arm that was lost to faults, so no arm is better than all others.
     assert finding.winner is None
-    assert finding.sentence.startswith("Stepper is better than SGDP by 15.04 points")
-    assert finding.sentence.endswith("; AdamW has no completed trial.")
+    assert finding.sentence.startswith("No trial of AdamW has a usable value: 40 trials failed; ")
+    assert "Stepper is better than SGDP by 15.04 points" in finding.sentence
 
 
 def test_no_lead_is_negative_while_an_arm_has_no_completed_trial_yet() -> None:
@@ -197,7 +197,8 @@ def test_an_arm_all_of_whose_trials_diverged_does_not_keep_the_others_from_a_ver
     arms = {"sgdp": _good(0.95), "stepper": _good(0.8, turn=1), "adamw": Arm(search=["diverged"] * 40)}
     analysis = analyse(record(arms))
     assert analysis.finding.winner == "sgdp"
-    assert "no trial of AdamW converged" in analysis.finding.sentence
+    assert analysis.finding.sentence.startswith("No trial of AdamW has a usable value: 40 trials diverged; ")
+    assert (analysis.checks[0].kind, analysis.checks[0].arm) == ("no-usable-value", "adamw")
     assert {(pair.first, pair.second): pair.n for pair in analysis.pairs}["sgdp", "adamw"] == 0
 
 

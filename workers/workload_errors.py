@@ -1,0 +1,154 @@
+"""What went wrong in a user's code: the mistake in one sentence, and the user's own frames.
+
+It does not import torch: a worker's imports may be what fails.
+"""
+
+__all__ = ["CannotTrain", "WorkloadFault", "describe_error"]
+
+import re
+import socket
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from inspect import unwrap
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+_MAX_REASON = 2000
+_MAX_TRACEBACK = 4000
+"""A trial's traceback is part of every list of trials."""
+
+_OURS = Path(__file__).parent
+# Workloads and optimizers of our own are shown like a user's.
+_SHOWN = (_OURS / "workloads", _OURS / "optimizers")
+_INTERFACE = _OURS / "workloads" / "workload.py"
+
+# In the words of torch.
+_DEVICE_MISMATCH = re.compile(r"(same|expected) device\b|device type")
+
+# The functions of a workload, as its author knows them.
+_DATA_AND_MODEL = frozenset({"load_data", "build_model"})
+_FUNCTIONS = frozenset({*_DATA_AND_MODEL, "loss", "loss_weight", "metric_sum"})
+
+
+class CannotTrain(ValueError):
+    """No trial of the workload can be trained, whatever its configuration.
+
+    Attributes:
+        function: the user's function that is to be changed; None if it is no single one.
+    """
+
+    def __init__(self, message: str, *, function: Callable[..., Any] | None = None) -> None:
+        super().__init__(message)
+        self.function = function
+
+
+@dataclass(frozen=True)
+class WorkloadFault:
+    """An error of a user's code, in words.
+
+    Attributes:
+        reason: what was wrong, in one sentence.
+        traceback: the user's own frames, as Python prints them, and the error.
+        is_for_all: whether every trial fails in the same way, whatever its configuration.
+    """
+
+    reason: str
+    traceback: str
+    is_for_all: bool
+
+
+def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
+    """Describe an error that was raised while a pack was trained.
+
+    Frames of Tangent, torch, Ray and Python's library are left out of the traceback, unless there are no
+    others.
+
+    Args:
+        error: the error, as it was caught.
+        workload: name of the pack's workload.
+    """
+    frames = list(_frames(error))
+    entry = frames[0].name if frames else None
+    function = error.function if isinstance(error, CannotTrain) else None
+    reason = str(error) if isinstance(error, CannotTrain) else f"{type(error).__name__}: {error}"
+    if entry in _FUNCTIONS:
+        reason = f"{entry} of workload {workload!r} raised {reason}"
+    elif entry == "forward":
+        reason = f"the model of workload {workload!r} raised {reason}"
+    hint = _hint(error)
+    reason = f"{reason[:_MAX_REASON]}{'; ' if hint else ''}{hint}"
+    place = _place_of(function) if function is not None else None
+    innermost = frames[-1] if frames else place
+    if innermost is not None:
+        reason += f" ({Path(innermost.filename).name}, line {innermost.lineno})"
+    return WorkloadFault(
+        reason,
+        _formatted(error, place),
+        is_for_all=isinstance(error, CannotTrain) or any(frame.name in _DATA_AND_MODEL for frame in frames),
+    )
+
+
+def _hint(error: BaseException) -> str:
+    """Return what to do about a common mistake; empty for all others."""
+    text = str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"make this file available on {socket.gethostname()}"
+    if _DEVICE_MISMATCH.search(text):
+        return (
+            "register every tensor of the model as a parameter or a buffer, and create others with "
+            "device=inputs.device"
+        )
+    return ""
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    """Yield the user's own frames, the outermost first."""
+    return (frame for frame in traceback.extract_tb(error.__traceback__) if _is_shown(frame.filename))
+
+
+def _formatted(error: BaseException, place: traceback.FrameSummary | None) -> str:
+    """Return the traceback with the user's own frames; all frames if there are none of them."""
+    whole = traceback.TracebackException.from_exception(error)
+    if place is not None:
+        whole.stack = traceback.StackSummary.from_list([place])
+    link: traceback.TracebackException | None = whole
+    while link is not None:
+        kept = [frame for frame in link.stack if _is_shown(frame.filename)]
+        if kept:
+            link.stack = traceback.StackSummary.from_list(kept)
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    text = "".join(whole.format()).rstrip()
+    return text if len(text) <= _MAX_TRACEBACK else f"…{text[1 - _MAX_TRACEBACK :]}"
+
+
+def _place_of(function: Callable[..., Any]) -> traceback.FrameSummary | None:
+    """Return where a function is defined, as a frame; None if it is not Python code."""
+    code = getattr(unwrap(function), "__code__", None)
+    if not isinstance(code, CodeType):
+        return None
+    return traceback.FrameSummary(code.co_filename, code.co_firstlineno, code.co_name)
+
+
+@cache
+def _is_shown(filename: str) -> bool:
+    """Return whether a file is not one of Tangent's, torch's, Ray's or Python's own."""
+    path = Path(filename)
+    if any(path.is_relative_to(folder) for folder in _SHOWN):
+        return path != _INTERFACE
+    if filename.startswith("<frozen ") or any(path.is_relative_to(folder) for folder in _hidden_packages()):
+        return False
+    # Installed packages may lie within the folder of Python's own library.
+    sites = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
+    return not path.is_relative_to(sysconfig.get_path("stdlib")) or any(map(path.is_relative_to, sites))
+
+
+@cache
+def _hidden_packages() -> tuple[Path, ...]:
+    specs = [find_spec(name) for name in ("torch", "ray")]
+    packages = [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin is not None]
+    return _OURS, _OURS.with_name("studies"), *packages
