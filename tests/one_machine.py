@@ -1,0 +1,222 @@
+"""`tangent up` on this machine, the kinds of processes below it, and a study during which some are killed."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+from cluster.ledger import Row
+from dispatcher_process import until
+from invariants import ClientView, broken
+from ports import free_port
+from processes import below, is_alive
+
+from service.client import Client
+from studies.states import CLOSED_STUDY_STATES, StudyState
+from studies.store import Store
+
+__all__ = ["KINDS", "Kind", "Machine", "machine", "repeat"]
+
+_ROOT = Path(__file__).parents[1]
+_READY_WITHIN_S = 150.0
+_CLOSED_WITHIN_S = 200.0
+_ENDED_WITHIN_S = 20.0
+_BODY: Mapping[str, Any] = {
+    "workload": "slow-plane",
+    "arms": ["adamp", "sgd"],
+    "budget": {"trials_per_arm": 3, "epochs": 10},
+    "sampler": "random",
+    "resources": {"max_pack_size": 1},
+    "confirmation": {"seeds": 0},
+    # Two kills may hit the same trial, also in its second attempt.
+    "max_retries": 6,
+}
+
+
+class Machine:
+    """`tangent up` with the workloads of `tests/plugin`, its files in `home`."""
+
+    def __init__(self, home: Path) -> None:
+        """Prepare; `start` starts it."""
+        self.home, self.port = home, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.database = f"sqlite:///{home}/tangent.db"
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of `tangent up`."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> Self:
+        """Start it, and wait until it prints its URL."""
+        paths = os.pathsep.join(str(_ROOT / folder) for folder in (".", "tests/plugin"))
+        silent = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
+        with (self.home / "up.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service", "up", "--home", str(self.home), "--port", str(self.port)],
+                env={**silent, "PYTHONPATH": paths, "TANGENT_CPUS": "2"},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().startswith("Dashboard: "), (self.home / "up.log").read_text()
+        return self
+
+    def stop(self) -> None:
+        """Stop it with SIGTERM."""
+        if self._process is not None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(40)
+            self._process.kill()
+            self._process.communicate()
+
+    def start_again(self) -> None:
+        """Start `tangent up` again after it was killed, once everything below it has ended."""
+        assert self._process is not None
+        self._process.wait()
+        self.start()
+
+    def is_ready(self) -> bool:
+        """Return whether /readyz answers 200."""
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/readyz", timeout=10, trust_env=False).status_code == 200
+        return False
+
+    def runs(self, *, of_a_study: bool) -> list[int]:
+        """Return the runs that have a study, or the spare ones."""
+        logs = (self.home / "logs").resolve()
+        found: list[int] = []
+        for pid in below(self.pid, command="workers.run"):
+            with contextlib.suppress(OSError):
+                output = Path(f"/proc/{pid}/fd/1").resolve()
+                if (output.parent == logs and output.name.startswith("run-")) == of_a_study:
+                    found.append(pid)
+        return found
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of process that `tangent up` runs.
+
+    Attributes:
+        description: its name in the documentation.
+        pids: returns the processes of this kind.
+        trains: whether trials in training are lost with it.
+    """
+
+    description: str
+    pids: Callable[[Machine], Sequence[int]]
+    trains: bool = False
+
+
+def _below(command: str) -> Callable[[Machine], Sequence[int]]:
+    return lambda machine: below(machine.pid, command=command)
+
+
+KINDS: Mapping[str, Kind] = {
+    "service": Kind("`tangent up` itself, started again by hand", lambda machine: [machine.pid], trains=True),
+    "dispatcher": Kind("the dispatcher", _below("-m workers"), trains=True),
+    "ray-node": Kind("the process that starts Ray", _below("workers.local_node"), trains=True),
+    "gcs": Kind("Ray's GCS", _below("gcs_server"), trains=True),
+    "raylet": Kind("the raylet", _below("raylet/raylet"), trains=True),
+    "dashboard-agent": Kind("Ray's dashboard agent", _below("ray::DashboardAgent"), trains=True),
+    "runtime-env-agent": Kind("Ray's runtime environment agent", _below("ray::RuntimeEnvAgent"), trains=True),
+    "log-monitor": Kind("Ray's log monitor", _below("log_monitor.py")),
+    "dashboard": Kind("Ray's dashboard", _below("dashboard/dashboard.py")),
+    "autoscaler": Kind("Ray's autoscaler", _below("autoscaler/_private/monitor.py")),
+    "run": Kind("the study's run", lambda machine: machine.runs(of_a_study=True), trains=True),
+    "spare-run": Kind("the spare run", lambda machine: machine.runs(of_a_study=False)),
+    "worker": Kind("a training process", _below("ray::ResourceTrainable"), trains=True),
+    "analysis": Kind("a process of the analysis pool", _below("multiprocessing")),
+}
+
+
+def repeat(machine: Machine, kinds: Sequence[str]) -> Row:
+    """Run a study, kill one process of each kind one right after the other, and check what follows."""
+    until(machine.is_ready, what="a service that is ready", timeout_s=_READY_WITHIN_S)
+    row, told = Row("+".join(kinds)), ClientView()
+    with Client(machine.url) as client:
+        study_id = told.accepted(client.submit(_BODY))
+        until(lambda: client.study(study_id).progress.epochs_done >= 8, what="epochs", timeout_s=90)
+        # The page starts the analysis pool.
+        assert httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False).is_success
+        told.saw(client.every_trial(study_id))
+    victims = [
+        until(lambda kind=kind: KINDS[kind].pids(machine), what=f"a process: {kind}", timeout_s=60)[0]
+        for kind in kinds
+    ]
+    everything = below(machine.pid)
+    store = Store.open(machine.database, migrate=False)
+    try:
+        began = time.monotonic()
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if "service" in kinds:
+            until(
+                lambda: not any(map(is_alive, everything)),
+                what="its processes to end",
+                timeout_s=_ENDED_WITHIN_S,
+            )
+            machine.start_again()
+        _observe(store, study_id, row, began=began)
+        study = store.study(study_id)
+        row.outcome = study.state.value
+        if study.state is not StudyState.COMPLETED:
+            row.broken.append(f"the study is {study.state.value}: {study.state_reason}")
+        row.retries = sum(trial.retries for trial in store.every_trial(study_id))
+        # Copies to Optuna's tables follow the end of the study.
+        deadline = time.monotonic() + 30
+        while (found := broken(store, told, are_copies_due=True)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        row.broken += found
+    finally:
+        store.close()
+    with contextlib.suppress(AssertionError):
+        until(machine.is_ready, what="readiness", timeout_s=60)
+    page = httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False)
+    if not machine.is_ready() or not page.is_success:
+        row.broken.append(f"/readyz is not ready, or the study's page answers {page.status_code}")
+    return row
+
+
+def _observe(store: Store, study_id: str, row: Row, *, began: float) -> None:
+    """Wait for the study's end, and note when trials were requeued and when training went on."""
+    least = store.study(study_id).progress.epochs_done
+    while time.monotonic() - began < _CLOSED_WITHIN_S:
+        study = store.study(study_id)
+        done = study.progress.epochs_done
+        row.requeued = sum(event.kind == "trial.requeued" for event in store.events(study_id))
+        if row.noticed_s is None and row.requeued:
+            row.noticed_s, least = time.monotonic() - began, done
+        if row.resumed_s is None and row.requeued and done > least:
+            row.resumed_s = time.monotonic() - began
+        least = min(least, done)
+        if study.state in CLOSED_STUDY_STATES:
+            return
+        time.sleep(0.1)
+    row.broken.append(
+        f"the study is not closed after {_CLOSED_WITHIN_S:g} s: {store.study(study_id).progress}"
+    )
+
+
+@contextmanager
+def machine(home: Path) -> Iterator[Machine]:
+    """Yield a running `tangent up`, and stop it afterwards."""
+    running = Machine(home)
+    try:
+        yield running.start()
+    finally:
+        running.stop()
