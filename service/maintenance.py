@@ -1,4 +1,4 @@
-"""Background maintenance: settles studies whose run was lost, and deletes old failed logins."""
+"""Background maintenance: settles lost studies, deletes old failed logins, logs problems of dispatchers."""
 
 __all__ = ["run_maintenance"]
 
@@ -27,12 +27,14 @@ def run_maintenance(store: Store) -> Generator[None]:
     A stopped study ends about a second after its run's lease expires, even without a dispatcher.
     """
     stopping = threading.Event()
+    problems: dict[str, str] = {}
 
     def work() -> None:
         deleted_at = -_DELETE_EVERY_S
         while not stopping.wait(_EVERY_S):
             try:
                 store.settle_lapsed_leases()
+                _log_problems(store, problems)
                 if time.monotonic() - deleted_at >= _DELETE_EVERY_S:
                     store.delete_refused_logins(older_than=_REFUSED_LOGINS_KEPT)
                     deleted_at = time.monotonic()
@@ -50,3 +52,21 @@ def run_maintenance(store: Store) -> Generator[None]:
     finally:
         stopping.set()
         thread.join(_JOIN_S)
+
+
+def _log_problems(store: Store, known: dict[str, str]) -> None:
+    """Log which dispatchers can start no run since the last call, and why, and which can again.
+
+    Args:
+        store: the database.
+        known: the problems that were logged, by dispatcher; brought up to date.
+    """
+    heartbeats = store.dispatchers()
+    for name, heartbeat in heartbeats.items():
+        if heartbeat.problem is not None and known.get(name) != heartbeat.problem:
+            known[name] = heartbeat.problem
+            _LOG.warning("dispatcher %s can start no run: %s", name, heartbeat.problem)
+        elif heartbeat.problem is None and known.pop(name, None) is not None:
+            _LOG.warning("dispatcher %s can start runs again", name)
+    for name in known.keys() - heartbeats.keys():
+        del known[name]

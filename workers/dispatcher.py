@@ -29,6 +29,7 @@ _log = logging.getLogger("tangent.dispatcher")
 _POLL_S = 0.25
 _HEARTBEAT_EVERY_S = 5.0
 _RETRY_AFTER_S = 2.0
+_MAX_RETRY_AFTER_S = 30.0
 _CALM_AFTER_S = 5.0
 _READY_WITHIN_S = 90.0
 # Runs of one study that may fail in a row without finishing a trial.
@@ -59,6 +60,10 @@ class Dispatcher:
         self._last_start = -math.inf
         self._beat_at = -math.inf
         self._stored_problem: str | None = None
+        # Why the last spare run ended before it had a study; None once another one is ready.
+        self._run_problem: str | None = None
+        self._start_spare_at = -math.inf
+        self._spare_delay_s = _RETRY_AFTER_S
         # Spare runs that in a row could not join Ray.
         self._runs_without_ray = 0
         # By study: runs that failed in a row without finishing a trial.
@@ -92,7 +97,7 @@ class Dispatcher:
 
     def _beat(self) -> None:
         """Store a heartbeat every few seconds, and as soon as there is a problem or none any more."""
-        problem = self._ray.problem
+        problem = self._ray.problem or self._run_problem
         if problem == self._stored_problem and time.monotonic() - self._beat_at < _HEARTBEAT_EVERY_S:
             return
         self._store.heartbeat(self._settings.name, problem=problem)
@@ -129,6 +134,8 @@ class Dispatcher:
         """Start a process for the next study if there may be another run."""
         if self._ray.problem is not None:
             return
+        if self._spare is None and time.monotonic() < self._start_spare_at:
+            return
         if self._spare is None:
             # Its start takes seconds of a core, so not while the first trials of another study start.
             is_calm = not self._runs or time.monotonic() - self._last_start > _CALM_AFTER_S
@@ -136,17 +143,25 @@ class Dispatcher:
                 self._spare = SpareRun(self._run_environment())
             return
         code = self._spare.process.poll()
-        if code is not None:
-            self._spare = None
-            if code == NO_RAY:
-                self._wait_for_ray()
-            else:
-                _log.error("a run exited with status %d before it had a study; starting another", code)
-                self._is_ending.wait(_RETRY_AFTER_S)
-        elif self._spare.is_late(_READY_WITHIN_S):
-            _log.error("a run was not ready after %g s; starting another", _READY_WITHIN_S)
+        if code == NO_RAY:
             self._spare.kill()
             self._spare = None
+            self._wait_for_ray()
+        elif code is not None:
+            self._abandon_spare(self._spare, f"a run exited with status {code} before it had a study")
+        elif self._spare.is_ready.is_set():
+            self._run_problem, self._spare_delay_s = None, _RETRY_AFTER_S
+        elif self._spare.is_late(_READY_WITHIN_S):
+            self._abandon_spare(self._spare, f"a run was not ready after {_READY_WITHIN_S:g} s")
+
+    def _abandon_spare(self, spare: SpareRun, what: str) -> None:
+        """End a run that cannot take a study, report why, and start the next one after a delay."""
+        spare.kill()
+        self._spare = None
+        self._run_problem = f"{what}: {spare.last_error}"
+        _log.error("%s; starting another in %g s", self._run_problem, self._spare_delay_s)
+        self._start_spare_at = time.monotonic() + self._spare_delay_s
+        self._spare_delay_s = min(_MAX_RETRY_AFTER_S, 2 * self._spare_delay_s)
 
     def _run_environment(self) -> dict[str, str]:
         return {
@@ -258,6 +273,8 @@ class Dispatcher:
             self._runs_without_ray = 0
             self._replace_ray("Ray accepts no run")
             return
+        # Without the address, which `/readyz` must not show.
+        self._run_problem = "no Ray cluster answers at this dispatcher's address"
         _log.warning("no Ray cluster answers at %s; trying again", self._ray.address)
         self._is_ending.wait(_RETRY_AFTER_S)
 

@@ -3,18 +3,25 @@
 __all__ = ["RunProcess", "SpareRun", "stop_all"]
 
 import logging
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from studies.logs import message_of
 from studies.trials import Claim
 from workers.run import READY
 
 _log = logging.getLogger("tangent.dispatcher")
 _STOP_WITHIN_S = 8.0
+_READ_WITHIN_S = 0.5
+_LINES_KEPT = 100
+_LONGEST_ERROR = 300
+_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception)\b")
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,28 @@ class SpareRun:
             [sys.executable, "-m", "workers.run"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             env=environment,
         )
         self.is_ready = threading.Event()
         self._started_at = time.monotonic()
+        self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
         threading.Thread(target=self._read_output, name="spare-run", daemon=True).start()
+        self._error_reader = threading.Thread(target=self._read_errors, name="spare-run-errors", daemon=True)
+        self._error_reader.start()
+
+    @property
+    def last_error(self) -> str:
+        """The last error that the process printed, or else its last message."""
+        # The last lines of a process that has just ended may still be in the pipe.
+        self._error_reader.join(_READ_WITHIN_S)
+        lines = [line for line in self._last_lines if line.strip()]
+        if not lines:
+            return "it printed nothing"
+        error = next((line for line in reversed(lines) if _ERROR.match(line)), lines[-1])
+        return message_of(error.strip())[:_LONGEST_ERROR]
 
     def is_late(self, timeout_s: float) -> bool:
         """Return whether the process is still not ready after `timeout_s`."""
@@ -60,16 +83,27 @@ class SpareRun:
         return RunProcess(claim, self.process)
 
     def kill(self) -> None:
-        """Kill the process; it has no study to hand over."""
+        """Kill the process, if it has not ended; it has no study to hand over."""
         self.process.kill()
         self.process.wait()
+        assert self.process.stdin is not None, "it is started with a pipe"
+        self.process.stdin.close()
 
     def _read_output(self) -> None:
         assert self.process.stdout is not None, "it is started with a pipe"
-        # Its imports may print other lines.
-        for line in self.process.stdout:
-            if line.strip() == READY:
-                self.is_ready.set()
+        with self.process.stdout as output:
+            # Its imports may print other lines.
+            for line in output:
+                if line.strip() == READY:
+                    self.is_ready.set()
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None, "it is started with a pipe"
+        with self.process.stderr as errors:
+            # Once the process has its study, its output goes to the study's log.
+            for line in errors:
+                self._last_lines.append(line)
+                sys.stderr.write(line)
 
 
 def stop_all(runs: Iterable[RunProcess]) -> None:

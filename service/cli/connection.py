@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.errors import BAD_INPUT, CommandError
+from studies.states import StudyState
 
 if TYPE_CHECKING:
     from service.client import Client
+    from studies.views import StudyView
 
 StudyId = Annotated[
     str, typer.Argument(metavar="ID", help="Id of a study, a unique prefix of it, or `last`.")
@@ -54,6 +56,23 @@ class Connection:
     def page(self, study_id: str) -> str:
         """Return the URL of a study's page on the dashboard."""
         return f"{self.url}/studies/{study_id}"
+
+    def warn_if_waiting(self, study: "StudyView") -> None:
+        """Warn on standard error if no dispatcher can run a study that waits for one, with the reason."""
+        from service.errors import NOT_READY
+        from service.transport import ProblemError
+
+        progress = study.progress
+        is_waiting = study.state in {StudyState.QUEUED, StudyState.RUNNING}
+        if not is_waiting or progress.running or progress.confirmations_running:
+            return
+        try:
+            self.client.readiness()
+        except ProblemError as error:
+            if error.slug != NOT_READY.slug:
+                raise
+            for what in error.problem.missing or ():
+                typer.echo(f"warning: study {study.id} waits for {what}", err=True)
 
     def study_id(self, given: str) -> str:
         """Return the full id for a prefix, or of the newest study for `last`.

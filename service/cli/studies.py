@@ -83,6 +83,7 @@ def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Tok
         study_id = service.study_id(study)
         view = service.client.study(study_id)
         arms = service.client.arms(study_id)
+        service.warn_if_waiting(view)
         if as_json:
             print_json(study_document(view, arms))
             return

@@ -21,6 +21,8 @@ def follow(service: Connection, study_id: str, *, as_json: bool = False) -> int:
 
     As JSON, show only the closed study with its arms.
     """
+    study = service.client.study(study_id)
+    service.warn_if_waiting(study)
     if as_json:
         for _ in service.client.watch(study_id):
             pass
@@ -31,7 +33,6 @@ def follow(service: Connection, study_id: str, *, as_json: bool = False) -> int:
     from service.cli.progress import reporter
     from service.cli.trials import show_last_error
 
-    study = service.client.study(study_id)
     if study.state not in CLOSED_STUDY_STATES:
         with reporter(study, service.client.arms(study_id)) as report:
             for event in service.client.watch(study_id):

@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from rich.console import Console
@@ -119,6 +120,20 @@ def test_show_and_trials_include_the_confirmation(run: Run, body: Body, play: Pl
     assert len(json.loads(run("trials", study, "--phase", "all", "--json").stdout)) == 18
     assert f"{study}.adamp.c0" in run("trials", study, "--phase", "confirmation").stdout
     assert [found["id"] for found in json.loads(run("list", "--suite", "small", "--json").stdout)] == [study]
+
+
+def test_a_study_that_no_dispatcher_can_run_is_shown_with_the_reason(
+    run: Run, body: Body, store: Store, live: str
+) -> None:
+    study = store.submit(parse_spec(body))
+    assert "warning" not in run("show", study.id).stderr
+    store.heartbeat("here", problem="ImportError: libray is missing")
+    for arguments in (("show", study.id), ("show", study.id, "--json")):
+        shown = run(*arguments)
+        assert shown.exit_code == 0
+        assert shown.stderr.startswith(f"warning: study {study.id} waits for ")
+        assert "ImportError: libray is missing" in shown.stderr
+    assert "ImportError: libray is missing" in httpx.get(f"{live}/studies/{study.id}").text
 
 
 def test_watching_ends_with_the_finding(run: Run, body: Body, play: Play) -> None:

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+from dispatcher_process import until
 from simulated_dispatch import SimulatedDispatcher, report
 
 from service.client import Client
@@ -31,3 +33,18 @@ def test_a_study_is_stopped_without_any_dispatcher(live: str, store: Store) -> N
         TrialState.COMPLETED,
         TrialState.CANCELLED,
     ]
+
+
+def test_a_dispatcher_that_can_start_no_run_is_logged_once_and_again_when_it_can(
+    live: str, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    def logged() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "dispatcher there" in record.getMessage()]
+
+    assert live
+    store.heartbeat("there", problem="ImportError: libray is missing")
+    until(logged, what="the report", timeout_s=10.0)
+    store.heartbeat("there", problem="ImportError: libray is missing")
+    store.heartbeat("there")
+    until(lambda: len(logged()) == 2, what="the end of the problem", timeout_s=10.0)
+    assert logged()[0].endswith("can start no run: ImportError: libray is missing")

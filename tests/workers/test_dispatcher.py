@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dispatcher_process import until
 from simulated_dispatch import SimulatedDispatcher, SimulatedRun
 
 from studies.errors import StoreUnavailable
@@ -153,7 +154,9 @@ class ReadyRun:
     """A spare run that is ready and records the claims assigned to it."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", ""], text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, text=True
+        )
         self.is_ready = threading.Event()
         self.is_ready.set()
         self.claims: list[Claim] = []
@@ -177,9 +180,31 @@ def test_a_claimed_study_is_run_even_if_the_database_fails_right_after_the_claim
         monkeypatch.setattr(play.store, read, unavailable)
     with pytest.raises(StoreUnavailable):
         dispatcher._claim()
-    spare.process.wait()
+    spare.process.communicate("")
     assert spare.claims == [Claim(study_id, 1)]
     assert [run.claim for run in dispatcher._runs] == spare.claims
+
+
+def test_a_run_that_dies_before_it_has_a_study_is_reported_with_its_error_until_another_is_ready(
+    play: SimulatedDispatcher, dispatcher: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "ray.py").write_text("raise ImportError('libray is missing')")
+    monkeypatch.setattr(dispatcher, "_run_environment", lambda: {"PYTHONPATH": str(tmp_path / "broken")})
+
+    def problem() -> str | None:
+        dispatcher._prepare_spare()
+        dispatcher._beat()
+        return play.store.dispatchers()[dispatcher._settings.name].problem
+
+    reported = until(problem, what="the report", timeout_s=30.0)
+    assert reported == "a run exited with status 1 before it had a study: ImportError: libray is missing"
+    assert dispatcher._spare is None
+    dispatcher._prepare_spare()
+    assert dispatcher._spare is None, "the next one starts after a delay"
+    dispatcher._spare = ready = ReadyRun()  # pyright: ignore[reportAttributeAccessIssue]
+    assert problem() is None
+    ready.process.communicate("")
 
 
 def test_a_claim_counts_the_trials_that_have_ended(play: SimulatedDispatcher) -> None:
