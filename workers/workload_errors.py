@@ -3,7 +3,7 @@
 It does not import torch: a worker's imports may be what fails.
 """
 
-__all__ = ["CannotTrain", "WorkloadFault", "describe_error"]
+__all__ = ["CannotTrain", "WorkloadFault", "describe_error", "place_of"]
 
 import re
 import socket
@@ -82,7 +82,7 @@ def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
         reason = f"the model of workload {workload!r} raised {reason}"
     hint = _hint(error)
     reason = f"{reason[:_MAX_REASON]}{'; ' if hint else ''}{hint}"
-    place = _place_of(function) if function is not None else None
+    place = place_of(function) if function is not None else None
     innermost = frames[-1] if frames else place
     if innermost is not None:
         reason += f" ({Path(innermost.filename).name}, line {innermost.lineno})"
@@ -126,7 +126,7 @@ def _formatted(error: BaseException, place: traceback.FrameSummary | None) -> st
     return text if len(text) <= _MAX_TRACEBACK else f"…{text[1 - _MAX_TRACEBACK :]}"
 
 
-def _place_of(function: Callable[..., Any]) -> traceback.FrameSummary | None:
+def place_of(function: Callable[..., Any]) -> traceback.FrameSummary | None:
     """Return where a function is defined, as a frame; None if it is not Python code."""
     code = getattr(unwrap(function), "__code__", None)
     if not isinstance(code, CodeType):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from service.cli import (
     audit,
     catalog,
+    check,
     follow_ups,
     lifecycle,
     reports,
@@ -66,7 +67,11 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "extend": follow_ups.extend,
         "clone": follow_ups.clone,
     },
-    "Catalogue": {"optimizers": catalog.optimizers, "workloads": catalog.workloads},
+    "Catalogue": {
+        "optimizers": catalog.optimizers,
+        "workloads": catalog.workloads,
+        "check": check.check,
+    },
     "Administration": {"audit": audit.audit, "version": version.version},
 }
 

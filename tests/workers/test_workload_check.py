@@ -1,0 +1,260 @@
+"""The check of a workload finds each common mistake, names its place, and finds none in a sound workload."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from studies.catalog import WorkloadCard
+from workers.workload_check import Finding, check_workload
+from workers.workloads import Data, Split, Workload, load_workloads
+
+__all__: list[str] = []
+
+CPU = torch.device("cpu")
+EXAMPLES = {"train": 64, "validation": 32, "test": 32}
+
+
+class Sound(Workload):
+    """Two clouds of points, and a network with batch normalisation."""
+
+    card = WorkloadCard(
+        name="clouds",
+        title="Clouds",
+        description="Two clouds of points.",
+        source="made",
+        metric="accuracy",
+        unit="fraction",
+        direction="maximize",
+        target=0.9,
+        epochs=2,
+        batch_size=8,
+        examples={"train": 64, "validation": 32, "test": 32},
+        parameters=8 * 4 + 4 + 4 + 4 + 2 * 4 + 2,
+        epoch_s=0.02,
+    )
+
+    def load_data(self, device: torch.device) -> Data:
+        generator = torch.Generator().manual_seed(1)
+
+        def split(examples: int) -> Split:
+            targets = torch.arange(examples) % 2
+            return Split(
+                inputs=torch.randn(examples, 8, generator=generator) + targets[:, None], targets=targets
+            )
+
+        return Data(**{name: split(size) for name, size in EXAMPLES.items()}).to(device)
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) == targets).sum().float()
+
+
+class MeanMetric(Sound):
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.argmax(1) == targets).float().mean()
+
+
+class NanMetric(Sound):
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.sum() + targets.sum()) * float("nan")
+
+
+class PercentMetric(Sound):
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return 100 * super().metric_sum(outputs, targets)
+
+
+class SummedLoss(Sound):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, reduction="sum")
+
+
+class UnreducedLoss(Sound):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, reduction="none")
+
+
+class DetachedLoss(Sound):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs.detach(), targets)
+
+
+class ShuffledData(Sound):
+    def load_data(self, device: torch.device) -> Data:
+        data = super().load_data(device)
+        order = torch.randperm(len(data.train))
+        train = Split(inputs=data.train.inputs[order], targets=data.train.targets[order])
+        return Data(train=train, validation=data.validation, test=data.test)
+
+
+class LeakedData(Sound):
+    def load_data(self, device: torch.device) -> Data:
+        data = super().load_data(device)
+        return Data(train=data.train, validation=data.train.head(32), test=data.test)
+
+
+class NanData(Sound):
+    def load_data(self, device: torch.device) -> Data:
+        data = super().load_data(device)
+        data.validation.inputs[3, 2] = float("nan")
+        return data
+
+
+class MissingFile(Sound):
+    def load_data(self, device: torch.device) -> Data:
+        Path("/no/such/file.pt").read_bytes()
+        return super().load_data(device)
+
+
+class UnusedLayer(Sound):
+    card = Sound.card.model_copy(update={"parameters": Sound.card.parameters + 9})
+
+    def build_model(self) -> nn.Module:
+        class Model(nn.Module):
+            def __init__(self, body: nn.Module) -> None:
+                super().__init__()
+                self.body, self.unused = body, nn.Linear(8, 1)
+
+            def forward(self, inputs: Tensor) -> Tensor:
+                return self.body(inputs)
+
+        return Model(super().build_model())
+
+
+class OtherCard(Sound):
+    card = Sound.card.model_copy(
+        update={"parameters": 7, "examples": {"train": 60, "validation": 32, "test": 32}}
+    )
+
+
+class OwnRandomness(Sound):
+    def build_model(self) -> nn.Module:
+        model = super().build_model()
+        with torch.no_grad():
+            next(model.parameters())[0, 0] = int.from_bytes(os.urandom(2), "big") / 2**16
+        return model
+
+
+_calls = itertools.count()
+
+
+class HiddenState(Sound):
+    def build_model(self) -> nn.Module:
+        class Model(nn.Module):
+            def __init__(self, body: nn.Module) -> None:
+                super().__init__()
+                self.body, self.seen = body, 0
+
+            def forward(self, inputs: Tensor) -> Tensor:
+                self.seen += self.training
+                return self.body(inputs) * (1 + 0.1 * self.seen)
+
+        return Model(super().build_model())
+
+
+class SharedState(Sound):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs, targets) * (1 + 1e-3 * next(_calls) * outputs.requires_grad)
+
+
+BROKEN: dict[type[Workload], tuple[str, str]] = {
+    MeanMetric: ("validation metric", "metric_sum"),
+    NanMetric: ("validation metric", "metric_sum"),
+    PercentMetric: ("validation metric", "metric_sum"),
+    SummedLoss: ("validation loss", "loss"),
+    DetachedLoss: ("loss", "loss"),
+    ShuffledData: ("same data twice", "load_data"),
+    NanData: ("finite data", "load_data"),
+    UnusedLayer: ("gradients", "build_model"),
+    OwnRandomness: ("same model twice", "build_model"),
+    HiddenState: ("resuming", "build_model"),
+}
+
+
+def _errors(workload: Workload) -> list[Finding]:
+    return [finding for finding in check_workload(workload, device=CPU) if finding.status == "error"]
+
+
+def test_a_sound_workload_has_no_errors_and_no_warnings() -> None:
+    findings = list(check_workload(Sound(), device=CPU))
+    assert [
+        (f.check, f.sentence)
+        for f in findings
+        if f.status in {"warning", "error"} and f.check != "card: epoch_s"
+    ] == []
+    by_check = {finding.check: finding for finding in findings}
+    assert by_check["stacking"].status == by_check["resuming"].status == "ok"
+    # Only the layer before batch normalisation is scale-invariant.
+    assert by_check["scale invariance"].sentence == "scale-invariant weight tensors: 1 of 2 (0.weight)"
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_mistake_is_found_in_the_function_that_makes_it(broken: type[Workload]) -> None:
+    check, function = BROKEN[broken]
+    error = _errors(broken())[0]
+    assert error.check == check
+    line = getattr(broken, function).__code__.co_firstlineno
+    assert error.where == f"{__file__}:{line}"
+
+
+@pytest.mark.parametrize(("broken", "function"), [(MissingFile, "load_data"), (UnreducedLoss, "loss")])
+def test_an_error_of_the_workload_names_its_function_and_line(broken: type[Workload], function: str) -> None:
+    (error,) = _errors(broken())
+    assert function in error.sentence
+    assert Path(__file__).name in error.sentence
+
+
+def test_state_shared_by_trials_is_found() -> None:
+    assert "same training twice" in {error.check for error in _errors(SharedState())}
+
+
+def test_a_card_that_differs_from_the_data_is_found_and_training_is_still_checked() -> None:
+    findings = {finding.check: finding for finding in check_workload(OtherCard(), device=CPU)}
+    assert findings["card: examples"].status == findings["card: parameters"].status == "error"
+    assert findings["resuming"].status == "ok"
+
+
+def test_examples_in_two_splits_are_a_warning() -> None:
+    findings = [f for f in check_workload(LeakedData(), device=CPU) if f.check == "separate splits"]
+    assert [(f.status, f.sentence.split()[0]) for f in findings] == [("warning", "32")]
+
+
+@pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d"])
+def test_our_own_workloads_have_no_errors(name: str) -> None:
+    assert _errors(load_workloads()[name]) == []
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", "check", *arguments]
+    here = {"PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **here})
+
+
+def test_the_command_prints_findings_and_fails_on_an_error() -> None:
+    done = _run("test_workload_check:SummedLoss", "--json")
+    assert done.returncode == 1, done.stderr
+    shown: dict[str, Any] = json.loads(done.stdout)
+    assert shown["workload"] == "clouds"
+    assert "validation loss" in {f["check"] for f in shown["findings"] if f["status"] == "error"}
+
+
+def test_the_command_refuses_what_is_not_a_workload() -> None:
+    for target in ("no-such-workload", "no_such_package:X", "test_workload_check:CPU"):
+        done = _run(target)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,87 @@
+"""`python -m workers.workload_check TARGET`: print the findings about a workload, as `tangent check` does."""
+
+__all__ = ["main"]
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from studies.control_characters import strip_controls
+from workers.workload_check.checks import check_workload
+from workers.workload_check.finding import Finding
+from workers.workloads import Workload, load_workloads
+
+_BAD_TARGET = 2
+
+
+class _TargetInvalid(ValueError):
+    """There is no workload at the target."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the findings, and return 0 without errors, 1 with errors, and 2 if there is no such workload."""
+    parser = argparse.ArgumentParser(prog="python -m workers.workload_check")
+    parser.add_argument("target")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(arguments)
+    try:
+        workload, device = _workload(given.target), _device(given.device)
+    except _TargetInvalid as error:
+        sys.stderr.write(strip_controls(f"error: {error}\n"))
+        return _BAD_TARGET
+    # As in a worker with one core.
+    torch.set_num_threads(1)
+    findings: list[Finding] = []
+    for finding in check_workload(workload, device=device):
+        findings.append(finding)
+        if not given.json:
+            place = f" ({finding.where})" if finding.where else ""
+            line = f"{finding.status:<8} {finding.check}: {finding.sentence}{place}"
+            sys.stdout.write(strip_controls(line).replace("\N{NO-BREAK SPACE}", " ") + "\n")
+            sys.stdout.flush()
+    if given.json:
+        shown = {"workload": workload.card.name, "findings": [asdict(finding) for finding in findings]}
+        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+    return 1 if any(finding.status == "error" for finding in findings) else 0
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise _TargetInvalid("expected a GPU that torch can use for --device cuda, found none")
+    return torch.device("cuda:0" if name == "cuda" else "cpu")
+
+
+def _workload(target: str) -> Workload:
+    """Return the workload of a name in the catalogue, or at PACKAGE:NAME."""
+    if ":" not in target:
+        installed = load_workloads()
+        if target not in installed:
+            raise _TargetInvalid(
+                f"expected the name of an installed workload or PACKAGE:NAME, got {target!r}; installed: "
+                f"{', '.join(installed)}"
+            )
+        return installed[target]
+    module, _, name = target.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+        workload = found() if isinstance(found, type) else found
+    # Importing a user's module may raise anything.
+    except Exception as error:
+        raise _TargetInvalid(
+            f"cannot load {target}: {type(error).__name__}: {error}; name an importable module and a "
+            "Workload in it"
+        ) from error
+    if not isinstance(workload, Workload):
+        raise _TargetInvalid(f"expected {target} to be a Workload, got {type(workload).__name__}")
+    return workload
+
+
+if __name__ == "__main__":
+    sys.exit(main())

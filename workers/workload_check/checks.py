@@ -1,0 +1,49 @@
+"""All checks of a workload, in the order in which they depend on each other."""
+
+__all__ = ["check_workload"]
+
+from collections.abc import Iterator
+
+import torch
+
+from workers.workload_check.data_checks import check_data
+from workers.workload_check.finding import CheckFailed, Finding
+from workers.workload_check.model_checks import check_model
+from workers.workload_check.training_checks import check_training
+from workers.workloads import Data, Workload
+
+
+def check_workload(workload: Workload, *, device: torch.device) -> Iterator[Finding]:
+    """Yield what is right, noteworthy and wrong about a workload.
+
+    It loads the data twice, builds the model a few times, and trains a few steps with AdamP at its defaults.
+    After an error without whose repair later checks cannot run, the iterator ends.
+
+    Args:
+        workload: what to check.
+        device: where to train.
+    """
+    try:
+        data: Data | None = None
+        has_errors = False
+        for found in check_data(workload, device):
+            if isinstance(found, Data):
+                data = found
+            else:
+                has_errors |= _prevents_training(found)
+                yield found
+        assert data is not None, "check_data ends with the data"
+        for finding in check_model(workload, data, device):
+            has_errors |= _prevents_training(finding)
+            yield finding
+        if has_errors:
+            yield Finding("training", "note", "not checked, because of the errors above")
+            return
+        yield from check_training(workload, data, device)
+    except CheckFailed as error:
+        yield error.finding
+
+
+def _prevents_training(finding: Finding) -> bool:
+    """Return whether results of training would be meaningless; a wrong number on the card changes none."""
+    return finding.status == "error" and not finding.check.startswith("card:")

@@ -1,0 +1,133 @@
+"""Checks of a workload's data: its contents, its card, and whether the splits share examples."""
+
+__all__ = ["check_data"]
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from studies.formatting import count, plural
+from workers.workload_check.finding import CheckFailed, Finding, calling
+from workers.workloads import Data, DataCache, Split, Workload
+
+_SPLITS: Final = ("train", "validation", "test")
+
+
+def check_data(workload: Workload, device: torch.device) -> Iterator[Finding | Data]:
+    """Yield the findings about the data, and last the data itself.
+
+    Raises:
+        CheckFailed: `load_data` raised an error, or returned something else than data.
+    """
+    name = workload.card.name
+    with calling("data", workload=name):
+        data, again = (DataCache().load(workload, device=device) for _ in range(2))
+    splits = {split: _split(data, split) for split in _SPLITS}
+    if empty := [split for split, examples in splits.items() if not len(examples)]:
+        raise CheckFailed(
+            Finding.about(
+                workload.load_data,
+                "data",
+                "error",
+                f"expected examples in every split, got none in {' and '.join(empty)}",
+            )
+        )
+    sizes = ", ".join(f"{count(len(examples))} {split}" for split, examples in splits.items())
+    yield Finding("data", "ok", f"{sizes} examples")
+    yield _repeated(workload, splits, again)
+    yield _sizes(workload, splits)
+    yield _numbers(workload, splits)
+    yield from _overlaps(workload, splits)
+    yield data
+
+
+def _split(data: Data, name: str) -> Split:
+    return getattr(data, name)
+
+
+def _repeated(workload: Workload, splits: dict[str, Split], again: Data) -> Finding:
+    changed = [
+        name
+        for name, split in splits.items()
+        if not (
+            _equal(split.inputs, _split(again, name).inputs)
+            and _equal(split.targets, _split(again, name).targets)
+        )
+    ]
+    if not changed:
+        return Finding("same data twice", "ok", "two calls of load_data return the same contents")
+    return Finding.about(
+        workload.load_data,
+        "same data twice",
+        "error",
+        f"expected the same contents from every call of load_data, got others in {' and '.join(changed)}; "
+        "sort the files and seed every split and shuffle",
+    )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return (
+        one.shape == other.shape
+        and one.dtype == other.dtype
+        and torch.equal(one.nan_to_num(), other.nan_to_num())
+    )
+
+
+def _sizes(workload: Workload, splits: dict[str, Split]) -> Finding:
+    on_card = dict(workload.card.examples)
+    found = {name: len(split) for name, split in splits.items()}
+    if on_card == found:
+        return Finding("card: examples", "ok", "the card has the numbers of examples of the data")
+    return Finding.about(
+        type(workload),
+        "card: examples",
+        "error",
+        f"expected the card's numbers of examples, {on_card}, got {found}; correct `examples` on the card",
+    )
+
+
+def _numbers(workload: Workload, splits: dict[str, Split]) -> Finding:
+    for name, split in splits.items():
+        for part, tensor in (("inputs", split.inputs), ("targets", split.targets)):
+            wrong = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
+            if wrong:
+                return Finding.about(
+                    workload.load_data,
+                    "finite data",
+                    "error",
+                    f"expected finite {part}, got {plural(wrong, 'value')} of NaN or infinity in the "
+                    f"{name} split",
+                )
+    return Finding("finite data", "ok", "no input and no target is NaN or infinite")
+
+
+def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[Finding]:
+    """Yield what the splits have in common, by the bytes of their inputs."""
+    rows = {name: _rows(split.inputs) for name, split in splits.items()}
+    if len(rows["train"]) == 1 < len(splits["train"]):
+        # All examples are the same, as those of a function that is minimised.
+        return
+    is_separate = True
+    for one, other in combinations(_SPLITS, 2):
+        shared = sum(row in rows[one] for row in rows[other])
+        if shared:
+            is_separate = False
+            yield Finding.about(
+                workload.load_data,
+                "separate splits",
+                "warning",
+                f"{plural(shared, 'different input')} of the {other} split also "
+                f"{'occurs' if shared == 1 else 'occur'} in the {one} split; values there are optimistic",
+            )
+    if is_separate:
+        yield Finding("separate splits", "ok", "no input occurs in two splits")
+
+
+def _rows(inputs: Tensor) -> set[bytes]:
+    flat = inputs.detach().cpu().reshape(len(inputs), -1)
+    array = np.ascontiguousarray(flat.view(torch.uint8).numpy() if flat.dtype != torch.bool else flat.numpy())
+    return {row.tobytes() for row in array}

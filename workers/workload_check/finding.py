@@ -1,0 +1,65 @@
+"""What a check of a workload found, and where in the user's code."""
+
+__all__ = ["CheckFailed", "Finding", "Status", "calling", "first_names"]
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+from studies.formatting import plural
+from workers.workload_errors import describe_error, place_of
+
+_SHOWN: Final = 5
+Status = Literal["ok", "note", "warning", "error"]
+"""`note` is information, `warning` may be intended, `error` makes a study's results wrong or impossible."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        check: what was checked, in a few words.
+        status: how serious it is.
+        sentence: what was found; of an error, what was expected, what came and what to do.
+        where: file and line of the workload's code that it is about, if there is one.
+    """
+
+    check: str
+    status: Status
+    sentence: str
+    where: str | None = None
+
+    @classmethod
+    def about(cls, function: Callable[..., Any] | type, check: str, status: Status, sentence: str) -> Self:
+        """Return a finding about a function or class of the workload."""
+        place = place_of(function)
+        return cls(check, status, sentence, f"{place.filename}:{place.lineno}" if place else None)
+
+
+class CheckFailed(Exception):
+    """A check found an error without whose repair later checks cannot run."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.sentence)
+        self.finding = finding
+
+
+@contextmanager
+def calling(check: str, *, workload: str) -> Generator[None]:
+    """Turn any error that the workload's code raises in the block into CheckFailed."""
+    try:
+        yield
+    except CheckFailed:
+        raise
+    # A workload may raise anything.
+    except Exception as error:
+        fault = describe_error(error, workload=workload)
+        raise CheckFailed(Finding(check, "error", fault.reason)) from error
+
+
+def first_names(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many others there are."""
+    others = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {plural(others, 'other')}" if others > 0 else "")

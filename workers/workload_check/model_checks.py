@@ -1,0 +1,185 @@
+"""Checks of a workload's model, loss and metric on a few batches, without an optimizer."""
+
+__all__ = ["check_model"]
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from studies.formatting import count, metric, number, plural
+from workers.results import batch_sums, scalar_loss
+from workers.seeding import seeded
+from workers.workload_check.finding import CheckFailed, Finding, calling, first_names
+from workers.workloads import Data, Split, Workload
+
+_SEED: Final = 0
+_TOLERANCE: Final = 1e-3
+"""Relative difference allowed between sums over the same examples in batches of different sizes."""
+
+
+def check_model(workload: Workload, data: Data, device: torch.device) -> Iterator[Finding]:
+    """Yield the findings about the model, its gradients, the loss and the metric.
+
+    Raises:
+        CheckFailed: the workload's code raised an error, or the loss has no gradient.
+    """
+    with calling("model", workload=workload.card.name):
+        model, twin = (_built(workload) for _ in range(2))
+    yield from _construction(workload, model, twin)
+    model.to(device)
+    batch = data.train.head(workload.card.batch_size)
+    yield from _gradients(workload, model, batch, device)
+    yield from _evaluation(workload, model, data)
+
+
+def _built(workload: Workload) -> nn.Module:
+    with seeded(_SEED, device=torch.device("cpu")):
+        return workload.build_model()
+
+
+def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iterator[Finding]:
+    found = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    yield Finding("model", "ok", f"{plural(found, 'trainable parameter')}")
+    if found != workload.card.parameters:
+        yield Finding.about(
+            type(workload),
+            "card: parameters",
+            "error",
+            f"expected the card's number of trainable parameters, {count(workload.card.parameters)}, got "
+            f"{count(found)}; correct `parameters` on the card",
+        )
+    ones, others = model.state_dict(), twin.state_dict()
+    if any(not torch.equal(one, others[name]) for name, one in ones.items()):
+        yield Finding.about(
+            workload.build_model,
+            "same model twice",
+            "error",
+            "expected the same initial values from one seed, got others; initialise with torch's global "
+            "generator",
+        )
+    else:
+        yield Finding("same model twice", "ok", "one seed gives the same initial values")
+
+
+def _gradients(workload: Workload, model: nn.Module, batch: Split, device: torch.device) -> Iterator[Finding]:
+    model.train()
+    with calling("loss", workload=workload.card.name), seeded(_SEED, device=device):
+        loss = scalar_loss(workload, model(batch.inputs), batch.targets)
+    if not loss.requires_grad:
+        raise CheckFailed(
+            Finding.about(
+                workload.loss,
+                "loss",
+                "error",
+                "expected a loss that depends on the parameters, got one without a gradient; remove "
+                ".detach(), .item() and torch.no_grad()",
+            )
+        )
+    value = loss.item()
+    if not torch.isfinite(loss):
+        yield Finding.about(
+            workload.loss, "loss", "error", f"expected a finite loss of the new model, got {value}"
+        )
+        return
+    yield Finding("loss", "ok", f"{number(value)} on a batch of {plural(len(batch), 'example')}")
+    with calling("gradients", workload=workload.card.name):
+        loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    unreached = [name for name, weight in trained.items() if weight.grad is None]
+    wrong = [
+        name
+        for name, weight in trained.items()
+        if weight.grad is not None and not torch.isfinite(weight.grad).all()
+    ]
+    if unreached:
+        yield Finding.about(
+            workload.build_model,
+            "gradients",
+            "error",
+            f"expected a gradient for every trainable parameter, got none for {first_names(unreached)}; use "
+            "them in forward, or set requires_grad=False",
+        )
+    if wrong:
+        yield Finding.about(
+            workload.loss,
+            "gradients",
+            "error",
+            f"expected finite gradients, got NaN or infinity in {first_names(wrong)}",
+        )
+    if not unreached and not wrong:
+        yield Finding("gradients", "ok", f"tensors with a finite gradient: {len(trained)} of {len(trained)}")
+
+
+@torch.no_grad()
+def _evaluation(workload: Workload, model: nn.Module, data: Data) -> Iterator[Finding]:
+    """Yield whether loss and metric of a split depend on how it is divided into batches."""
+    model.eval()
+    size = max(2, workload.card.batch_size)
+    for name, split in (("validation", data.validation), ("test", data.test)):
+        part = split.head(4 * size)
+        halves = [
+            part.head(len(part) // 2),
+            Split(inputs=part.inputs[len(part) // 2 :], targets=part.targets[len(part) // 2 :]),
+        ]
+        with calling(f"{name} metric", workload=workload.card.name):
+            whole = batch_sums(workload, model(part.inputs), part.targets)
+            pieces = [batch_sums(workload, model(half.inputs), half.targets) for half in halves if len(half)]
+        yield _metric(workload, name, part, whole, pieces)
+        if name == "validation":
+            yield _loss(workload, whole, pieces)
+
+
+def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: list[Tensor]) -> Finding:
+    check, function = f"{split} metric", workload.metric_sum
+    total, parts = whole[2].item(), [piece[2].item() for piece in pieces]
+    if not all(map(torch.isfinite, (piece[2] for piece in [whole, *pieces]))):
+        return Finding.about(function, check, "error", f"expected a finite sum from metric_sum, got {total}")
+    if not _close(total, sum(parts)):
+        meant = (
+            "; metric_sum seems to return a mean: return the sum over the batch"
+            if _close(total, sum(parts) / len(parts))
+            else "; metric_sum must add up over examples"
+        )
+        return Finding.about(
+            function,
+            check,
+            "error",
+            f"expected the sum over {plural(len(part), 'example')} to be that of their two halves, "
+            f"{number(sum(parts))}, got {number(total)}{meant}",
+        )
+    value = total / len(part)
+    if workload.card.unit == "fraction" and not 0 <= value <= 1:
+        return Finding.about(
+            function,
+            check,
+            "error",
+            f"expected a fraction between 0 and 1 as the card says, got {number(value)}",
+        )
+    return Finding(check, "ok", f"{workload.card.metric} {metric(value, workload.card.unit)} before training")
+
+
+def _loss(workload: Workload, whole: Tensor, pieces: list[Tensor]) -> Finding:
+    check = "validation loss"
+    total, parts = whole[0].item(), sum(piece[0].item() for piece in pieces)
+    if _close(total, parts):
+        return Finding(check, "ok", "it is the same mean for batches of different sizes")
+    unweighted = [(sums[0] / sums[1]).item() for sums in (whole, *pieces)]
+    meant = (
+        "loss seems to return a sum: return the mean over the batch"
+        if _close(unweighted[0], sum(unweighted[1:]))
+        else "return a mean over the batch, and the number of terms that it averages over from loss_weight"
+    )
+    mean = parts / whole[1].item()
+    return Finding.about(
+        workload.loss,
+        check,
+        "error",
+        f"expected the same mean loss from one batch and from its two halves, {number(mean)}, got "
+        f"{number(unweighted[0])}; {meant}",
+    )
+
+
+def _close(one: float, other: float) -> bool:
+    return abs(one - other) <= _TOLERANCE * max(abs(one), abs(other), 1e-6)

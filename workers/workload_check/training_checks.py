@@ -1,0 +1,269 @@
+"""Checks of a few steps of training: repeatable, resumable, stackable, scale-invariant, and how fast."""
+
+__all__ = ["check_training"]
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from adamp._projection import decide
+from studies.formatting import duration, number, plural
+from workers.checkpoints import load, save
+from workers.memory import MemoryMeter
+from workers.optimizers import OptimizerEntry, load_optimizers
+from workers.pack_protocol import Member, Pack
+from workers.results import EpochResult, scalar_loss
+from workers.seeding import initialisation_seed, seeded
+from workers.solo import Solo
+from workers.stacked.equivalence_check import why_not_stackable
+from workers.workload_check.finding import Finding, calling, first_names
+from workers.workloads import Data, Split, Workload
+
+_OPTIMIZER: Final = "adamp"
+_SEED: Final = 0
+_STEPS: Final = 2
+_TIMED_STEPS: Final = 20
+_SCALE_TOLERANCE: Final = 1e-3
+_MAX_SCALED: Final = 64
+"""The most weights whose scale invariance is tested: each takes two forward passes."""
+_SLOW: Final = 3.0
+
+
+def check_training(workload: Workload, data: Data, device: torch.device) -> Iterator[Finding]:
+    """Yield the findings about training with AdamP at its defaults.
+
+    Raises:
+        CheckFailed: the workload's code raised an error.
+    """
+    entry = load_optimizers()[_OPTIMIZER]
+    pack = _pack(workload, entry)
+    size = pack.batch_size
+    small = Data(
+        train=data.train.head(_STEPS * size),
+        validation=data.validation.head(size),
+        test=data.test.head(size),
+    )
+    with calling("training", workload=workload.card.name):
+        yield from _repeatable(workload, pack, entry, small, device)
+        yield _stackable(workload, pack, entry, small, device)
+        yield from _scale_invariance(workload, small.train.head(size), device)
+        yield from _speed(workload, pack, entry, data, device)
+
+
+def _pack(workload: Workload, entry: OptimizerEntry) -> Pack:
+    card = workload.card
+    members = tuple(
+        Member(trial_id=str(n), attempt=1, parameters=entry.card.defaults, seed=_SEED) for n in range(2)
+    )
+    return Pack(
+        pack_id="check",
+        workload=card.name,
+        optimizer=entry.card.name,
+        members=members,
+        from_epoch=0,
+        to_epoch=2,
+        epochs=2,
+        batch_size=min(card.batch_size, card.examples["train"]),
+        maximize=card.direction == "maximize",
+    )
+
+
+def _repeatable(
+    workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
+) -> Iterator[Finding]:
+    """Train two epochs, again from the start, and again from a checkpoint after the first."""
+
+    def start(pack: Pack = pack, state: Mapping[str, Any] | None = None) -> Solo:
+        return Solo(
+            pack.members[0], pack=pack, workload=workload, entry=entry, data=data, device=device, state=state
+        )
+
+    trained = start()
+    first = trained.train_epoch(1)
+    yield _first_epoch(workload, first)
+    if first.divergence is not None or first.fault is not None:
+        return
+    state = trained.checkpoint()
+    second, after = trained.train_epoch(2), trained.checkpoint()
+    again = start()
+    is_same = _same(first, again.train_epoch(1)) and _same_tensors(
+        state["model"], again.checkpoint()["model"]
+    )
+    yield (
+        Finding("same training twice", "ok", "one seed gives the same results, bit for bit")
+        if is_same
+        else Finding.about(
+            type(workload),
+            "same training twice",
+            "error",
+            "expected the same results from one seed, got others; draw random numbers from torch's global "
+            "generator, numpy's or `random`, and keep no state between trials",
+        )
+    )
+    if not is_same:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        url = str(Path(folder) / "state.pt")
+        save(url, state)
+        resumed = start(pack.model_copy(update={"from_epoch": 1}), load(url))
+    is_resumed = _same(second, resumed.train_epoch(2)) and _same_tensors(
+        after["model"], resumed.checkpoint()["model"]
+    )
+    yield (
+        Finding(
+            "resuming", "ok", "training that resumes from a checkpoint gives the same results, bit for bit"
+        )
+        if is_resumed
+        else Finding.about(
+            workload.build_model,
+            "resuming",
+            "error",
+            "expected the same results from a trial that resumes from its checkpoint, got others; keep all "
+            "state of the model in parameters and persistent buffers",
+        )
+    )
+
+
+def _first_epoch(workload: Workload, result: EpochResult) -> Finding:
+    problem = result.divergence or result.fault
+    if problem is not None:
+        return Finding.about(
+            type(workload), "two steps", "error", f"with AdamP at its defaults, the {problem}"
+        )
+    if not result.effective_step > 0 and not math.isnan(result.effective_step):
+        return Finding.about(
+            workload.loss, "two steps", "error", "expected steps that move the weights, but none moved"
+        )
+    return Finding(
+        "two steps", "ok", f"training loss {number(result.train_loss)}, finite values after two steps"
+    )
+
+
+def _same(one: EpochResult, other: EpochResult) -> bool:
+    ones, others = (asdict(replace(result, elapsed_s=0.0)) for result in (one, other))
+    return all(_is_same(value, others[name]) for name, value in ones.items())
+
+
+def _is_same(one: object, other: object) -> bool:
+    is_nan = isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other)
+    return is_nan or one == other
+
+
+def _same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(tensor.nan_to_num(), other[name].nan_to_num()) for name, tensor in one.items())
+
+
+def _stackable(
+    workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
+) -> Finding:
+    reason = why_not_stackable(pack, workload=workload, entry=entry, data=data, device=device)
+    return (
+        Finding("stacking", "ok", "trials can be stacked: two stacked give the results of each alone")
+        if reason is None
+        else Finding("stacking", "note", reason)
+    )
+
+
+def _scale_invariance(workload: Workload, batch: Split, device: torch.device) -> Iterator[Finding]:
+    """Yield which weights the loss depends on by their direction only, and which AdamP would project."""
+    with seeded(initialisation_seed(_SEED), device=torch.device("cpu")):
+        model = workload.build_model()
+    model.to(device).train()
+    loss = _loss(workload, model, batch, device)
+    loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
+    weights = {
+        name: weight
+        for name, weight in model.named_parameters()
+        if weight.requires_grad and weight.ndim >= 2 and weight.grad is not None
+    }
+    if not weights:
+        yield Finding(
+            "scale invariance", "note", "the model has no weights of two or more dimensions to project"
+        )
+        return
+    tested = dict(list(weights.items())[:_MAX_SCALED])
+    invariant = [
+        name
+        for name, weight in tested.items()
+        if _is_scale_invariant(workload, model, batch, device, weight, loss=loss.item())
+    ]
+    projected = [
+        name
+        for name, weight in tested.items()
+        if weight.grad is not None and bool(decide(weight, weight.grad, delta=0.1, eps=1e-8).projected)
+    ]
+    of = f"{len(tested)}" + (f" tested, of {len(weights)} in all" if len(tested) < len(weights) else "")
+    yield Finding(
+        "scale invariance",
+        "note",
+        f"scale-invariant weight tensors: {len(invariant)} of {of}{_named(invariant)}",
+    )
+    both = set(invariant) & set(projected)
+    others = [name for name in projected if name not in both]
+    yield Finding(
+        "projection",
+        "note",
+        f"of these, AdamP (delta 0.1) projects {len(both)} in the first step"
+        + (f"; it also projects {len(others)} others{_named(others)}" if others else ""),
+    )
+
+
+def _named(names: list[str]) -> str:
+    return f" ({first_names(names)})" if names else ""
+
+
+def _loss(workload: Workload, model: nn.Module, batch: Split, device: torch.device) -> Tensor:
+    with seeded(_SEED, device=device):
+        return scalar_loss(workload, model(batch.inputs), batch.targets)
+
+
+@torch.no_grad()
+def _is_scale_invariant(
+    workload: Workload,
+    model: nn.Module,
+    batch: Split,
+    device: torch.device,
+    weight: nn.Parameter,
+    *,
+    loss: float,
+) -> bool:
+    """Return whether doubling a weight leaves the loss as it is, but for the normalisation's eps."""
+    weight.mul_(2.0)
+    doubled = _loss(workload, model, batch, device).item()
+    weight.div_(2.0)
+    return abs(doubled - loss) <= _SCALE_TOLERANCE * max(abs(loss), 1e-6)
+
+
+def _speed(
+    workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
+) -> Iterator[Finding]:
+    steps = max(1, min(_TIMED_STEPS, len(data.train) // pack.batch_size))
+    size = pack.batch_size
+    timed = replace(data, train=data.train.head(steps * size), validation=data.validation.head(size))
+    meter = MemoryMeter(device)
+    solo = Solo(pack.members[0], pack=pack, workload=workload, entry=entry, data=timed, device=device)
+    first = solo.train_epoch(1).elapsed_s
+    step_s = (solo.train_epoch(2).elapsed_s - first) / steps
+    epoch_s = step_s * (len(data.train) // size)
+    grown = meter.grown()
+    yield Finding(
+        "speed",
+        "note",
+        f"{number(1000 * step_s, 3)} ms for a step of {plural(size, 'example')}, {duration(epoch_s)} for an "
+        "epoch" + (f", {grown / 2**20:,.0f} MiB of memory" if grown else ""),
+    )
+    on_card = workload.card.epoch_s
+    if device.type == "cpu" and not on_card / _SLOW <= epoch_s <= on_card * _SLOW:
+        yield Finding.about(
+            type(workload),
+            "card: epoch_s",
+            "warning",
+            f"the card says {duration(on_card)} for an epoch, and it took about {duration(epoch_s)} here; "
+            "estimates of a study's time follow the card",
+        )
