@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from service.public_address import with_root
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -18,7 +20,7 @@ _PAGE = """<!doctype html>
 <link rel="icon" type="image/png" href="/docs/swagger/favicon-32x32.png">
 <div id="swagger-ui"></div>
 <noscript>This page needs JavaScript; \
-<a href="/openapi.json">/openapi.json</a> has the same content for programs.</noscript>
+<a href="/openapi.json">openapi.json</a> has the same content for programs.</noscript>
 <script src="/docs/swagger/swagger-ui-bundle.js"></script>
 <script src="/docs/swagger/start.js"></script>
 </html>
@@ -41,6 +43,6 @@ def add_docs(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def get_docs() -> HTMLResponse:
         """Return the page."""
-        return HTMLResponse(_PAGE)
+        return HTMLResponse(with_root(_PAGE))
 
     _ = get_description, get_docs

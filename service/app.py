@@ -39,6 +39,7 @@ from service.middleware import (
     QueryLimit,
     SecurityHeaders,
 )
+from service.public_address import RootPath
 from service.rate_limits import RateLimits
 from service.recent_credentials import RecentCredentials
 from service.request_log import RequestLog
@@ -180,6 +181,7 @@ def create_app(
         lifespan=lifespan,
         # The outermost first.
         middleware=[
+            Middleware(RootPath, root=settings.root_path),
             Middleware(RequestLog, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(ErrorBoundary),
@@ -219,10 +221,10 @@ def create_app(
     app.mount("/static", static_files())
     app.include_router(login_router())
     app.include_router(dashboard_router())
-    app.openapi = lambda: _openapi(app)
+    app.openapi = lambda: _openapi(app, settings.root_path)
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, object]:
-    app.openapi_schema = app.openapi_schema or describe(app)
+def _openapi(app: FastAPI, root: str) -> dict[str, object]:
+    app.openapi_schema = app.openapi_schema or describe(app) | ({"servers": [{"url": root}]} if root else {})
     return app.openapi_schema

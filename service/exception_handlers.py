@@ -26,6 +26,7 @@ from starlette.routing import Match
 
 from service import errors
 from service.errors import FieldError, HTTPProblem, Problem, ProblemKind
+from service.public_address import root_path
 from service.session_cookie import safe_redirect_path
 from studies.errors import (
     MAX_PROBLEMS,
@@ -102,7 +103,9 @@ def problem_response(
         # Details quote the request, which may contain lone surrogates; UTF-8 cannot encode those.
         return HTMLResponse(page.encode("utf-8", "replace"), status_code=problem.status, headers=all_headers)
     # Escaped to ASCII for the same reason.
-    body = json.dumps(problem.model_dump(mode="python", exclude_none=True)).encode("ascii")
+    body = json.dumps(
+        problem.model_copy(update={"type": f"{root_path()}{problem.type}"}).model_dump(exclude_none=True)
+    ).encode("ascii")
     return Response(body, status_code=problem.status, headers=all_headers, media_type=errors.PROBLEM_JSON)
 
 

@@ -3,6 +3,7 @@
 __all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback", "local_url"]
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -21,6 +22,7 @@ from studies.errors import TangentError
 from studies.logs import LogFormat, LogLevel
 from studies.secret_files import read_secret, with_password
 
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._~-]*)*")
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
@@ -61,6 +63,15 @@ def _http(value: str) -> str:
     return value.rstrip("/")
 
 
+def _path(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    path = value.rstrip("/")
+    if not _ROOT_PATH.fullmatch(path):
+        raise ValueError("expected a path such as /tangent")
+    return path
+
+
 def local_url(host: str, port: int) -> str:
     """Return the URL by which programs on this machine reach a service.
 
@@ -74,7 +85,7 @@ def local_url(host: str, port: int) -> str:
 
 
 def _default_url(data: dict[str, Any]) -> str:
-    return local_url(data.get("host", "127.0.0.1"), data.get("port", 8780))
+    return f"{local_url(data.get('host', '127.0.0.1'), data.get('port', 8780))}{data.get('root_path', '')}"
 
 
 def _own_database(data: dict[str, Any]) -> str:
@@ -120,6 +131,13 @@ class ServiceSettings(BaseSettings):
         description="Address to listen on. Any address but loopback requires an API token.",
     )
     port: int = Field(default=8780, ge=1, le=65535, description="Port to listen on.")
+    root_path: Annotated[str, BeforeValidator(_path)] = Field(
+        default="",
+        description=(
+            "Path of the service on its host, such as /tangent, if a proxy serves it at "
+            "https://lab.example/tangent/; by default none."
+        ),
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=(),
         description=(

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.openapi import problem_responses
+from service.public_address import root_path
 
 
 class Links(BaseModel):
@@ -58,7 +59,8 @@ def index_router() -> APIRouter:
     @router.get("", response_model=Links, summary="Entry points", responses=problem_responses())
     def get_index() -> Links:
         """Return the entry points of the API."""
-        return Links()
+        root = root_path()
+        return Links(**{name: f"{root}{field.default}" for name, field in Links.model_fields.items()})
 
     _ = get_index
     return router

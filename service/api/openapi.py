@@ -128,7 +128,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "type": "apiKey",
             "in": "cookie",
             "name": "tangent",
-            "description": "For browsers: set by /login. With TLS its name is `__Host-tangent`.",
+            "description": (
+                "For browsers: set by /login. With TLS its name is `__Host-tangent`, or "
+                "`__Secure-tangent` below a root path."
+            ),
         },
     }
     for item in description["webhooks"].values():

@@ -11,12 +11,17 @@ from service import errors
 from service.api.openapi import problem_responses
 from service.errors import ProblemKind
 from service.exception_handlers import ErrorPages, not_found_response, wants_html
+from service.public_address import root_path
 from service.schemas import ProblemKindView
 
 
 def _view(kind: ProblemKind) -> ProblemKindView:
     return ProblemKindView(
-        type=kind.type, title=kind.title, status=kind.status, advice=kind.advice, example=kind.example
+        type=f"{root_path()}{kind.type}",
+        title=kind.title,
+        status=kind.status,
+        advice=kind.advice,
+        example=kind.example,
     )
 
 

@@ -9,7 +9,7 @@ import typer
 
 from service.cli.errors import CommandError
 from service.cli.output import AsJson, print_json, print_raw
-from service.cli.up import Database, Home, Host, Port
+from service.cli.up import Database, Home, Host, Port, RootPath
 
 FirstToken = Annotated[
     Path | None,
@@ -22,14 +22,23 @@ FirstToken = Annotated[
 ]
 
 
-def serve(*, host: Host = None, port: Port = None, home: Home = None, database: Database = None) -> None:
+def serve(
+    *,
+    host: Host = None,
+    port: Port = None,
+    root_path: RootPath = None,
+    home: Home = None,
+    database: Database = None,
+) -> None:
     """Run the service without a dispatcher; dispatchers on the same database run the studies."""
     import logging
 
     from service.serve import serve as run
     from service.settings import ServiceSettings
 
-    settings = ServiceSettings.load(host=host, port=port, home=home, database_url=database)
+    settings = ServiceSettings.load(
+        host=host, port=port, root_path=root_path, home=home, database_url=database
+    )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     raise typer.Exit(run(settings))
 

@@ -42,6 +42,15 @@ Database = Annotated[
         show_default="SQLite in --home",
     ),
 ]
+RootPath = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Path of the service on its host, such as /tangent, if a proxy serves it below one.",
+        envvar="TANGENT_ROOT_PATH",
+        show_default=False,
+    ),
+]
 Ray = Annotated[
     str | None,
     typer.Option(
@@ -56,7 +65,13 @@ _STOP_WITHIN_S = 25.0
 
 
 def up(
-    *, host: Host = None, port: Port = None, home: Home = None, database: Database = None, ray: Ray = None
+    *,
+    host: Host = None,
+    port: Port = None,
+    root_path: RootPath = None,
+    home: Home = None,
+    database: Database = None,
+    ray: Ray = None,
 ) -> None:
     """Run the service and a dispatcher on this machine until Ctrl-C.
 
@@ -66,7 +81,9 @@ def up(
     from service.serve import serve
     from service.settings import ServiceSettings, local_url
 
-    settings = ServiceSettings.load(host=host, port=port, home=home, database_url=database, ray_address=ray)
+    settings = ServiceSettings.load(
+        host=host, port=port, root_path=root_path, home=home, database_url=database, ray_address=ray
+    )
     # Alembic logs each time that the database is opened; that does not help the user.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # The URL is printed once the dispatcher is ready, so the service's own message would be too early.
@@ -80,7 +97,7 @@ def up(
     dispatcher = DispatcherSupervisor(
         dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", warn=_warn
     )
-    starter = _Starter(dispatcher, url=local_url(settings.host, settings.port))
+    starter = _Starter(dispatcher, url=f"{local_url(settings.host, settings.port)}{settings.root_path}")
     starter.start()
     try:
         code = serve(settings)
@@ -142,7 +159,7 @@ class _Starter(threading.Thread):
         from http.client import HTTPConnection, HTTPException
 
         # urllib and httpx would use a proxy from the environment, which cannot reach this machine's loopback.
-        connection = HTTPConnection(self._url.removeprefix("http://"), timeout=5)
+        connection = HTTPConnection(self._url.split("/")[2], timeout=5)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200

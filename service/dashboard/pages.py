@@ -23,6 +23,7 @@ from service.dashboard.trial_page import describe_dimension, trial_html, trial_u
 from service.dashboard.trials_csv import trials_csv
 from service.dispatcher_health import DispatcherHealth
 from service.errors import KIND_BY_ERROR
+from service.public_address import public_url
 from service.write_threads import WriteRoute
 from studies.actors import check_role, may_submit
 from studies.catalog import OptimizerCard
@@ -132,7 +133,7 @@ def _studies(
             leaders=leaders,
             may_submit=may_submit(reader),
             here="/",
-            base_url=str(request.base_url),
+            base_url=public_url(request),
             outage=DispatcherHealth.of(store.dispatchers()).outage,
             json_url="/v1/studies",
         ),

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from service.dashboard.assets import assets
 from service.dashboard.theme import arm_style
+from service.public_address import root_path, with_root
 from studies.direction import higher_or_lower
 from studies.formatting import (
     change,
@@ -77,7 +78,7 @@ def _environment() -> Environment:
         spread,
     )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
-    environment.globals.update(address=address, arm_style=arm_style, asset=assets().url)
+    environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, root_path=root_path)
     environment.filters["higher_or_lower"] = higher_or_lower
     return environment
 
@@ -88,7 +89,7 @@ def render(template: str, **context: Any) -> str:
     Raises:
         jinja2.UndefinedError: the template reads a variable that is missing.
     """
-    return _environment().get_template(template).render(_DEFAULTS | context)
+    return with_root(_environment().get_template(template).render(_DEFAULTS | context))
 
 
 def problem_html(title: str, *paragraphs: str) -> str:
