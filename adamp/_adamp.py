@@ -3,16 +3,18 @@
 __all__ = ["AdamP"]
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from adamp._checks import check_lr, check_moments_dtype, check_number, check_projection
+from adamp._checks import are_numbers, check_lr, check_moments_dtype, check_number, check_projection
 from adamp._paths import check_flags
 from adamp._settings import AdamPSettings
 from adamp._stepping import ProjectedOptimizer
+
+_SHARED = AdamPSettings._fields[3:]
 
 
 class AdamP(ProjectedOptimizer):
@@ -80,7 +82,12 @@ class AdamP(ProjectedOptimizer):
 
     Checkpoints of the reference load here and the other way round, and between all paths. `step` is an int
     per parameter, or a float32 [] tensor on the device if `capturable` or the triton kernels need one;
-    loading converts it. Hyperparameters missing from a loaded group get this optimizer's defaults.
+    loading converts it. Hyperparameters missing from a loaded group get this optimizer's defaults. The state
+    of another optimizer is refused.
+
+    A step that raises an error changes nothing. Steps work in any thread, in exit handlers, and in processes
+    forked after torch has started its threads, where operations of torch itself may hang: see
+    `torch.set_num_threads`.
 
     References:
         Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR
@@ -90,6 +97,7 @@ class AdamP(ProjectedOptimizer):
 
     _moments = ("exp_avg", "exp_avg_sq")
     _counts_steps = True
+    _entries: ClassVar = {name: (name,) for name in ("step", "exp_avg", "exp_avg_sq")}
     _step_function = "adamp_step"
 
     def __init__(
@@ -129,8 +137,10 @@ class AdamP(ProjectedOptimizer):
         super().__init__(params, defaults)
 
     def _settings(self, group: Mapping[str, Any]) -> AdamPSettings:
-        shared = ("eps", "weight_decay", "delta", "wd_ratio", "nesterov", "maximize")
-        return AdamPSettings(group["lr"], *group["betas"], *(group[name] for name in shared))
+        return AdamPSettings(group["lr"], *group["betas"], *[group[name] for name in _SHARED])
+
+    def _can_compute(self, settings: Any) -> bool:
+        return are_numbers(settings) and 0 <= settings.beta1 < 1 and 0 <= settings.beta2 < 1
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
         check_flags("AdamP", group)

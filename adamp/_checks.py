@@ -1,13 +1,26 @@
 """The checks of AdamP and SGDP: ranges of hyperparameters when a group is added, and kinds of gradients."""
 
-__all__ = ["check_gradient", "check_lr", "check_moments_dtype", "check_number", "check_projection"]
+__all__ = [
+    "are_numbers",
+    "check_gradient",
+    "check_lr",
+    "check_moments_dtype",
+    "check_number",
+    "check_projection",
+    "check_tensors",
+]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
+
+_DTYPES = {torch.float64, torch.float32, torch.bfloat16, torch.float16}
+_dtype = attrgetter("dtype")
+_NUMBERS = {float, int, bool, Tensor}
 
 
 def check_number(optimizer: str, name: str, value: object, *, below: float = float("inf")) -> None:
@@ -22,6 +35,11 @@ def check_number(optimizer: str, name: str, value: object, *, below: float = flo
         raise ValueError(f"{optimizer} expects {name} to be a Python number {bounds}, got {value!r}{advice}")
     if not 0.0 <= float(value) < below:
         raise ValueError(f"{optimizer} expects {name} to be a finite number {bounds}, got {value!r}")
+
+
+def are_numbers(values: Iterable[object]) -> bool:
+    """Return whether all values are numbers or tensors; quick for the usual types."""
+    return {*map(type, values)} <= _NUMBERS or all(isinstance(value, Real | Tensor) for value in values)
 
 
 def check_lr(optimizer: str, group: Mapping[str, Any]) -> None:
@@ -80,4 +98,28 @@ def check_gradient(optimizer: str, grad: Tensor) -> None:
         raise TypeError(
             f"{optimizer} expects real gradients, got {grad.dtype} of shape {tuple(grad.shape)}; "
             "keep the parameter real (torch.view_as_real) and view it as complex in the model"
+        )
+
+
+def check_tensors(optimizer: str, weight: Tensor, grad: Tensor, moments: Sequence[Tensor]) -> None:
+    """Raise an error unless a step can compute with a parameter, its gradient and its moments.
+
+    Raises:
+        RuntimeError: a shape or a device differs from the parameter's.
+        TypeError: the dtype of the parameter or of a moment cannot be stepped.
+    """
+    shape, device = weight.shape, weight.device
+    for tensor in (grad, *moments):
+        if tensor.shape != shape or tensor.device != device:
+            raise RuntimeError(
+                f"{optimizer} expects the gradient and the moments of a parameter of shape {tuple(shape)} on "
+                f"{device} to have its shape and device, got shape {tuple(tensor.shape)} on "
+                f"{tensor.device}; compute the gradient again after moving or resizing a parameter, and "
+                "give the parameter to a new optimizer"
+            )
+    dtypes = {weight.dtype, *map(_dtype, moments)}
+    if not dtypes <= _DTYPES:
+        raise TypeError(
+            f"{optimizer} expects parameters and moments of dtype float64, float32, bfloat16 or float16, got "
+            f"{', '.join(map(str, dtypes - _DTYPES))} for a parameter of shape {tuple(shape)}"
         )

@@ -9,9 +9,7 @@ __all__ = ["adamp_step", "sgdp_step"]
 import functools
 import itertools
 import math
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from adamp import _numba_kernels as kernels
 from adamp._numba_loops import ADAM, SGD
 from adamp._numba_plan import NumbaPlan
 from adamp._settings import AdamPSettings, SGDPSettings
+from adamp._threads import share, usable
 
 _SHARED = 1 << 18  # elements; below this, starting threads costs more than they save
 _PARTS = 4  # per thread, so that a delayed thread delays the others little
@@ -128,7 +127,7 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
     # weight fail instead of using wrong values.
     torch.autograd.graph.increment_version(weights)
     step = kernels.compiled_step()
-    threads = min(torch.get_num_threads(), len(plan.items)) if plan.elements >= _SHARED else 1
+    threads = min(usable(), len(plan.items)) if plan.elements >= _SHARED else 1
     given = np.array(numbers, np.float64)
 
     def run(phase: int, first: int, last: int, scratch: Any) -> None:
@@ -139,32 +138,8 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
         run(kernels.WHOLE, 0, len(weights), scratch[0])
         return
     edges = [len(plan.items) * part // (threads * _PARTS) for part in range(threads * _PARTS + 1)]
-    for phase in (kernels.SWEEP, kernels.DECIDE, kernels.FINISH):
-        if phase == kernels.DECIDE:
-            run(phase, 0, len(weights), scratch[0])
-            if not plan.memory[3][1].any():
-                return
-            continue
-        # Threads can share a list's iterator safely. An iterator that builds its pairs lazily could be
-        # interrupted while it builds one.
-        parts = iter([*itertools.pairwise(edges)])
-        pool = _pool(os.getpid(), threads - 1)
-        others = [pool.submit(_drain, run, phase, parts, room) for room in scratch[1:threads]]
-        try:
-            _drain(run, phase, parts, scratch[0])
-        finally:
-            # Wait even if this thread is interrupted: the tensors must outlive the threads that use them.
-            for other in others:
-                other.result()
-
-
-def _drain(run: Any, phase: int, parts: Iterator[tuple[int, int]], scratch: Any) -> None:
-    """Process parts until none is left."""
-    for first, last in parts:
-        run(phase, first, last, scratch)
-
-
-@functools.lru_cache(maxsize=8)
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return a thread pool for this process, since a parent's threads do not survive a fork."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"adamp-{process}")
+    parts = [*itertools.pairwise(edges)]
+    share(functools.partial(run, kernels.SWEEP), parts, scratch[:threads])
+    run(kernels.DECIDE, 0, len(weights), scratch[0])
+    if plan.memory[3][1].any():
+        share(functools.partial(run, kernels.FINISH), parts, scratch[:threads])

@@ -1,6 +1,6 @@
 """Plans for the CPU kernel: tensor addresses, the division of the work, and memory kept between steps."""
 
-__all__ = ["NumbaPlan", "NumbaPlans", "are_laid_out_as_before", "have_equal_strides"]
+__all__ = ["NumbaPlan", "NumbaPlans", "have_equal_strides"]
 
 import functools
 import itertools
@@ -102,6 +102,29 @@ class NumbaPlan:
             and {*map(_dtype, weights)} == {self.dtype}
         )
 
+    def fits(
+        self, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
+    ) -> bool:
+        """Return whether the tensors are certainly still as the kernel needs them, by checks on whole lists.
+
+        Checking tensor by tensor would take longer than a small step. False does not mean that the kernel
+        cannot step them.
+        """
+        if not self.still_fits(weights) or not {*map(type, weights), *map(type, grads)} <= _PLAIN_TYPES:
+            return False
+        if {*map(_dtype, grads)} != {self.dtype} or {*map(_layout, grads)} != {torch.strided}:
+            return False
+        if not all(all(map(_is_cpu, each)) for each in (weights, grads, *moments)) or not self.has_sizes(
+            grads
+        ):
+            return False
+        return all(
+            {*map(_dtype, each)} == {self.dtype}
+            and self.has_sizes(each)
+            and [*map(Tensor.stride, each)] == self.strides
+            for each in moments
+        )
+
     def has_sizes(self, tensors: Sequence[Tensor]) -> bool:
         """Return whether each tensor has as many elements as the plan was made for."""
         return [*map(Tensor.numel, tensors)] == self._sizes
@@ -179,25 +202,3 @@ def have_equal_strides(weight: Tensor, *moments: Tensor) -> bool:
         ):
             return False
     return weight.is_contiguous() or weight.numel() == 0 or _has_rows(weight.shape, stride)
-
-
-def are_laid_out_as_before(
-    plan: NumbaPlan, weights: Sequence[Tensor], grads: Sequence[Tensor], moments: Sequence[Sequence[Tensor]]
-) -> bool:
-    """Return whether the tensors are certainly still as the kernel needs them, by checks on whole lists.
-
-    Checking tensor by tensor would take longer than a small step. False does not mean that the kernel cannot
-    step them.
-    """
-    if not plan.still_fits(weights) or not {*map(type, weights), *map(type, grads)} <= _PLAIN_TYPES:
-        return False
-    if {*map(_dtype, grads)} != {plan.dtype} or {*map(_layout, grads)} != {torch.strided}:
-        return False
-    if not all(all(map(_is_cpu, each)) for each in (weights, grads, *moments)) or not plan.has_sizes(grads):
-        return False
-    return all(
-        {*map(_dtype, each)} == {plan.dtype}
-        and plan.has_sizes(each)
-        and [*map(Tensor.stride, each)] == plan.strides
-        for each in moments
-    )

@@ -3,18 +3,19 @@
 __all__ = ["SGDP"]
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT, required
 
-from adamp._checks import check_lr, check_moments_dtype, check_number, check_projection
+from adamp._checks import are_numbers, check_lr, check_moments_dtype, check_number, check_projection
 from adamp._paths import check_flags
 from adamp._settings import SGDPSettings
 from adamp._stepping import ProjectedOptimizer
 
 _REQUIRED: Any = required
+_NAMES = SGDPSettings._fields
 
 
 class SGDP(ProjectedOptimizer):
@@ -87,7 +88,11 @@ class SGDP(ProjectedOptimizer):
     like the others.
 
     Checkpoints of the reference load here and the other way round. Hyperparameters missing from a loaded
-    group get this optimizer's defaults.
+    group get this optimizer's defaults. The state of another optimizer is refused.
+
+    A step that raises an error changes nothing. Steps work in any thread, in exit handlers, and in processes
+    forked after torch has started its threads, where operations of torch itself may hang: see
+    `torch.set_num_threads`.
 
     References:
         Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR
@@ -96,6 +101,7 @@ class SGDP(ProjectedOptimizer):
 
     _moments = ("momentum",)
     _counts_steps = False
+    _entries: ClassVar = {"momentum": ("momentum", "momentum_buffer")}
     _step_function = "sgdp_step"
 
     def __init__(
@@ -146,7 +152,10 @@ class SGDP(ProjectedOptimizer):
                 moments["momentum"] = buffer
 
     def _settings(self, group: Mapping[str, Any]) -> SGDPSettings:
-        return SGDPSettings(*(group[name] for name in SGDPSettings._fields))
+        return SGDPSettings(*[group[name] for name in _NAMES])
+
+    def _can_compute(self, settings: Any) -> bool:
+        return are_numbers(settings) and 0 <= settings.momentum < 1
 
     def _check_group(self, group: Mapping[str, Any]) -> None:
         check_flags("SGDP", group)

@@ -2,8 +2,10 @@
 
 __all__ = ["ProjectedOptimizer"]
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, overload
 
@@ -13,9 +15,11 @@ from torch.nn import Parameter
 from torch.optim.optimizer import Optimizer
 
 from adamp import _foreach, _plain
-from adamp._checks import check_gradient
+from adamp._checks import check_gradient, check_tensors
+from adamp._loading import check_entry, check_state_dict
 from adamp._paths import Path, choose
 from adamp._settings import AdamPSettings, SGDPSettings
+from adamp._threads import is_copied_by_fork, single_openmp_thread
 
 _PLAIN_TYPES = (Tensor, Parameter)
 _grad = attrgetter("grad")
@@ -36,6 +40,8 @@ class ProjectedOptimizer(Optimizer):
 
     _moments: ClassVar[tuple[str, ...]]
     _counts_steps: ClassVar[bool]
+    # The names of each entry of a parameter's state: its own, and those in checkpoints of torch's optimizer.
+    _entries: ClassVar[Mapping[str, tuple[str, ...]]]
     _step_function: ClassVar[str]
 
     @abstractmethod
@@ -45,6 +51,10 @@ class ProjectedOptimizer(Optimizer):
     @abstractmethod
     def _settings(self, group: Mapping[str, Any]) -> AdamPSettings | SGDPSettings:
         """Return a group's settings for any path."""
+
+    @abstractmethod
+    def _can_compute(self, settings: Any) -> bool:
+        """Return False if a step with these settings could raise an error halfway; quick."""
 
     @property
     def _step_supports_amp_scaling(self) -> bool:
@@ -91,6 +101,8 @@ class ProjectedOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint from any path, from the reference, or from torch's AdamW (AdamP) or SGD (SGDP).
 
+        After an error, the optimizer is unchanged.
+
         torch casts moments to the parameter's dtype. Here, if the group has a `moments_dtype`, they are cast
         to it directly from the checkpoint's values.
 
@@ -98,11 +110,17 @@ class ProjectedOptimizer(Optimizer):
             state_dict: a result of `state_dict`; not changed.
 
         Raises:
-            ValueError: the checkpoint's groups do not match the optimizer's.
+            ValueError: the checkpoint is another optimizer's or another model's, or its groups do not match
+                this optimizer's.
         """
         loaded: list[dict[str, Any]] = []
+
+        def check(_: Optimizer, final: dict[str, Any]) -> None:
+            check_state_dict(type(self).__name__, final, self.param_groups, self._entries)
+            loaded.append(final)
+
         # Register this hook last, so that it sees the changes that the user's hooks make to the checkpoint.
-        handle = self.register_load_state_dict_pre_hook(lambda _, final: loaded.append(final))
+        handle = self.register_load_state_dict_pre_hook(check)
         try:
             super().load_state_dict(state_dict)
         finally:
@@ -126,13 +144,17 @@ class ProjectedOptimizer(Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient, and return the closure's loss (None without one).
 
+        After an error, all parameters and the whole state are as before, unless memory ran out or the step
+        was interrupted while it was writing.
+
         Args:
             closure: recomputes the loss and the gradients; called once, before the update.
 
         Raises:
-            RuntimeError: a gradient is sparse; or a CUDA graph is being captured and a group is not
-                capturable.
-            TypeError: a gradient is complex.
+            RuntimeError: a gradient is sparse; a gradient or the state of a parameter has another shape or
+                is on another device; or a CUDA graph is being captured and a group is not capturable.
+            TypeError: a gradient is complex, or a parameter has a dtype that cannot be stepped.
+            ValueError: a hyperparameter was changed to one that cannot be computed with.
         """
         if self._counts_steps:
             self._accelerator_graph_capture_health_check()
@@ -140,30 +162,90 @@ class ProjectedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        name = type(self).__name__
-        names = self._moments
-        for group in self.param_groups:
-            if not torch.compiler.is_compiling() and self._step_as_before(group):
-                continue
-            alike: dict[tuple[torch.device, torch.dtype], list[_Item]] = {}
-            for weight in group["params"]:
-                grad = weight.grad
-                if grad is not None:
-                    if grad.layout is not torch.strided or grad.is_complex():
-                        check_gradient(name, grad)
-                    state = self.state[weight]
-                    if not state:
-                        self._start(state, weight, group)
-                    moments = tuple([state[moment] for moment in names])
-                    alike.setdefault((weight.device, weight.dtype), []).append(
-                        _Item(weight, grad, moments, state)
-                    )
-            for (device, _), items in alike.items():
-                self._step_alike(choose(name, group, device), items, group)
+        if torch.compiler.is_compiling() or not is_copied_by_fork():
+            self._update()
+        else:
+            with single_openmp_thread():
+                self._update()
         return loss
 
-    def _step_as_before(self, group: Mapping[str, Any]) -> bool:
-        """Step a group with the numba plan of an earlier step if it is still valid; return whether it was.
+    def _update(self) -> None:
+        """Step all groups; everything that may raise an error comes before the first change."""
+        started: list[tuple[Tensor, dict[str, Any]]] = []
+        moves: list[Callable[[], None]] = []
+        is_compiling = torch.compiler.is_compiling()
+        for group in self.param_groups:
+            settings = self._settings(group) if is_compiling else self._checked_settings(group)
+            move = None if is_compiling else self._move_as_before(group, settings)
+            if move is not None:
+                moves.append(move)
+                continue
+            alike = self._alike(group, started)
+            for (device, _), items in alike.items():
+                path = choose(type(self).__name__, group, device)
+                fast, rest = self._sorted(path, items)
+                moves.append(
+                    partial(self._move, path, fast, rest, settings, capturable=group.get("capturable"))
+                )
+        for weight, state in started:
+            self.state[weight] = state
+        for move in moves:
+            move()
+
+    def _alike(
+        self, group: Mapping[str, Any], started: list[tuple[Tensor, dict[str, Any]]]
+    ) -> dict[tuple[torch.device, torch.dtype], list[_Item]]:
+        """Return a group's parameters that have a gradient, by device and dtype.
+
+        Those without a state get their first one; it is only added to the list of states to start.
+        """
+        name, is_compiling = type(self).__name__, torch.compiler.is_compiling()
+        alike: dict[tuple[torch.device, torch.dtype], list[_Item]] = {}
+        for weight in group["params"]:
+            grad = weight.grad
+            if grad is None:
+                continue
+            if grad.layout is not torch.strided or grad.is_complex():
+                check_gradient(name, grad)
+            state = self.state.get(weight, {})
+            if not state:
+                state = self._first_state(weight, group)
+                started.append((weight, state))
+            elif not (is_compiling or state.keys() >= self._entries.keys()):
+                check_entry(name, state, weight, {entry: (entry,) for entry in self._entries})
+            moments = tuple([state[moment] for moment in self._moments])
+            alike.setdefault((weight.device, weight.dtype), []).append(_Item(weight, grad, moments, state))
+        return alike
+
+    def _checked_settings(self, group: Mapping[str, Any]) -> AdamPSettings | SGDPSettings:
+        """Return a group's settings; raise ValueError if they could stop a step halfway."""
+        try:
+            settings = self._settings(group)
+            if self._can_compute(settings):
+                return settings
+        except TypeError:
+            # It has no betas, for example; the check says so.
+            pass
+        self._check_group(group)
+        return self._settings(group)
+
+    def _sorted(self, path: Path, items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
+        """Return the parameters that a path supports, and those that take the plain path."""
+        fast, rest = items, items[:0]
+        if path != "plain":
+            answers = [*map(_FITS[path], items)]
+            fast = [item for item, answer in zip(items, answers, strict=True) if answer]
+            rest = [item for item, answer in zip(items, answers, strict=True) if not answer]
+        if not torch.compiler.is_compiling():
+            # The kernels' own conditions are stricter.
+            for weight, grad, moments, _ in rest if path in ("numba", "triton") else items:
+                check_tensors(type(self).__name__, weight, grad, moments)
+        return fast, rest
+
+    def _move_as_before(
+        self, group: Mapping[str, Any], settings: AdamPSettings | SGDPSettings
+    ) -> Callable[[], None] | None:
+        """Return the step of a group by the numba plan of an earlier step, or None if it is no longer valid.
 
         This skips the checks of each tensor. It needs a plan of exactly these tensors, with unchanged
         layouts.
@@ -174,37 +256,47 @@ class ProjectedOptimizer(Optimizer):
             or getattr(self, "found_inf", None) is not None
             or getattr(self, "grad_scale", None) is not None
         ):
-            return False
-        from adamp import _numba
-        from adamp._numba_plan import are_laid_out_as_before
-
+            return None
         weights, grads = group["params"], [*map(_grad, group["params"])]
         if type(None) in {*map(type, grads)}:
             weights = [weight for weight, grad in zip(weights, grads, strict=True) if grad is not None]
             grads = [grad for grad in grads if grad is not None]
         plan = plans.known(weights, projects=group["delta"] > 0)
         if plan is None or choose(type(self).__name__, group, weights[0].device) != "numba":
-            return False
-        states = [self.state[weight] for weight in weights]
-        if not all(states):
-            return False
-        moments: list[list[Tensor]] = [[state[name] for state in states] for name in self._moments]
-        if not are_laid_out_as_before(plan, weights, grads, moments):
-            return False
+            return None
+        found: list[dict[str, Any] | None] = [*map(self.state.get, weights)]
+        states = [state for state in found if state]
+        if len(states) < len(weights):
+            return None
         counts: list[list[int]] = []
-        if self._counts_steps:
-            counts = [[state["step"] + 1 for state in states]]
-            if {*map(type, counts[0])} != {int}:
-                return False
-            for state, count in zip(states, counts[0], strict=True):
-                state["step"] = count
-        getattr(_numba, self._step_function)(
-            weights, grads, *moments, *counts, self._settings(group), plan=plan
-        )
-        return True
+        try:
+            moments: list[list[Tensor]] = [[state[name] for state in states] for name in self._moments]
+            if self._counts_steps:
+                counts = [[state["step"] + 1 for state in states]]
+        except KeyError:
+            return None
+        if not plan.fits(weights, grads, moments) or (counts and {*map(type, counts[0])} != {int}):
+            return None
+        return partial(self._move_by_plan, plan, [weights, grads, *moments], counts, states, settings)
 
-    def _start(self, state: dict[str, Any], weight: Tensor, group: Mapping[str, Any]) -> None:
-        """Fill an empty state with a step count of 0 and zero moments."""
+    def _move_by_plan(
+        self,
+        plan: Any,
+        tensors: list[list[Tensor]],
+        counts: list[list[int]],
+        states: list[dict[str, Any]],
+        settings: AdamPSettings | SGDPSettings,
+        grad_scale: float = 1.0,
+    ) -> None:
+        """Step tensors with the numba kernel, and then count the step."""
+        step = getattr(_numba_module(), self._step_function)
+        step(*tensors, *counts, settings, plan=plan, grad_scale=grad_scale)
+        for state in states if self._counts_steps else ():
+            state["step"] += 1
+
+    def _first_state(self, weight: Tensor, group: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the state before the first step: a step count of 0 and zero moments."""
+        state: dict[str, Any] = {}
         if self._counts_steps:
             state["step"] = (
                 torch.zeros((), device=weight.device)
@@ -213,19 +305,21 @@ class ProjectedOptimizer(Optimizer):
             )
         for name in self._moments:
             state[name] = torch.zeros_like(weight, dtype=group["moments_dtype"])
+        return state
 
-    def _step_alike(self, path: Path, items: list[_Item], group: Mapping[str, Any]) -> None:
-        """Step tensors of one device and dtype on the path; those it does not support take the plain path."""
-        fits = _FITS[path]
-        answers = [fits(item) for item in items]
-        fast = (
-            items if all(answers) else [item for item, answer in zip(items, answers, strict=True) if answer]
-        )
-        rest = [item for item, answer in zip(items, answers, strict=True) if not answer]
-        settings = self._settings(group)
+    def _move(
+        self,
+        path: Path,
+        fast: list[_Item],
+        rest: list[_Item],
+        settings: AdamPSettings | SGDPSettings,
+        *,
+        capturable: bool | None,
+    ) -> None:
+        """Step tensors of one device and dtype: `fast` on the path, `rest` on the plain path."""
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         on_device = (
-            path == "triton" or (self._counts_steps and group["capturable"]) or torch.compiler.is_compiling()
+            path == "triton" or (self._counts_steps and bool(capturable)) or torch.compiler.is_compiling()
         )
         if fast and path == "triton":
             self._step_triton(fast, settings, scale, found_inf)
@@ -235,13 +329,11 @@ class ProjectedOptimizer(Optimizer):
         if not (fast or rest) or (found_inf is not None and bool(found_inf)):
             return
         if fast and path == "numba":
-            from adamp import _numba
-
-            lists = self._lists(fast, on_device=on_device)
-            counts = [[int(step) for step in lists.pop()]] if self._counts_steps else []
+            lists = self._lists(fast, on_device=on_device, counted=False)
+            counts = [[int(step) + 1 for step in lists.pop()]] if self._counts_steps else []
             plan = self._kept(path).plan(lists[0], projects=settings.delta > 0)
             grad_scale = 1.0 if scale is None else float(scale)
-            getattr(_numba, self._step_function)(*lists, *counts, settings, plan=plan, grad_scale=grad_scale)
+            self._move_by_plan(plan, lists, counts, [item.state for item in fast], settings, grad_scale)
             fast = []
         for module, some in (
             (_foreach, fast if path == "foreach" else []),
@@ -303,6 +395,13 @@ class ProjectedOptimizer(Optimizer):
         return kept[path]
 
 
+@functools.cache
+def _numba_module() -> Any:
+    from adamp import _numba
+
+    return _numba
+
+
 def _count_on(state: dict[str, Any], weight: Tensor, *, on_device: bool) -> None:
     """Convert `step` to a float32 [] tensor on the weight's device, or to an int (waits for the device)."""
     step = state["step"]
@@ -351,7 +450,6 @@ def _fits_foreach(item: _Item) -> bool:
 
 
 _FITS: Mapping[Path, Callable[[_Item], bool]] = {
-    "plain": lambda _: True,
     "foreach": _fits_foreach,
     "numba": _fits_numba,
     "triton": _fits_triton,
