@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,10 @@ class SimulatedPacks:
         *,
         is_over: Callable[[], bool],
         is_leaving: Callable[[], bool] = lambda: False,
+        packages: Sequence[str] = (),
     ) -> None:
         """Run packs with the same interface as `workers.tune.run_packs`."""
-        del spec
+        del spec, packages
         going: list[_InTraining] = []
         while not is_over() and not is_leaving() and not scheduler.is_drained:
             while (pack := scheduler.next_pack(f"p{self.packs}")) is not None:

@@ -119,6 +119,8 @@ class ProcessAnalysisPool:
             if self._is_closed:
                 raise BrokenProcessPool("the pool is closed")
             if self._pool is None:
+                # A new interpreter would import multiprocessing with the working directory on its path.
+                os.environ.setdefault("PYTHONSAFEPATH", "1")
                 # Not forked: the copy of a process with threads may wait for ever for locks that they held.
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(

@@ -148,7 +148,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         if store is None:
             app.state.store = await run_in_threadpool(
-                partial(Store.open, settings.database_url, lock_wait_s=LOCK_WAIT_S)
+                partial(Store.open, settings.database, lock_wait_s=LOCK_WAIT_S)
             )
             app.state.analyses = AnalysisCache(app.state.store, pool=analysis_pool)
             app.state.closed_studies = ClosedStudyCache(app.state.store)

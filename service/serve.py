@@ -22,6 +22,7 @@ from service.settings import ServiceSettings, SettingsInvalid
 from service.write_threads import LOCK_WAIT_S
 from studies.errors import TangentError
 from studies.logs import configure_logging
+from studies.private_files import make_home_private
 from studies.store import Store
 
 _GRACE_S = 10
@@ -35,8 +36,9 @@ def serve(settings: ServiceSettings) -> int:
     except TangentError as error:
         return _report(error)
     with listener:
+        make_home_private(settings.home)
         try:
-            store = Store.open(settings.database_url, lock_wait_s=LOCK_WAIT_S)
+            store = Store.open(settings.database, lock_wait_s=LOCK_WAIT_S)
         except TangentError as error:
             return _report(error)
         try:
@@ -142,7 +144,7 @@ def _run(settings: ServiceSettings, store: Store, listener: socket.socket) -> in
     check_exposure(settings, store)
     write = partial(configure_logging, settings.log_format, level=settings.log_level, process="analysis")
     server = Server(
-        create_app(settings, store, analysis_pool=ProcessAnalysisPool(settings.database_url, prepare=write))
+        create_app(settings, store, analysis_pool=ProcessAnalysisPool(settings.database, prepare=write))
     )
     logging.getLogger("tangent.service").info("listening at %s", settings.url)
     server.run(sockets=[listener])

@@ -18,9 +18,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from studies.database_urls import sqlite_url, with_password
 from studies.errors import TangentError
 from studies.logs import LogFormat, LogLevel
-from studies.secret_files import read_secret, with_password
+from studies.secret_files import read_secret
 
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._~-]*)*")
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -89,11 +90,12 @@ def _default_url(data: dict[str, Any]) -> str:
 
 
 def _own_database(data: dict[str, Any]) -> str:
-    return f"sqlite:///{data['home'] / 'tangent.db'}" if "home" in data else ""
+    return sqlite_url(data["home"] / "tangent.db") if "home" in data else ""
 
 
-def _complete(url: str, info: ValidationInfo) -> str:
-    return with_password(url, info.data.get("database_password_file"))
+def _matches_file(url: str, info: ValidationInfo) -> str:
+    with_password(url, info.data.get("database_password_file"))
+    return url
 
 
 def _or_from_file(token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
@@ -108,7 +110,7 @@ class ServiceSettings(BaseSettings):
         env_prefix="TANGENT_", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    home: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
+    home: Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)] = Field(
         default=Path("~/.tangent"),
         validate_default=True,
         description="Folder of the embedded database and the logs.",
@@ -116,7 +118,7 @@ class ServiceSettings(BaseSettings):
     database_password_file: Path | None = Field(
         default=None, description="File with the database's password, for a `database_url` without one."
     )
-    database_url: Annotated[str, AfterValidator(_complete)] = Field(
+    database_url: Annotated[str, AfterValidator(_matches_file)] = Field(
         default_factory=_own_database,
         validate_default=True,
         repr=False,
@@ -209,6 +211,11 @@ class ServiceSettings(BaseSettings):
             "the extra `otel`. By default none."
         ),
     )
+
+    @property
+    def database(self) -> str:
+        """The database URL, with the password."""
+        return with_password(self.database_url, self.database_password_file)
 
     @classmethod
     def load(cls, **given: Any) -> Self:

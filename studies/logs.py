@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TextIO, cast
 from pydantic import BeforeValidator
 
 from studies.control_characters import escape_controls
+from studies.database_urls import mask_tracebacks, masked
 
 
 def _lower(value: Any) -> Any:
@@ -49,6 +50,7 @@ def configure_logging(form: LogFormat, *, level: LogLevel = "info", **always: st
         level: of our own loggers; libraries log only warnings unless it is `debug`.
         always: fields in every line, such as `study_id`.
     """
+    mask_tracebacks()
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _Handler):
@@ -128,12 +130,12 @@ def _renderers(form: LogFormat) -> list[_Processor]:
     import structlog
 
     if form == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        return [structlog.processors.format_exc_info, _mask, structlog.processors.JSONRenderer(default=str)]
     # structlog's default traceback shows the values of variables, which may be tokens.
     show = structlog.dev.ConsoleRenderer(
         colors=False, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
     )
-    return [structlog.processors.format_exc_info, _escape, show]
+    return [structlog.processors.format_exc_info, _mask, _escape, show]
 
 
 def _drop_library_fields(_logger: Any, _method: str, event: _Event) -> _Event:
@@ -141,6 +143,11 @@ def _drop_library_fields(_logger: Any, _method: str, event: _Event) -> _Event:
     for name in ("color_message", "_ray_timestamp_ns"):
         event.pop(name, None)
     return event
+
+
+def _mask(_logger: Any, _method: str, event: _Event) -> _Event:
+    """Hide passwords of database URLs, which messages and exceptions of libraries may quote."""
+    return {name: masked(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def _escape(_logger: Any, _method: str, event: _Event) -> _Event:

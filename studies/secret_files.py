@@ -3,10 +3,9 @@
 Environment variables show in listings of processes and containers; a file is readable only by its owner.
 """
 
-__all__ = ["read_secret", "with_password"]
+__all__ = ["read_secret"]
 
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 
 def read_secret(file: Path) -> str:
@@ -26,24 +25,3 @@ def read_secret(file: Path) -> str:
     if len(lines) != 1:
         raise ValueError(f"expected the secret as one line of text in {file}, got {len(lines)} lines")
     return lines[0]
-
-
-def with_password(url: str, file: Path | None) -> str:
-    """Return a database URL with the password from a file.
-
-    The URL stays as it is if there is no file, or if it has a password already.
-
-    Raises:
-        ValueError: the file cannot be read as a secret, or the URL has no user name.
-    """
-    if file is None:
-        return url
-    parts = urlsplit(url)
-    if parts.password is not None:
-        return url
-    if not parts.username:
-        raise ValueError(
-            "a password file needs a database URL with a user name; write postgresql+psycopg://USER@HOST/NAME"
-        )
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user}:{quote(read_secret(file), safe='')}@{host}").geturl()

@@ -18,14 +18,25 @@ from optuna.trial import FrozenTrial
 from optuna_copies import copies_at
 from processes import below
 
+from studies.database_urls import sqlite_url
 from studies.spec import parse_spec
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import Store
 from studies.views import StudyView
 
-__all__ = ["DispatcherProcess", "dispatcher_process", "until"]
+__all__ = ["SECRETS", "DispatcherProcess", "dispatcher_process", "until"]
 
 _ROOT = Path(__file__).parents[1]
+SECRETS = {
+    "TANGENT_TOKEN": "tangent_secret-of-the-client",
+    "TANGENT_TOKEN_FILE": "/secrets/token-of-the-client",
+    "PGPASSWORD": "secret-of-the-database",
+    "AWS_SECRET_ACCESS_KEY": "secret-of-the-operator",
+}
+"""Variables of the dispatcher's environment that no trial may see."""
+
+_HOSTILE_MODULES = ("secrets", "optuna", "queue", "numba", "pickle", "socket", "logging", "torch", "studies")
+_HOSTILE_CODE = "import pathlib; pathlib.Path(__file__).with_suffix('.executed').touch()"
 
 
 def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> Any:
@@ -45,7 +56,8 @@ class DispatcherProcess:
     def __init__(self, home: Path, *, database: str | None = None) -> None:
         """Open the store, by default SQLite in `home`; `start` starts the process."""
         self.home = home
-        self.url = database or f"sqlite:///{home}/tangent.db"
+        self._database = database
+        self.url = database or sqlite_url(home / "tangent.db")
         self.store = Store.open(self.url)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,17 +80,28 @@ class DispatcherProcess:
         """Why the dispatcher can start no run, according to its last heartbeat; None if it can."""
         return self.store.dispatchers()[f"{os.uname().nodename}:{self.pid}"].problem
 
+    @property
+    def start_folder(self) -> Path:
+        """Its working directory, with modules that leave a file `NAME.executed` if anything imports them."""
+        return self.home / "start"
+
     def start(self) -> Self:
         """Start the process and wait until it has announced its catalogue."""
+        self.start_folder.mkdir(exist_ok=True)
+        for name in _HOSTILE_MODULES:
+            (self.start_folder / f"{name}.py").write_text(_HOSTILE_CODE)
         environment = {
             **os.environ,
+            **SECRETS,
+            "TANGENT_TRIAL_ENVIRONMENT": "HF_TOKEN",
+            "HF_TOKEN": "for-trials",
+            "TANGENT_DATA": str(self.home),
+            "TANGENT_PACKAGES": str(_ROOT / "tests" / "plugin"),
             "TANGENT_HOME": str(self.home),
-            "TANGENT_DATABASE_URL": self.url,
+            **({"TANGENT_DATABASE_URL": self._database} if self._database is not None else {}),
             "TANGENT_LEASE_S": "3",
             "TANGENT_PARENT_PID": str(os.getpid()),
-            "PYTHONPATH": os.pathsep.join(
-                str(_ROOT / folder) for folder in (".", "tests/plugin", "tests/killing")
-            ),
+            "PYTHONPATH": os.pathsep.join(str(_ROOT / folder) for folder in (".", "tests/killing")),
         }
         with (self.home / "dispatcher.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -86,7 +109,8 @@ class DispatcherProcess:
                 stdout=log,
                 stderr=log,
                 env=environment,
-                cwd=self.home,
+                cwd=self.start_folder,
+                umask=0,
             )
         ready = f"ready on {os.uname().nodename}:{self.pid}"
         until(

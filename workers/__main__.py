@@ -12,11 +12,13 @@ from pydantic import ValidationError
 
 from studies.errors import TangentError
 from studies.logs import LogStream, configure_logging
+from studies.private_files import make_home_private
 from studies.process_tree import adopt_orphans
 from studies.store import Store
 from workers.catalog import installed_catalog
 from workers.dispatcher import Dispatcher
 from workers.managed_ray import ManagedRay
+from workers.packages import use_packages
 from workers.parent_watchdog import exit_with_parent
 from workers.settings import DispatcherSettings, describe_invalid_setting
 
@@ -74,12 +76,14 @@ def main() -> int:
         configure_logging(settings.log_format, process="dispatcher", dispatcher=settings.name)
         # Ray prints events of its nodes.
         sys.stdout = LogStream(logging.getLogger("tangent.ray"))
+        make_home_private(settings.home)
         store = Store.open(settings.database)
         # A write that changes nothing, so that a read-only database is reported before Ray takes its seconds
         # to start.
         store.sign_off(settings.name)
         ray = ManagedRay(settings)
         ray.start()
+        use_packages(settings.packages)
         store.announce(installed_catalog(), dispatcher=settings.name)
         return _serve(Dispatcher(settings, store, ray=ray), ray, name=settings.name)
     except ValidationError as error:

@@ -2,14 +2,12 @@
 
 __all__ = ["remove_closed_checkpoints"]
 
-from typing import Any, cast
-
-import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
+from typing import cast
 
 from studies.errors import StudyNotFound
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import Store
-from workers.checkpoints import discard
+from workers.checkpoints import discard, storage_of
 
 
 def remove_closed_checkpoints(store: Store, folder: str) -> int:
@@ -25,8 +23,7 @@ def remove_closed_checkpoints(store: Store, folder: str) -> int:
         OSError: the folder cannot be read, or something in it cannot be deleted.
         StoreUnavailable: the database is unavailable.
     """
-    # Fsspec has no stubs.
-    filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(folder))  # pyright: ignore[reportUnknownMemberType]
+    filesystem, path = storage_of(folder)
     if not filesystem.isdir(path):
         return 0
     studies = 0

@@ -6,7 +6,15 @@ temporary folder. torch is imported only to read or write a state: the process t
 deletes checkpoints without it.
 """
 
-__all__ = ["CheckpointNotSaved", "CheckpointUnusable", "checkpoint_url", "discard", "load", "save"]
+__all__ = [
+    "CheckpointNotSaved",
+    "CheckpointUnusable",
+    "checkpoint_url",
+    "discard",
+    "load",
+    "save",
+    "storage_of",
+]
 
 import os
 import tempfile
@@ -21,6 +29,8 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
 
 # Fsspec ships none.
 from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
+
+from studies.private_files import create_private_folder
 
 _FORMAT = "tangent member 1"
 """The format that every checkpoint names; it changes with the layout."""
@@ -58,12 +68,13 @@ def save(url: str, state: Mapping[str, Any]) -> None:
         ever.
     """
     try:
-        filesystem, path = _place(url)
+        filesystem, path = storage_of(url)
         if isinstance(filesystem, LocalFileSystem):
             target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            create_private_folder(target.parent)
             part = target.with_name(f"{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
             with _removed_at_the_end(part):
+                part.touch(mode=0o600)
                 _write(part, state)
                 part.replace(target)
         else:
@@ -115,7 +126,7 @@ def discard(url: str) -> None:
     Raises:
         OSError: it exists and cannot be deleted.
     """
-    filesystem, path = _place(url)
+    filesystem, path = storage_of(url)
     try:
         filesystem.rm(path, recursive=True)
     except FileNotFoundError:
@@ -179,7 +190,11 @@ def _write(path: Path, state: Mapping[str, Any]) -> None:
         )
 
 
-def _place(url: str) -> tuple[Any, str]:
+def storage_of(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL or absolute path, and the path in it."""
+    # fsspec gives `::` in a path a meaning of its own.
+    if url.startswith("/"):
+        return LocalFileSystem(), url
     # Fsspec has no stubs.
     return cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
 
@@ -187,7 +202,7 @@ def _place(url: str) -> tuple[Any, str]:
 @contextmanager
 def _local_copy(url: str) -> Generator[Path]:
     """Yield a local file with what is at a URL: the file itself, or a temporary copy."""
-    filesystem, path = _place(url)
+    filesystem, path = storage_of(url)
     if isinstance(filesystem, LocalFileSystem):
         yield Path(path)
         return

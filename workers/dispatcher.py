@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from studies.child_environment import service_environment
 from studies.errors import StoreUnavailable
 from studies.logs import message_of
 from studies.store import Store
@@ -166,7 +167,7 @@ class Dispatcher:
     def _run_environment(self) -> dict[str, str]:
         return {
             **WORKER_ENVIRONMENT,
-            **os.environ,
+            **service_environment(os.environ),
             **self._ray.environment,
             "TANGENT_HOME": str(self._settings.home),
             # If the password is in a file, the run reads it there.

@@ -21,9 +21,11 @@ import warnings
 from typing import Any, cast
 
 import ray
+from ray.job_config import JobConfig
 
 from studies.errors import TangentError
 from workers.node_process import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
+from workers.ray_token import create_ray_token
 
 _CONNECT_WITHIN_S = 5.0
 # Ray gives each node with GPUs a resource of this name, followed by the GPU's name.
@@ -35,6 +37,17 @@ _ray = cast("Any", ray)
 
 class RayUnavailable(TangentError):
     """Ray could not be started or reached; the message says why."""
+
+
+class _InstalledCodeJob(JobConfig):
+    """A job whose workers import only what they would import without it.
+
+    Ray adds the driver's working directory to the import path of its workers, before Python's own modules.
+    """
+
+    def _serialize(self) -> str:
+        self._py_driver_sys_path.clear()
+        return super()._serialize()
 
 
 def start_local_ray(*, cpus: int | None) -> str:
@@ -49,6 +62,7 @@ def start_local_ray(*, cpus: int | None) -> str:
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
+        create_ray_token()
         return _connect(
             "local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
         )
@@ -136,7 +150,13 @@ def _check_listening(address: str) -> None:
 
 def _connect(address: str, **options: Any) -> str:
     warnings.filterwarnings("ignore", module=r"ray\..*")
-    context = _ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
+    context = _ray.init(
+        address=address,
+        job_config=_InstalledCodeJob(),
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        **options,
+    )
     return str(context.address_info["gcs_address"])
 
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import threading
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -20,6 +19,7 @@ from studies.logs import configure_logging
 from studies.process_tree import adopt_orphans
 from studies.secret_files import read_secret
 from workers.node_process import LOCAL_ENVIRONMENT, OBJECT_STORE_BYTES, NodeFailed, NodeProcess
+from workers.ray_token import ray_token_file
 from workers.settings import DispatcherSettings, describe_invalid_setting
 
 _CONNECT_WITHIN_S = 5.0
@@ -174,9 +174,8 @@ def _check_token() -> None:
     """Raise NodeFailed unless Ray will find its token, or is configured not to use one."""
     if os.environ.get("RAY_AUTH_MODE", "token") != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return
-    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     try:
-        read_secret(Path(named) if named else Path.home() / ".ray" / "auth_token")
+        read_secret(ray_token_file())
     except ValueError as error:
         raise NodeFailed(
             f"{error}; set RAY_AUTH_TOKEN_PATH to the file with this cluster's token, the same on all its "

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import psutil
 
+from studies.child_environment import trial_environment
 from studies.errors import TangentError
 from studies.process_tree import end_adopted
 from workers.parent_watchdog import LEAVE_SIGNAL
@@ -112,8 +113,6 @@ class NodeProcess:
         self._is_started = threading.Event()
         self._is_stopping = threading.Event()
         self._vital: list[psutil.Process] = []
-        # Trials inherit this environment; they must see neither the service's secrets nor their paths.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
         self._process = subprocess.Popen(
             # -P keeps the working directory off the path: it may contain another package named `workers`.
             [sys.executable, "-u", "-P", "-m", "workers.guardian", *command],
@@ -122,7 +121,12 @@ class NodeProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**environment, **inherited, "TANGENT_PARENT_PID": str(os.getpid())},
+            # Trials inherit it.
+            env={
+                **environment,
+                **trial_environment(os.environ),
+                "TANGENT_PARENT_PID": str(os.getpid()),
+            },
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read_output, name="ray-node", daemon=True)

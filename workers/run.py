@@ -16,6 +16,7 @@ from typing import Any
 
 from studies.errors import StoreUnavailable, Superseded
 from studies.logs import configure_logging
+from studies.private_files import create_private_folder, open_privately
 from studies.store import Store
 from studies.trials import Claim
 from workers.local_ray import RayUnavailable, insufficient_resources, join_ray, leave_ray
@@ -46,8 +47,8 @@ def _cluster_name(ray_address: str) -> str:
 
 def _redirect_output(log: Path) -> None:
     """Append everything that this process prints from now on to a file."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    create_private_folder(log.parent)
+    with open(log, "ab", opener=open_privately) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
 
@@ -84,6 +85,7 @@ def main() -> int:
             checkpoints=settings.checkpoints_of(study_id),
             machines=_cluster_name(settings.ray_address),
             turn_s=settings.turn_s,
+            packages=settings.packages,
         )
 
         def leave(_signal: int, _frame: Any) -> None:

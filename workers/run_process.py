@@ -38,7 +38,8 @@ class SpareRun:
     def __init__(self, environment: Mapping[str, str]) -> None:
         """Start the process with these variables."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workers.run"],
+            # -P keeps the working directory off the import path: its files could replace any module.
+            [sys.executable, "-P", "-m", "workers.run"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

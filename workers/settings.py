@@ -7,14 +7,17 @@ __all__ = ["JOIN", "DispatcherSettings", "describe_invalid_setting"]
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from studies.child_environment import passed_variables
+from studies.database_urls import sqlite_url, with_password
 from studies.logs import LogFormat
-from studies.secret_files import with_password
+from workers.packages import package_folders
 
 JOIN = "join:"
 """Prefix of an address whose cluster this machine first joins with a node of its own."""
@@ -25,12 +28,21 @@ def _matches_url(file: Path | None, info: ValidationInfo) -> Path | None:
     return file
 
 
+def _parsed(parse: Callable[[str], tuple[str, ...]]) -> BeforeValidator:
+    """Return a validator that parses text; a default is not text."""
+
+    def validate(value: Any) -> Any:
+        return parse(value) if isinstance(value, str) else value
+
+    return BeforeValidator(validate)
+
+
 class DispatcherSettings(BaseSettings):
     """Where a dispatcher finds its database and its Ray cluster, and how many studies it runs."""
 
     model_config = SettingsConfigDict(env_prefix="TANGENT_", frozen=True, extra="ignore")
 
-    home: Path = Field(
+    home: Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)] = Field(
         default=Path.home() / ".tangent", description="Folder of the embedded database and the logs."
     )
     database_url: str = Field(
@@ -81,6 +93,20 @@ class DispatcherSettings(BaseSettings):
         default="console",
         description="Log format: `console` for readable lines, or `json` for one object per line.",
     )
+    packages: Annotated[tuple[str, ...], NoDecode, _parsed(package_folders)] = Field(
+        default=(),
+        description=(
+            "Absolute paths of folders with packages of your own, separated by colons. The dispatcher and "
+            "all workers import from them too, as from installed packages."
+        ),
+    )
+    trial_environment: Annotated[tuple[str, ...], NoDecode, _parsed(passed_variables)] = Field(
+        default=(),
+        description=(
+            "Environment variables that trials receive besides the usual ones, separated by commas; HF_TOKEN "
+            "or WANDB_*, for example."
+        ),
+    )
     parent_pid: int | None = Field(
         default=None, description="End when this process, which must be the parent, has ended."
     )
@@ -89,7 +115,7 @@ class DispatcherSettings(BaseSettings):
     def database(self) -> str:
         """The database URL, with the password."""
         if not self.database_url:
-            return f"sqlite:///{self.home.expanduser()}/tangent.db"
+            return sqlite_url(self.home / "tangent.db")
         return with_password(self.database_url, self.database_password_file)
 
     @property
@@ -109,7 +135,7 @@ class DispatcherSettings(BaseSettings):
 
     def log_of(self, study_id: str) -> Path:
         """Return the log file of a study's runs."""
-        return self.home.expanduser() / "logs" / f"run-{study_id}.log"
+        return self.home / "logs" / f"run-{study_id}.log"
 
 
 def describe_invalid_setting(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from studies.errors import StoreUnavailable, Superseded
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
@@ -57,6 +57,7 @@ class StudyRun:
         checkpoints: str,
         machines: str,
         turn_s: float,
+        packages: Sequence[str] = (),
         count_slots: Callable[[float, float], int] = slots,
     ) -> None:
         """Prepare the run; nothing trains yet.
@@ -68,6 +69,7 @@ class StudyRun:
             checkpoints: folder for this study's checkpoints, a path or URL.
             machines: name of its Ray cluster; the studies on one cluster share it fairly.
             turn_s: seconds of a time slice, where studies take turns.
+            packages: folders from which the workers import packages besides the installed ones.
             count_slots: returns how many packs with this many CPUs and GPUs each fit on the cluster.
         """
         self._count_cluster_slots = count_slots
@@ -79,6 +81,7 @@ class StudyRun:
         self._checkpoints = checkpoints
         self._machines = machines
         self._turn_s = turn_s
+        self._packages = packages
         self._slots, self._slots_counted_at = 1, -math.inf
         self._cluster_slots = 1
         self._wanted = StudyState.RUNNING
@@ -186,7 +189,7 @@ class StudyRun:
     def _train(self, scheduler: PackScheduler) -> StudyState:
         while True:
             self._wait_for_share()
-            run_packs(scheduler, self.spec, is_over=self._is_over)
+            run_packs(scheduler, self.spec, is_over=self._is_over, packages=self._packages)
             # The owner may change their mind at any moment: everything below uses this one reading.
             wanted = self._wanted = self._retry.persist(self._writer.resume_running)
             if wanted in _ENDING:

@@ -23,6 +23,7 @@ from studies.process_tree import adopt_orphans, descendants, end_descendants
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
 from workers.pack_protocol import EpochReport, Pack
+from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 from workers.workload_errors import CannotTrain, describe_error
 
@@ -56,6 +57,8 @@ class PackTrainable(tune.Trainable):
         """Prepare the process and the first pack."""
         self._resources: _Resources | None = None
         self._kept: set[psutil.Process] = set()
+        # The folders of this machine, which may differ, and those of the dispatcher.
+        use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *config.get("packages", ())])
         self._is_leaving = False
         self._is_last = False
         # Only a process's main thread may set a handler. Ray runs actors there; tests may not.

@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -23,8 +23,10 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopp
 
 # Ray's types are incomplete.
 from ray.tune import with_resources as _with_resources  # pyright: ignore[reportUnknownVariableType]
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
+from studies.child_environment import trial_environment
 from studies.spec import StudySpec
 from workers.pack_protocol import EpochReport, Pack
 from workers.scheduler import PackScheduler
@@ -122,11 +124,11 @@ class PackSearcher(_NotPickled, Searcher):
     experiment, and is raised after it.
     """
 
-    def __init__(self, scheduler: PackScheduler, *, resources: dict[str, float]) -> None:
+    def __init__(self, scheduler: PackScheduler, *, config: Mapping[str, Any]) -> None:
         super().__init__()
         self._scheduler = scheduler
         self._recorder = scheduler.recorder
-        self._resources = resources
+        self._config = config
         self._in_flight: dict[str, _PackTrial] = {}
         self._is_leaving = False
         self.error: Exception | None = None
@@ -141,7 +143,7 @@ class PackSearcher(_NotPickled, Searcher):
             # Tune accepts this string, although its type for the method does not include it.
             return cast("Any", Searcher.FINISHED) if is_over else None
         self._in_flight[trial_id] = _PackTrial(pack)
-        return {"pack": pack.model_dump_json(), **self._resources}
+        return {**self._config, "pack": pack.model_dump_json()}
 
     def note_start(self, trial: Any) -> None:
         """Record that a worker has started a pack."""
@@ -281,11 +283,19 @@ class _RunStopper(_NotPickled, Stopper):
         return False
 
 
-def run_packs(scheduler: PackScheduler, spec: StudySpec, *, is_over: Callable[[], bool]) -> None:
+def run_packs(
+    scheduler: PackScheduler, spec: StudySpec, *, is_over: Callable[[], bool], packages: Sequence[str] = ()
+) -> None:
     """Train packs until the scheduler is finished or drained, or until `is_over` returns True.
 
     When the run leaves, packs end after their current epoch and save checkpoints there. An error of the
     scheduler or its recorder is raised.
+
+    Args:
+        scheduler: dispatches the packs.
+        spec: the study.
+        is_over: whether to end now, without waiting for packs.
+        packages: folders from which the workers import packages besides the installed ones.
 
     Raises:
         Superseded: another attempt has taken the study over, or the study is closed.
@@ -294,8 +304,12 @@ def run_packs(scheduler: PackScheduler, spec: StudySpec, *, is_over: Callable[[]
     os.environ.update(_ENVIRONMENT)
     # Ray looks the error class up here when an actor is lost; nothing else uses this name.
     cast("Any", serialization).OutOfMemoryError = _ActorOutOfMemory
+    # Tune copies variables of this process to its workers, such as keys for S3.
+    tune_variables = cast("Any", class_cache)
+    tune_variables.ENV_VARS_TO_PROPAGATE &= trial_environment(os.environ).keys()
     resources = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
-    searcher = PackSearcher(scheduler, resources={"cpus": resources["cpu"], "gpus": resources["gpu"]})
+    config = {"cpus": resources["cpu"], "gpus": resources["gpu"], "packages": list(packages)}
+    searcher = PackSearcher(scheduler, config=config)
     with tempfile.TemporaryDirectory(prefix="tangent-") as folder:
         Tuner(
             _with_resources(PackTrainable, resources),

@@ -25,6 +25,7 @@ from service.cli import (
 )
 from service.cli.commands import Commands
 from service.cli.output import configure_streams
+from studies.database_urls import mask_tracebacks
 
 app = Commands(
     name="tangent",
@@ -85,5 +86,6 @@ app.add_typer(tokens.app, name="token", rich_help_panel="Administration")
 
 def main() -> None:
     """Run the command line; the entry point of the script `tangent`."""
+    mask_tracebacks()
     configure_streams()
     app(prog_name="tangent")

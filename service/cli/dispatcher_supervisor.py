@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from studies.child_environment import service_environment
+from studies.private_files import create_private_folder, open_privately
 from studies.process_tree import end_adopted
 
 _FIRST_DELAY_S = 1.0
@@ -39,11 +41,7 @@ class DispatcherSupervisor:
     """
 
     def __init__(self, environment: Mapping[str, str], *, log: Path, warn: Callable[[str], None]) -> None:
-        # The user's API token is for this client only; code that runs in a trial must not see it.
-        inherited = {
-            name: value for name, value in os.environ.items() if name not in {"TANGENT_TOKEN", "TANGENT_URL"}
-        }
-        self._environment = {**inherited, **environment}
+        self._environment = {**service_environment(os.environ), **environment}
         self.log = log
         self._warn = warn
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,8 +62,8 @@ class DispatcherSupervisor:
 
     def start(self) -> None:
         """Start the process, unless `stop` was called. Does not wait until it is ready."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self._starting, self.log.open("ab") as log:
+        create_private_folder(self.log.parent)
+        with self._starting, open(self.log, "ab", opener=open_privately) as log:
             if self._is_stopping.is_set():
                 return
             self._log_offset = log.tell()

@@ -8,6 +8,7 @@ import socket
 from service.auth import check_exposure
 from service.cli.errors import CommandError
 from service.settings import ServiceSettings
+from studies.private_files import create_private_folder
 from studies.store import Store
 
 
@@ -30,12 +31,12 @@ def check(settings: ServiceSettings) -> None:
             "that uses it, or choose another port with --port"
         ) from None
     try:
-        (settings.home / "logs").mkdir(parents=True, exist_ok=True)
+        create_private_folder(settings.home / "logs")
     except OSError as error:
         raise CommandError(
             f"cannot write to {settings.home}: {_reason(error)}; choose another folder with --home"
         ) from None
-    store = Store.open(settings.database_url)
+    store = Store.open(settings.database)
     try:
         check_exposure(settings, store)
     finally:
@@ -47,7 +48,9 @@ def dispatcher_environment(settings: ServiceSettings) -> dict[str, str]:
 
     They are not passed as arguments, because the list of processes would show the database's password.
     """
+    file = settings.database_password_file
     return {
+        **({"TANGENT_DATABASE_PASSWORD_FILE": str(file.absolute())} if file is not None else {}),
         "TANGENT_HOME": str(settings.home.absolute()),
         "TANGENT_DATABASE_URL": settings.database_url,
         "TANGENT_RAY_ADDRESS": settings.ray_address,

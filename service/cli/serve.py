@@ -65,7 +65,7 @@ def migrate(
         secret = read_secret(first_token_file) if first_token_file is not None else None
     except ValueError as error:
         raise CommandError(str(error)) from None
-    store = Store.open(settings.database_url)
+    store = Store.open(settings.database)
     try:
         is_created = secret is not None and store.create_first_token("first", secret=secret)
     except SpecInvalid as error:

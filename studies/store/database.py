@@ -27,8 +27,10 @@ from sqlalchemy import Connection, ExceptionContext, event, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from studies.database_urls import masked
 from studies.errors import StoreUnavailable
-from studies.store.engine import POOL, make_engine, sqlite_arguments
+from studies.private_files import open_privately
+from studies.store.engine import POOL, label, make_engine, sqlite_arguments
 from studies.store.postgres_liveness import PostgresLiveness
 
 TransactionKind = Literal["read", "write"]
@@ -86,7 +88,7 @@ class Database:
             if self.is_postgresql
             else self._engine
         )
-        self.label = self._engine.url.render_as_string(hide_password=True)
+        self.label = label(self._engine.url)
         self._watchers: tuple[TransactionWatcher, ...] = ()
 
     def on_statement(self, watcher: StatementWatcher) -> None:
@@ -220,7 +222,10 @@ class Database:
                 yield
         else:
             # A file lock: a write transaction would block the work itself. The lock ends with its process.
-            with self.translated_errors(), Path(f"{self._engine.url.database}-lock").open("w") as file:
+            with (
+                self.translated_errors(),
+                open(f"{self._engine.url.database}-lock", "w", opener=open_privately) as file,
+            ):
                 fcntl.flock(file, fcntl.LOCK_EX)
                 yield
 
@@ -239,7 +244,7 @@ class Database:
         except (DBAPIError, PoolTimeoutError, OSError) as error:
             source = error.orig if isinstance(error, DBAPIError) else error
             cause = (str(source).strip() or type(source).__name__).splitlines()[0]
-            raise StoreUnavailable(f"the database {self.label} cannot be used: {cause}") from error
+            raise StoreUnavailable(f"the database {self.label} cannot be used: {masked(cause)}") from error
 
     def revisions(self) -> tuple[str | None, str | None]:
         """Return the schema's revision (None if it has none yet), and the newest revision this version knows.

@@ -1,9 +1,10 @@
 """SQLAlchemy engines: SQLite as the embedded default, PostgreSQL for a cluster."""
 
-__all__ = ["POOL", "make_engine", "sqlite_arguments"]
+__all__ = ["POOL", "label", "make_engine", "sqlite_arguments"]
 
-import re
+import contextlib
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
+from studies.database_urls import masked_url
 from studies.errors import StoreUnavailable
+from studies.private_files import create_private_folder, make_private
 from studies.store.postgres_liveness import PostgresLiveness
 
 # How long processes wait for each other that open a new database.
@@ -33,12 +36,18 @@ _POSTGRES_OPTIONS = (
 POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
 # As many connections as threads ask for: a reader must not wait for the connection of another thread.
 _SQLITE_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": -1}
+_creating = threading.Lock()
 _EXPECTED_URL = "sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
 
 
 def sqlite_arguments(lock_wait_s: float) -> dict[str, Any]:
     """Return the driver's arguments for SQLite: how long a connection waits for a lock."""
     return {"timeout": lock_wait_s}
+
+
+def label(url: URL) -> str:
+    """Return a database's URL without its passwords."""
+    return masked_url(url.render_as_string(hide_password=False))
 
 
 def _sqlite(url: URL, lock_wait_s: float) -> Engine:
@@ -49,13 +58,18 @@ def _sqlite(url: URL, lock_wait_s: float) -> Engine:
         )
     path = Path(url.database).expanduser()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        create_private_folder(path.parent)
     except OSError as error:
         raise StoreUnavailable(
             f"cannot create the folder {path.parent} for the database: {error.strerror}; choose another path"
         ) from error
     url = url.set(database=str(path))
     engine = create_engine(url, connect_args=sqlite_arguments(lock_wait_s), **_SQLITE_POOL)
+
+    @event.listens_for(engine, "do_connect")
+    # Registered by the decorator.
+    def _protect(*_arguments: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+        _make_database_private(path)
 
     @event.listens_for(engine, "connect")
     # Registered by the decorator.
@@ -79,6 +93,19 @@ def _sqlite(url: URL, lock_wait_s: float) -> Engine:
     return engine
 
 
+def _make_database_private(path: Path) -> None:
+    """Create a database file for its owner only, or take it and the files beside it from other users.
+
+    SQLite gives the files that it creates beside a database the mode of the database.
+    """
+    # An existing file is not opened: closing it would release the locks of this process's connections to it.
+    with _creating, contextlib.suppress(OSError):
+        if not path.exists():
+            path.touch(mode=0o600, exist_ok=False)
+    for suffix in ("", "-wal", "-shm", "-journal", "-lock"):
+        make_private(Path(f"{path}{suffix}"))
+
+
 def _postgresql(url: URL, liveness: PostgresLiveness, lock_wait_s: float) -> Engine:
     engine = create_engine(url, creator=liveness.connection, **POOL)
     _, named = engine.dialect.create_connect_args(url)
@@ -93,7 +120,7 @@ def _postgresql(url: URL, liveness: PostgresLiveness, lock_wait_s: float) -> Eng
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise StoreUnavailable(
-                f"expected the database {url.render_as_string()} to have the encoding UTF8, got {encoding}; "
+                f"expected the database {label(url)} to have the encoding UTF8, got {encoding}; "
                 "recreate it with `createdb --encoding UTF8 --template template0`"
             )
 
@@ -130,14 +157,21 @@ def make_engine(url: str, liveness: PostgresLiveness, *, lock_wait_s: float) -> 
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         # It may contain a password nevertheless.
-        masked = re.sub(r"^((?:[^:/]*://)?[^:/@]*):.*@", r"\1:***@", url)
-        raise StoreUnavailable(f"{masked!r} is not a valid database URL; expected {_EXPECTED_URL}") from None
-    if "@" in (parsed.host or ""):
+        raise StoreUnavailable(
+            f"{masked_url(url)!r} is not a valid database URL; expected {_EXPECTED_URL}"
+        ) from None
+    user = parsed.username or ""
+    if "@" in (parsed.host or "") or ("@" in user and user in url):
         # The part before it is the rest of a password, which would be shown as part of the host.
         raise StoreUnavailable(
             f"expected a database URL with one @, got several; write @ in a password as %40: {_EXPECTED_URL}"
         )
     match parsed.drivername:
+        case "sqlite" | "sqlite+pysqlite" if "?" in url:
+            raise StoreUnavailable(
+                f"expected sqlite:///PATH without arguments, got {masked_url(url)!r}; write ? in a path as "
+                "%3F"
+            )
         case "sqlite" | "sqlite+pysqlite":
             return _sqlite(parsed, lock_wait_s)
         case "postgresql" | "postgresql+psycopg":

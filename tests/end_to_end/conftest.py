@@ -18,27 +18,28 @@ __all__: list[str] = []
     scope="session",
     params=["sqlite", pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow])],
 )
-def database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
-    """Creates a dispatcher's database and returns its URL."""
+def database(request: pytest.FixtureRequest) -> Callable[[], str | None]:
+    """Creates a dispatcher's database and returns its URL; None for SQLite in the dispatcher's home."""
     if request.param == "sqlite":
-        return lambda home: f"sqlite:///{home}/tangent.db"
+        return lambda: None
     server: PostgresServer = request.getfixturevalue("postgres")
-    return lambda _home: server.url(server.create())
+    return lambda: server.url(server.create())
 
 
 @pytest.fixture(scope="session")
 def dispatcher(
-    tmp_path_factory: pytest.TempPathFactory, database: Callable[[Path], str]
+    tmp_path_factory: pytest.TempPathFactory, database: Callable[[], str | None]
 ) -> Iterator[DispatcherProcess]:
     """A shared dispatcher; tests that kill their dispatcher use `own`."""
-    home = tmp_path_factory.mktemp("dispatcher")
-    with dispatcher_process(home, database=database(home)) as running:
+    # Every character is part of the folder's name.
+    home = tmp_path_factory.mktemp("dispatcher") / "a%2Fb c?d#é"
+    with dispatcher_process(home, database=database()) as running:
         yield running
 
 
 @pytest.fixture
 def own(
-    database: Callable[[Path], str], tmp_path: Path
+    database: Callable[[], str | None], tmp_path: Path
 ) -> Callable[[], AbstractContextManager[DispatcherProcess]]:
     """A function that starts a dispatcher for one test only."""
-    return lambda: dispatcher_process(tmp_path, database=database(tmp_path))
+    return lambda: dispatcher_process(tmp_path, database=database())

@@ -184,7 +184,7 @@ def _die() -> None:
 
 
 def _die_once() -> None:
-    deaths = Path(os.environ.get("TANGENT_HOME", tempfile.gettempdir())) / "deaths"
+    deaths = Path(os.environ.get("TANGENT_DATA", tempfile.gettempdir())) / "deaths"
     if not deaths.exists():
         deaths.touch()
         _die()

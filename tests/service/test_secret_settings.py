@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 import workers.settings
+from service.cli.preflight import dispatcher_environment
 from service.settings import ServiceSettings, SettingsInvalid
 
 __all__: list[str] = []
@@ -26,7 +27,7 @@ def password_file(settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest
 
 def test_the_databases_password_is_read_from_its_file() -> None:
     whole = "postgresql+psycopg://tangent:geheim@db/tangent"
-    assert ServiceSettings.load().database_url == whole
+    assert ServiceSettings.load().database == whole
     assert workers.settings.DispatcherSettings().database == whole
 
 
@@ -35,6 +36,13 @@ def test_a_dispatcher_passes_on_a_url_without_the_password() -> None:
     assert settings.database_url == URL
     assert "geheim" not in repr(settings)
     assert "geheim" not in repr(ServiceSettings.load())
+
+
+def test_tangent_up_gives_its_dispatcher_the_passwords_file_and_not_the_password() -> None:
+    variables = dispatcher_environment(ServiceSettings.load())
+    assert variables["TANGENT_DATABASE_URL"] == URL
+    assert "geheim" not in "".join(variables.values())
+    assert Path(variables["TANGENT_DATABASE_PASSWORD_FILE"]).is_absolute()
 
 
 def test_a_token_is_read_from_its_file_unless_it_is_set(

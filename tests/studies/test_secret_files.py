@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.secret_files import read_secret, with_password
+from studies.database_urls import with_password
+from studies.secret_files import read_secret
 
 __all__: list[str] = []
 
