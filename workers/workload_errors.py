@@ -39,7 +39,7 @@ class CannotTrain(ValueError):
     """No trial of the workload can be trained, whatever its configuration.
 
     Attributes:
-        function: the user's function that is to be changed; None if it is no single one.
+        function: the user's function that is to be changed; None if the fault is not in one function.
     """
 
     def __init__(self, message: str, *, function: Callable[..., Any] | None = None) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.catalog import WorkloadCard
-from workers.workload_check import Finding, check_workload
+from workers.workload_check import CheckResult, check_workload
 from workers.workloads import Data, Split, Workload, load_workloads
 
 __all__: list[str] = []
@@ -185,18 +185,18 @@ BROKEN: dict[type[Workload], tuple[str, str]] = {
 }
 
 
-def _errors(workload: Workload) -> list[Finding]:
+def _errors(workload: Workload) -> list[CheckResult]:
     return [finding for finding in check_workload(workload, device=CPU) if finding.status == "error"]
 
 
 def test_a_sound_workload_has_no_errors_and_no_warnings() -> None:
-    findings = list(check_workload(Sound(), device=CPU))
+    results = list(check_workload(Sound(), device=CPU))
     assert [
         (f.check, f.sentence)
-        for f in findings
+        for f in results
         if f.status in {"warning", "error"} and f.check != "card: epoch_s"
     ] == []
-    by_check = {finding.check: finding for finding in findings}
+    by_check = {finding.check: finding for finding in results}
     assert by_check["stacking"].status == by_check["resuming"].status == "ok"
     # Only the layer before batch normalisation is scale-invariant.
     assert by_check["scale invariance"].sentence == "scale-invariant weight tensors: 1 of 2 (0.weight)"
@@ -223,14 +223,14 @@ def test_state_shared_by_trials_is_found() -> None:
 
 
 def test_a_card_that_differs_from_the_data_is_found_and_training_is_still_checked() -> None:
-    findings = {finding.check: finding for finding in check_workload(OtherCard(), device=CPU)}
-    assert findings["card: examples"].status == findings["card: parameters"].status == "error"
-    assert findings["resuming"].status == "ok"
+    results = {finding.check: finding for finding in check_workload(OtherCard(), device=CPU)}
+    assert results["card: examples"].status == results["card: parameters"].status == "error"
+    assert results["resuming"].status == "ok"
 
 
 def test_examples_in_two_splits_are_a_warning() -> None:
-    findings = [f for f in check_workload(LeakedData(), device=CPU) if f.check == "separate splits"]
-    assert [(f.status, f.sentence.split()[0]) for f in findings] == [("warning", "32")]
+    results = [f for f in check_workload(LeakedData(), device=CPU) if f.check == "separate splits"]
+    assert [(f.status, f.sentence.split()[0]) for f in results] == [("warning", "32")]
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d"])
@@ -244,12 +244,12 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **here})
 
 
-def test_the_command_prints_findings_and_fails_on_an_error() -> None:
+def test_the_command_prints_results_and_fails_on_an_error() -> None:
     done = _run("test_workload_check:SummedLoss", "--json")
     assert done.returncode == 1, done.stderr
     shown: dict[str, Any] = json.loads(done.stdout)
     assert shown["workload"] == "clouds"
-    assert "validation loss" in {f["check"] for f in shown["findings"] if f["status"] == "error"}
+    assert "validation loss" in {f["check"] for f in shown["results"] if f["status"] == "error"}
 
 
 def test_the_command_refuses_what_is_not_a_workload() -> None:

@@ -1,4 +1,4 @@
-"""`python -m workers.workload_check TARGET`: print the findings about a workload, as `tangent check` does."""
+"""`python -m workers.workload_check TARGET`: print the results about a workload, as `tangent check` does."""
 
 __all__ = ["main"]
 
@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from studies.control_characters import strip_controls
+from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
-from workers.workload_check.finding import Finding
 from workers.workloads import Workload, load_workloads
 
 _BAD_TARGET = 2
@@ -25,7 +25,7 @@ class _TargetInvalid(ValueError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the findings, and return 0 without errors, 1 with errors, and 2 if there is no such workload."""
+    """Print the results, and return 0 without errors, 1 with errors, and 2 if there is no such workload."""
     parser = argparse.ArgumentParser(prog="python -m workers.workload_check")
     parser.add_argument("target")
     parser.add_argument("--device", default="cpu")
@@ -38,18 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _BAD_TARGET
     # As in a worker with one core.
     torch.set_num_threads(1)
-    findings: list[Finding] = []
-    for finding in check_workload(workload, device=device):
-        findings.append(finding)
+    results: list[CheckResult] = []
+    for result in check_workload(workload, device=device):
+        results.append(result)
         if not given.json:
-            place = f" ({finding.where})" if finding.where else ""
-            line = f"{finding.status:<8} {finding.check}: {finding.sentence}{place}"
+            place = f" ({result.where})" if result.where else ""
+            line = f"{result.status:<8} {result.check}: {result.sentence}{place}"
             sys.stdout.write(strip_controls(line).replace("\N{NO-BREAK SPACE}", " ") + "\n")
             sys.stdout.flush()
     if given.json:
-        shown = {"workload": workload.card.name, "findings": [asdict(finding) for finding in findings]}
+        shown = {"workload": workload.card.name, "results": [asdict(result) for result in results]}
         sys.stdout.write(json.dumps(shown, indent=2) + "\n")
-    return 1 if any(finding.status == "error" for finding in findings) else 0
+    return 1 if any(result.status == "error" for result in results) else 0
 
 
 def _device(name: str) -> torch.device:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import torch
 
+from workers.workload_check.check_result import CheckFailed, CheckResult
 from workers.workload_check.data_checks import check_data
-from workers.workload_check.finding import CheckFailed, Finding
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.training_checks import check_training
 from workers.workloads import Data, Workload
 
 
-def check_workload(workload: Workload, *, device: torch.device) -> Iterator[Finding]:
+def check_workload(workload: Workload, *, device: torch.device) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
     It loads the data twice, builds the model a few times, and trains a few steps with AdamP at its defaults.
@@ -33,17 +33,17 @@ def check_workload(workload: Workload, *, device: torch.device) -> Iterator[Find
                 has_errors |= _prevents_training(found)
                 yield found
         assert data is not None, "check_data ends with the data"
-        for finding in check_model(workload, data, device):
-            has_errors |= _prevents_training(finding)
-            yield finding
+        for result in check_model(workload, data, device):
+            has_errors |= _prevents_training(result)
+            yield result
         if has_errors:
-            yield Finding("training", "note", "not checked, because of the errors above")
+            yield CheckResult("training", "note", "not checked, because of the errors above")
             return
         yield from check_training(workload, data, device)
     except CheckFailed as error:
-        yield error.finding
+        yield error.result
 
 
-def _prevents_training(finding: Finding) -> bool:
+def _prevents_training(result: CheckResult) -> bool:
     """Return whether results of training would be meaningless; a wrong number on the card changes none."""
-    return finding.status == "error" and not finding.check.startswith("card:")
+    return result.status == "error" and not result.check.startswith("card:")

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from studies.formatting import count, plural
-from workers.workload_check.finding import CheckFailed, Finding, calling
+from workers.workload_check.check_result import CheckFailed, CheckResult, calling
 from workers.workloads import Data, DataCache, Split, Workload
 
 _SPLITS: Final = ("train", "validation", "test")
 
 
-def check_data(workload: Workload, device: torch.device) -> Iterator[Finding | Data]:
-    """Yield the findings about the data, and last the data itself.
+def check_data(workload: Workload, device: torch.device) -> Iterator[CheckResult | Data]:
+    """Yield the results about the data, and last the data itself.
 
     Raises:
         CheckFailed: `load_data` raised an error, or returned something else than data.
@@ -29,7 +29,7 @@ def check_data(workload: Workload, device: torch.device) -> Iterator[Finding | D
     splits = {split: _split(data, split) for split in _SPLITS}
     if empty := [split for split, examples in splits.items() if not len(examples)]:
         raise CheckFailed(
-            Finding.about(
+            CheckResult.about(
                 workload.load_data,
                 "data",
                 "error",
@@ -37,7 +37,7 @@ def check_data(workload: Workload, device: torch.device) -> Iterator[Finding | D
             )
         )
     sizes = ", ".join(f"{count(len(examples))} {split}" for split, examples in splits.items())
-    yield Finding("data", "ok", f"{sizes} examples")
+    yield CheckResult("data", "ok", f"{sizes} examples")
     yield _repeated(workload, splits, again)
     yield _sizes(workload, splits)
     yield _numbers(workload, splits)
@@ -49,7 +49,7 @@ def _split(data: Data, name: str) -> Split:
     return getattr(data, name)
 
 
-def _repeated(workload: Workload, splits: dict[str, Split], again: Data) -> Finding:
+def _repeated(workload: Workload, splits: dict[str, Split], again: Data) -> CheckResult:
     changed = [
         name
         for name, split in splits.items()
@@ -59,8 +59,8 @@ def _repeated(workload: Workload, splits: dict[str, Split], again: Data) -> Find
         )
     ]
     if not changed:
-        return Finding("same data twice", "ok", "two calls of load_data return the same contents")
-    return Finding.about(
+        return CheckResult("same data twice", "ok", "two calls of load_data return the same contents")
+    return CheckResult.about(
         workload.load_data,
         "same data twice",
         "error",
@@ -77,12 +77,12 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _sizes(workload: Workload, splits: dict[str, Split]) -> Finding:
+def _sizes(workload: Workload, splits: dict[str, Split]) -> CheckResult:
     on_card = dict(workload.card.examples)
     found = {name: len(split) for name, split in splits.items()}
     if on_card == found:
-        return Finding("card: examples", "ok", "the card has the numbers of examples of the data")
-    return Finding.about(
+        return CheckResult("card: examples", "ok", "the card has the numbers of examples of the data")
+    return CheckResult.about(
         type(workload),
         "card: examples",
         "error",
@@ -90,22 +90,22 @@ def _sizes(workload: Workload, splits: dict[str, Split]) -> Finding:
     )
 
 
-def _numbers(workload: Workload, splits: dict[str, Split]) -> Finding:
+def _numbers(workload: Workload, splits: dict[str, Split]) -> CheckResult:
     for name, split in splits.items():
         for part, tensor in (("inputs", split.inputs), ("targets", split.targets)):
             wrong = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
             if wrong:
-                return Finding.about(
+                return CheckResult.about(
                     workload.load_data,
                     "finite data",
                     "error",
                     f"expected finite {part}, got {plural(wrong, 'value')} of NaN or infinity in the "
                     f"{name} split",
                 )
-    return Finding("finite data", "ok", "no input and no target is NaN or infinite")
+    return CheckResult("finite data", "ok", "no input and no target is NaN or infinite")
 
 
-def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[Finding]:
+def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[CheckResult]:
     """Yield what the splits have in common, by the bytes of their inputs."""
     rows = {name: _rows(split.inputs) for name, split in splits.items()}
     if len(rows["train"]) == 1 < len(splits["train"]):
@@ -116,7 +116,7 @@ def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[Finding]
         shared = sum(row in rows[one] for row in rows[other])
         if shared:
             is_separate = False
-            yield Finding.about(
+            yield CheckResult.about(
                 workload.load_data,
                 "separate splits",
                 "warning",
@@ -124,7 +124,7 @@ def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[Finding]
                 f"{'occurs' if shared == 1 else 'occur'} in the {one} split; values there are optimistic",
             )
     if is_separate:
-        yield Finding("separate splits", "ok", "no input occurs in two splits")
+        yield CheckResult("separate splits", "ok", "no input occurs in two splits")
 
 
 def _rows(inputs: Tensor) -> set[bytes]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from studies.formatting import count, metric, number, plural
 from workers.results import batch_sums, scalar_loss
 from workers.seeding import seeded
-from workers.workload_check.finding import CheckFailed, Finding, calling, first_names
+from workers.workload_check.check_result import CheckFailed, CheckResult, calling, first_names
 from workers.workloads import Data, Split, Workload
 
 _SEED: Final = 0
@@ -19,8 +19,8 @@ _TOLERANCE: Final = 1e-3
 """Relative difference allowed between sums over the same examples in batches of different sizes."""
 
 
-def check_model(workload: Workload, data: Data, device: torch.device) -> Iterator[Finding]:
-    """Yield the findings about the model, its gradients, the loss and the metric.
+def check_model(workload: Workload, data: Data, device: torch.device) -> Iterator[CheckResult]:
+    """Yield the results about the model, its gradients, the loss and the metric.
 
     Raises:
         CheckFailed: the workload's code raised an error, or the loss has no gradient.
@@ -39,11 +39,11 @@ def _built(workload: Workload) -> nn.Module:
         return workload.build_model()
 
 
-def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iterator[Finding]:
+def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iterator[CheckResult]:
     found = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    yield Finding("model", "ok", f"{plural(found, 'trainable parameter')}")
+    yield CheckResult("model", "ok", f"{plural(found, 'trainable parameter')}")
     if found != workload.card.parameters:
-        yield Finding.about(
+        yield CheckResult.about(
             type(workload),
             "card: parameters",
             "error",
@@ -52,7 +52,7 @@ def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iter
         )
     ones, others = model.state_dict(), twin.state_dict()
     if any(not torch.equal(one, others[name]) for name, one in ones.items()):
-        yield Finding.about(
+        yield CheckResult.about(
             workload.build_model,
             "same model twice",
             "error",
@@ -60,16 +60,18 @@ def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iter
             "generator",
         )
     else:
-        yield Finding("same model twice", "ok", "one seed gives the same initial values")
+        yield CheckResult("same model twice", "ok", "one seed gives the same initial values")
 
 
-def _gradients(workload: Workload, model: nn.Module, batch: Split, device: torch.device) -> Iterator[Finding]:
+def _gradients(
+    workload: Workload, model: nn.Module, batch: Split, device: torch.device
+) -> Iterator[CheckResult]:
     model.train()
     with calling("loss", workload=workload.card.name), seeded(_SEED, device=device):
         loss = scalar_loss(workload, model(batch.inputs), batch.targets)
     if not loss.requires_grad:
         raise CheckFailed(
-            Finding.about(
+            CheckResult.about(
                 workload.loss,
                 "loss",
                 "error",
@@ -79,11 +81,11 @@ def _gradients(workload: Workload, model: nn.Module, batch: Split, device: torch
         )
     value = loss.item()
     if not torch.isfinite(loss):
-        yield Finding.about(
+        yield CheckResult.about(
             workload.loss, "loss", "error", f"expected a finite loss of the new model, got {value}"
         )
         return
-    yield Finding("loss", "ok", f"{number(value)} on a batch of {plural(len(batch), 'example')}")
+    yield CheckResult("loss", "ok", f"{number(value)} on a batch of {plural(len(batch), 'example')}")
     with calling("gradients", workload=workload.card.name):
         loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -94,7 +96,7 @@ def _gradients(workload: Workload, model: nn.Module, batch: Split, device: torch
         if weight.grad is not None and not torch.isfinite(weight.grad).all()
     ]
     if unreached:
-        yield Finding.about(
+        yield CheckResult.about(
             workload.build_model,
             "gradients",
             "error",
@@ -102,18 +104,20 @@ def _gradients(workload: Workload, model: nn.Module, batch: Split, device: torch
             "them in forward, or set requires_grad=False",
         )
     if wrong:
-        yield Finding.about(
+        yield CheckResult.about(
             workload.loss,
             "gradients",
             "error",
             f"expected finite gradients, got NaN or infinity in {first_names(wrong)}",
         )
     if not unreached and not wrong:
-        yield Finding("gradients", "ok", f"tensors with a finite gradient: {len(trained)} of {len(trained)}")
+        yield CheckResult(
+            "gradients", "ok", f"tensors with a finite gradient: {len(trained)} of {len(trained)}"
+        )
 
 
 @torch.no_grad()
-def _evaluation(workload: Workload, model: nn.Module, data: Data) -> Iterator[Finding]:
+def _evaluation(workload: Workload, model: nn.Module, data: Data) -> Iterator[CheckResult]:
     """Yield whether loss and metric of a split depend on how it is divided into batches."""
     model.eval()
     size = max(2, workload.card.batch_size)
@@ -131,18 +135,20 @@ def _evaluation(workload: Workload, model: nn.Module, data: Data) -> Iterator[Fi
             yield _loss(workload, whole, pieces)
 
 
-def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: list[Tensor]) -> Finding:
+def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: list[Tensor]) -> CheckResult:
     check, function = f"{split} metric", workload.metric_sum
     total, parts = whole[2].item(), [piece[2].item() for piece in pieces]
     if not all(map(torch.isfinite, (piece[2] for piece in [whole, *pieces]))):
-        return Finding.about(function, check, "error", f"expected a finite sum from metric_sum, got {total}")
+        return CheckResult.about(
+            function, check, "error", f"expected a finite sum from metric_sum, got {total}"
+        )
     if not _close(total, sum(parts)):
         meant = (
             "; metric_sum seems to return a mean: return the sum over the batch"
             if _close(total, sum(parts) / len(parts))
             else "; metric_sum must add up over examples"
         )
-        return Finding.about(
+        return CheckResult.about(
             function,
             check,
             "error",
@@ -151,20 +157,22 @@ def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: 
         )
     value = total / len(part)
     if workload.card.unit == "fraction" and not 0 <= value <= 1:
-        return Finding.about(
+        return CheckResult.about(
             function,
             check,
             "error",
             f"expected a fraction between 0 and 1 as the card says, got {number(value)}",
         )
-    return Finding(check, "ok", f"{workload.card.metric} {metric(value, workload.card.unit)} before training")
+    return CheckResult(
+        check, "ok", f"{workload.card.metric} {metric(value, workload.card.unit)} before training"
+    )
 
 
-def _loss(workload: Workload, whole: Tensor, pieces: list[Tensor]) -> Finding:
+def _loss(workload: Workload, whole: Tensor, pieces: list[Tensor]) -> CheckResult:
     check = "validation loss"
     total, parts = whole[0].item(), sum(piece[0].item() for piece in pieces)
     if _close(total, parts):
-        return Finding(check, "ok", "it is the same mean for batches of different sizes")
+        return CheckResult(check, "ok", "it is the same mean for batches of different sizes")
     unweighted = [(sums[0] / sums[1]).item() for sums in (whole, *pieces)]
     meant = (
         "loss seems to return a sum: return the mean over the batch"
@@ -172,7 +180,7 @@ def _loss(workload: Workload, whole: Tensor, pieces: list[Tensor]) -> Finding:
         else "return a mean over the batch, and the number of terms that it averages over from loss_weight"
     )
     mean = parts / whole[1].item()
-    return Finding.about(
+    return CheckResult.about(
         workload.loss,
         check,
         "error",

@@ -22,7 +22,7 @@ from workers.results import EpochResult, scalar_loss
 from workers.seeding import initialisation_seed, seeded
 from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
-from workers.workload_check.finding import Finding, calling, first_names
+from workers.workload_check.check_result import CheckResult, calling, first_names
 from workers.workloads import Data, Split, Workload
 
 _OPTIMIZER: Final = "adamp"
@@ -35,8 +35,8 @@ _MAX_SCALED: Final = 64
 _SLOW: Final = 3.0
 
 
-def check_training(workload: Workload, data: Data, device: torch.device) -> Iterator[Finding]:
-    """Yield the findings about training with AdamP at its defaults.
+def check_training(workload: Workload, data: Data, device: torch.device) -> Iterator[CheckResult]:
+    """Yield the results about training with AdamP at its defaults.
 
     Raises:
         CheckFailed: the workload's code raised an error.
@@ -76,7 +76,7 @@ def _pack(workload: Workload, entry: OptimizerEntry) -> Pack:
 
 def _repeatable(
     workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     """Train two epochs, again from the start, and again from a checkpoint after the first."""
 
     def start(pack: Pack = pack, state: Mapping[str, Any] | None = None) -> Solo:
@@ -96,9 +96,9 @@ def _repeatable(
         state["model"], again.checkpoint()["model"]
     )
     yield (
-        Finding("same training twice", "ok", "one seed gives the same results, bit for bit")
+        CheckResult("same training twice", "ok", "one seed gives the same results, bit for bit")
         if is_same
-        else Finding.about(
+        else CheckResult.about(
             type(workload),
             "same training twice",
             "error",
@@ -116,11 +116,11 @@ def _repeatable(
         after["model"], resumed.checkpoint()["model"]
     )
     yield (
-        Finding(
+        CheckResult(
             "resuming", "ok", "training that resumes from a checkpoint gives the same results, bit for bit"
         )
         if is_resumed
-        else Finding.about(
+        else CheckResult.about(
             workload.build_model,
             "resuming",
             "error",
@@ -130,17 +130,17 @@ def _repeatable(
     )
 
 
-def _first_epoch(workload: Workload, result: EpochResult) -> Finding:
+def _first_epoch(workload: Workload, result: EpochResult) -> CheckResult:
     problem = result.divergence or result.fault
     if problem is not None:
-        return Finding.about(
+        return CheckResult.about(
             type(workload), "two steps", "error", f"with AdamP at its defaults, the {problem}"
         )
     if not result.effective_step > 0 and not math.isnan(result.effective_step):
-        return Finding.about(
+        return CheckResult.about(
             workload.loss, "two steps", "error", "expected steps that move the weights, but none moved"
         )
-    return Finding(
+    return CheckResult(
         "two steps", "ok", f"training loss {number(result.train_loss)}, finite values after two steps"
     )
 
@@ -161,16 +161,16 @@ def _same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
 
 def _stackable(
     workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
-) -> Finding:
+) -> CheckResult:
     reason = why_not_stackable(pack, workload=workload, entry=entry, data=data, device=device)
     return (
-        Finding("stacking", "ok", "trials can be stacked: two stacked give the results of each alone")
+        CheckResult("stacking", "ok", "trials can be stacked: two stacked give the results of each alone")
         if reason is None
-        else Finding("stacking", "note", reason)
+        else CheckResult("stacking", "note", reason)
     )
 
 
-def _scale_invariance(workload: Workload, batch: Split, device: torch.device) -> Iterator[Finding]:
+def _scale_invariance(workload: Workload, batch: Split, device: torch.device) -> Iterator[CheckResult]:
     """Yield which weights the loss depends on by their direction only, and which AdamP would project."""
     with seeded(initialisation_seed(_SEED), device=torch.device("cpu")):
         model = workload.build_model()
@@ -183,7 +183,7 @@ def _scale_invariance(workload: Workload, batch: Split, device: torch.device) ->
         if weight.requires_grad and weight.ndim >= 2 and weight.grad is not None
     }
     if not weights:
-        yield Finding(
+        yield CheckResult(
             "scale invariance", "note", "the model has no weights of two or more dimensions to project"
         )
         return
@@ -199,14 +199,14 @@ def _scale_invariance(workload: Workload, batch: Split, device: torch.device) ->
         if weight.grad is not None and bool(decide(weight, weight.grad, delta=0.1, eps=1e-8).projected)
     ]
     of = f"{len(tested)}" + (f" tested, of {len(weights)} in all" if len(tested) < len(weights) else "")
-    yield Finding(
+    yield CheckResult(
         "scale invariance",
         "note",
         f"scale-invariant weight tensors: {len(invariant)} of {of}{_named(invariant)}",
     )
     both = set(invariant) & set(projected)
     others = [name for name in projected if name not in both]
-    yield Finding(
+    yield CheckResult(
         "projection",
         "note",
         f"of these, AdamP (delta 0.1) projects {len(both)} in the first step"
@@ -242,7 +242,7 @@ def _is_scale_invariant(
 
 def _speed(
     workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
-) -> Iterator[Finding]:
+) -> Iterator[CheckResult]:
     steps = max(1, min(_TIMED_STEPS, len(data.train) // pack.batch_size))
     size = pack.batch_size
     timed = replace(data, train=data.train.head(steps * size), validation=data.validation.head(size))
@@ -252,7 +252,7 @@ def _speed(
     step_s = (solo.train_epoch(2).elapsed_s - first) / steps
     epoch_s = step_s * (len(data.train) // size)
     grown = meter.grown()
-    yield Finding(
+    yield CheckResult(
         "speed",
         "note",
         f"{number(1000 * step_s, 3)} ms for a step of {plural(size, 'example')}, {duration(epoch_s)} for an "
@@ -260,7 +260,7 @@ def _speed(
     )
     on_card = workload.card.epoch_s
     if device.type == "cpu" and not on_card / _SLOW <= epoch_s <= on_card * _SLOW:
-        yield Finding.about(
+        yield CheckResult.about(
             type(workload),
             "card: epoch_s",
             "warning",

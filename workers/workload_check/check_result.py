@@ -1,6 +1,6 @@
 """What a check of a workload found, and where in the user's code."""
 
-__all__ = ["CheckFailed", "Finding", "Status", "calling", "first_names"]
+__all__ = ["CheckFailed", "CheckResult", "Status", "calling", "first_names"]
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ Status = Literal["ok", "note", "warning", "error"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check.
 
     Attributes:
@@ -33,7 +33,7 @@ class Finding:
 
     @classmethod
     def about(cls, function: Callable[..., Any] | type, check: str, status: Status, sentence: str) -> Self:
-        """Return a finding about a function or class of the workload."""
+        """Return a result about a function or class of the workload."""
         place = place_of(function)
         return cls(check, status, sentence, f"{place.filename}:{place.lineno}" if place else None)
 
@@ -41,9 +41,9 @@ class Finding:
 class CheckFailed(Exception):
     """A check found an error without whose repair later checks cannot run."""
 
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.sentence)
-        self.finding = finding
+    def __init__(self, result: CheckResult) -> None:
+        super().__init__(result.sentence)
+        self.result = result
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def calling(check: str, *, workload: str) -> Generator[None]:
     # A workload may raise anything.
     except Exception as error:
         fault = describe_error(error, workload=workload)
-        raise CheckFailed(Finding(check, "error", fault.reason)) from error
+        raise CheckFailed(CheckResult(check, "error", fault.reason)) from error
 
 
 def first_names(names: Sequence[str]) -> str:
