@@ -25,7 +25,7 @@ from service.sse import parse_events
 from service.transport import ProblemError, ServiceUnreachable, Transport, path_segment
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
-from studies.catalog import OptimizerCard, WorkloadCard
+from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 from studies.extension import Extension
 from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialFilter, TrialState
@@ -259,6 +259,10 @@ class Client(WebhookRequests):
     def workloads(self) -> dict[str, WorkloadCard]:
         """Return the cards of the workloads in the catalogue, by name."""
         return {card.name: card for card in self._transport.get(Page[WorkloadCard], "/v1/workloads").items}
+
+    def broken_packages(self) -> tuple[BrokenPackage, ...]:
+        """Return the installed packages whose optimizers or workloads could not be loaded."""
+        return self._transport.get(Page[BrokenPackage], "/v1/broken-packages").items
 
     def move(self, study_id: str, verb: StudyMove, *, if_version: int | None = None) -> StudyView:
         """Pause, resume, stop or cancel a study.

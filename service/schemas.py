@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from studies.catalog import BrokenPackage
 from studies.confirmation import most_runs
 from studies.frozen_model import FrozenModel
 from studies.promotion import planned_epochs
@@ -101,6 +102,9 @@ class Readiness(FrozenModel):
     dispatchers: int = Field(description="Number of dispatchers with a heartbeat in the last 30 seconds.")
     dispatcher_problems: tuple[str, ...] = Field(
         default=(), description="Why some of these dispatchers can start no run, each reason once."
+    )
+    broken_packages: tuple[BrokenPackage, ...] = Field(
+        default=(), description="Installed packages whose optimizers or workloads could not be loaded."
     )
     dispatcher_seen_at: datetime = Field(description="Time of the last heartbeat of any dispatcher.")
     revision: str = Field(description="Revision of the database, which is the one that this version needs.")

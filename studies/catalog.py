@@ -5,6 +5,7 @@ Dispatchers store the cards of what they can run; `studies.resolve` and the API 
 
 __all__ = [
     "Bounds",
+    "BrokenPackage",
     "Catalog",
     "Constraint",
     "Containment",
@@ -251,11 +252,40 @@ class WorkloadCard(FrozenModel):
     epoch_s: float = Field(gt=0, description="Rough seconds per epoch on one CPU thread, for estimates only.")
 
 
+class BrokenPackage(FrozenModel):
+    """An installed package whose optimizers or workloads a dispatcher could not load."""
+
+    kind: Literal["optimizer", "workload"] = Field(description="What its entry point would add.")
+    package: str = Field(description="Name and version of the package.")
+    entry_point: str = Field(description="The entry point, e.g. `moons = my_package:MOONS`.")
+    error: str = Field(description="Why it could not be loaded.")
+
+    def __str__(self) -> str:
+        """Return a sentence for users, without a full stop."""
+        return f"{self.package} could not be loaded ({self.entry_point}): {self.error}"
+
+
 class Catalog(FrozenModel):
-    """The optimizers and workloads that studies can name: the cards that dispatchers have announced."""
+    """What dispatchers have announced: the optimizers and workloads that studies can name.
+
+    Attributes:
+        optimizers: cards by name.
+        workloads: cards by name.
+        broken: packages that could not be loaded, each once.
+    """
 
     optimizers: dict[str, OptimizerCard] = Field(default_factory=dict)
     workloads: dict[str, WorkloadCard] = Field(default_factory=dict)
+    broken: tuple[BrokenPackage, ...] = ()
+
+    def broken_of(self, kind: Literal["optimizer", "workload"]) -> tuple[BrokenPackage, ...]:
+        """Return the packages whose optimizers, or whose workloads, could not be loaded."""
+        return tuple(package for package in self.broken if package.kind == kind)
+
+    def hint(self, kind: Literal["optimizer", "workload"], name: str) -> str:
+        """Return a hint for an unknown name: the closest known name, and the packages that may add it."""
+        known = self.optimizers if kind == "optimizer" else self.workloads
+        return "; ".join([suggest_name(name, known), *map(str, self.broken_of(kind))])
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:

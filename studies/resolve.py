@@ -293,7 +293,7 @@ def resolve_arms(
     for n, arm in enumerate(arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
-            hint = suggest_name(arm.optimizer, catalog.optimizers)
+            hint = catalog.hint("optimizer", arm.optimizer)
             problems.append(
                 SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}")
             )
@@ -321,7 +321,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         problems.append(
             SpecProblem(
                 "/workload",
-                f"there is no workload {spec.workload!r}; {suggest_name(spec.workload, catalog.workloads)}",
+                f"there is no workload {spec.workload!r}; {catalog.hint('workload', spec.workload)}",
             )
         )
     problems += arm_problems

@@ -2,14 +2,18 @@
 
 __all__ = ["installed_catalog"]
 
-from studies.catalog import Catalog
+from studies.catalog import BrokenPackage, Catalog
 from workers.optimizers import load_optimizers
 from workers.workloads import load_workloads
 
 
 def installed_catalog() -> Catalog:
-    """Return the cards of every optimizer and workload that is installed here."""
+    """Return the cards of every optimizer and workload that is installed here, and the broken packages."""
+    broken: list[BrokenPackage] = []
+    optimizers = load_optimizers(on_broken=broken.append)
+    workloads = load_workloads(on_broken=broken.append)
     return Catalog(
-        optimizers={name: entry.card for name, entry in load_optimizers().items()},
-        workloads={name: workload.card for name, workload in load_workloads().items()},
+        optimizers={name: entry.card for name, entry in optimizers.items()},
+        workloads={name: workload.card for name, workload in workloads.items()},
+        broken=tuple(broken),
     )

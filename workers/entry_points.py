@@ -1,16 +1,16 @@
 """Loads what installed packages add to the catalogue, through Python entry points.
 
-A broken entry point is left out and does not affect the others.
+A broken entry point is left out and reported, and does not affect the others.
 """
 
-__all__ = ["Carded", "by_name", "load_entries"]
+__all__ = ["Carded", "OnBroken", "by_name", "load_entries", "no_report"]
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeVar, cast
 
-from studies.catalog import OptimizerCard, WorkloadCard
+from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 
 
 class Carded(Protocol):
@@ -22,11 +22,23 @@ class Carded(Protocol):
         ...
 
 
+OnBroken = Callable[[BrokenPackage], None]
+"""Called with each package that could not be loaded, after a warning in the log."""
+
 T = TypeVar("T")
 C = TypeVar("C", bound=Carded)
 
 
-def load_entries(group: str, kind: type[T]) -> list[T]:
+# Of an error's text; the database and every page keep it.
+_MAX_ERROR = 1000
+
+
+def no_report(package: BrokenPackage) -> None:
+    """Report nothing: the warning in the log is enough."""
+    del package
+
+
+def load_entries(group: str, kind: type[T], *, on_broken: OnBroken = no_report) -> list[T]:
     """Return the entries of all installed entry points of a group, in the order of their names.
 
     An entry point names an instance of `kind`, a list or tuple of instances, or a callable without arguments
@@ -36,6 +48,7 @@ def load_entries(group: str, kind: type[T]) -> list[T]:
     Args:
         group: entry point group, e.g. `tangent.workloads`.
         kind: the class of the entries.
+        on_broken: called with each package that could not be loaded.
     """
     entries: list[T] = []
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
@@ -51,6 +64,7 @@ def load_entries(group: str, kind: type[T]) -> list[T]:
                 type(error).__name__,
                 error,
             )
+            on_broken(_described(point, error))
     return entries
 
 
@@ -74,6 +88,16 @@ def by_name(entries: Iterable[C], *, group: str) -> dict[str, C]:
         else:
             named[name] = entry
     return named
+
+
+def _described(point: EntryPoint, error: BaseException) -> BrokenPackage:
+    dist = point.dist
+    return BrokenPackage(
+        kind="optimizer" if point.group == "tangent.optimizers" else "workload",
+        package=f"{dist.name} {dist.version}" if dist is not None else point.module,
+        entry_point=f"{point.name} = {point.value}",
+        error=f"{type(error).__name__}: {error}"[:_MAX_ERROR],
+    )
 
 
 def _entries_of(point: EntryPoint, kind: type[T]) -> list[T]:

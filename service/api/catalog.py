@@ -10,7 +10,7 @@ from service import errors
 from service.api.openapi import problem_responses
 from service.api.parameters import NAME
 from service.api.responses import one_page
-from studies.catalog import OptimizerCard, WorkloadCard, suggest_name
+from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 from studies.errors import NotFound
 from studies.store import Store
 from studies.views import Page
@@ -46,10 +46,10 @@ def catalog_router() -> APIRouter:
     def get_optimizer(request: Request, name: OptimizerName) -> OptimizerCard:
         """Return an optimizer's card."""
         store: Store = request.app.state.store
-        cards = store.catalog().optimizers
-        if name not in cards:
-            raise NotFound(f"there is no optimizer {name!r}; {suggest_name(name, cards)}")
-        return cards[name]
+        catalog = store.catalog()
+        if name not in catalog.optimizers:
+            raise NotFound(f"there is no optimizer {name!r}; {catalog.hint('optimizer', name)}")
+        return catalog.optimizers[name]
 
     @router.get(
         "/workloads",
@@ -74,10 +74,21 @@ def catalog_router() -> APIRouter:
     def get_workload(request: Request, name: WorkloadName) -> WorkloadCard:
         """Return a workload's card."""
         store: Store = request.app.state.store
-        cards = store.catalog().workloads
-        if name not in cards:
-            raise NotFound(f"there is no workload {name!r}; {suggest_name(name, cards)}")
-        return cards[name]
+        catalog = store.catalog()
+        if name not in catalog.workloads:
+            raise NotFound(f"there is no workload {name!r}; {catalog.hint('workload', name)}")
+        return catalog.workloads[name]
 
-    _ = list_optimizers, get_optimizer, list_workloads, get_workload
+    @router.get(
+        "/broken-packages",
+        response_model=Page[BrokenPackage],
+        summary="Packages that could not be loaded",
+        responses=problem_responses(),
+    )
+    def list_broken_packages(request: Request) -> Page[BrokenPackage]:
+        """Return every installed package whose optimizers or workloads a dispatcher could not load."""
+        store: Store = request.app.state.store
+        return one_page(Page[BrokenPackage], store.catalog().broken)
+
+    _ = list_optimizers, get_optimizer, list_workloads, get_workload, list_broken_packages
     return router

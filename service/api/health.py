@@ -41,6 +41,7 @@ def _readiness(store: Store) -> Readiness:
         workloads=len(catalog.workloads),
         dispatchers=dispatchers.alive,
         dispatcher_problems=dispatchers.problems,
+        broken_packages=catalog.broken,
         dispatcher_seen_at=dispatchers.seen_at,
         revision=found,
     )

@@ -36,6 +36,10 @@ class Links(BaseModel):
     )
     optimizers: str = Field(default="/v1/optimizers", description="Optimizers that a study can compare.")
     workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")
+    broken_packages: str = Field(
+        default="/v1/broken-packages",
+        description="Installed packages whose optimizers or workloads could not be loaded.",
+    )
     webhooks: str = Field(
         default="/v1/webhooks",
         description="Webhooks that receive events of studies: list them, or POST one.",

@@ -2,19 +2,19 @@
 
 __all__ = ["optimizers", "workloads"]
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from service.cli.connection import Token, Url, connected
+from service.cli.connection import Connection, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import AsJson, console, print_json
 from studies.formatting import count, duration, metric, plural, scalar
 
 if TYPE_CHECKING:
     from service.cli.fitted_table import FittedTable
-    from studies.catalog import OptimizerCard, WorkloadCard
+    from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 
 C = TypeVar("C", "OptimizerCard", "WorkloadCard")
 Name = Annotated[
@@ -27,6 +27,7 @@ def _selected_card(
     cards: Mapping[str, C],
     name: str | None,
     *,
+    broken: "Sequence[BrokenPackage]",
     kind: str,
     as_json: bool,
     table: "Callable[[Iterable[C]], FittedTable]",
@@ -41,12 +42,16 @@ def _selected_card(
             print_json([card.model_dump(mode="json") for card in cards.values()])
         else:
             console().print(table(cards.values()) if cards else _EMPTY)
+        out = console(stderr=as_json)
+        for package in broken:
+            out.print(f"warning: {package}", soft_wrap=True)
         return None
     card = cards.get(name)
     if card is None:
         from studies.catalog import suggest_name
 
-        raise CommandError(f"there is no {kind} {name!r}; {suggest_name(name, cards)}", exit_code=BAD_INPUT)
+        hint = "; ".join([suggest_name(name, cards), *map(str, broken)])
+        raise CommandError(f"there is no {kind} {name!r}; {hint}", exit_code=BAD_INPUT)
     if as_json:
         print_json(card.model_dump(mode="json"))
         return None
@@ -55,13 +60,22 @@ def _selected_card(
     return card
 
 
+def _broken_packages(service: Connection, kind: str) -> "list[BrokenPackage]":
+    return [package for package in service.client.broken_packages() if package.kind == kind]
+
+
 def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the optimizers, or show one with all its hyperparameters."""
+    """List the optimizers and the packages that could not be loaded, or show one optimizer in full."""
     from service.cli import tables
 
     with connected(url, token) as service:
         card = _selected_card(
-            service.client.optimizers(), name, kind="optimizer", as_json=as_json, table=tables.optimizers
+            service.client.optimizers(),
+            name,
+            broken=_broken_packages(service, "optimizer"),
+            kind="optimizer",
+            as_json=as_json,
+            table=tables.optimizers,
         )
     if card is None:
         return
@@ -83,12 +97,17 @@ def optimizers(name: Name = None, *, as_json: AsJson = False, url: Url = None, t
 
 
 def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """List the workloads, or show one in full."""
+    """List the workloads and the packages that could not be loaded, or show one workload in full."""
     from service.cli import tables
 
     with connected(url, token) as service:
         card = _selected_card(
-            service.client.workloads(), name, kind="workload", as_json=as_json, table=tables.workloads
+            service.client.workloads(),
+            name,
+            broken=_broken_packages(service, "workload"),
+            kind="workload",
+            as_json=as_json,
+            table=tables.workloads,
         )
     if card is None:
         return

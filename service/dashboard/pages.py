@@ -3,6 +3,7 @@
 __all__ = ["dashboard_router", "static_files"]
 
 import gzip
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -26,7 +27,7 @@ from service.errors import KIND_BY_ERROR
 from service.public_address import public_url
 from service.write_threads import WriteRoute
 from studies.actors import check_role, may_submit
-from studies.catalog import OptimizerCard
+from studies.catalog import BrokenPackage, OptimizerCard
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import more_seeds
 from studies.formatting import scalar
@@ -141,10 +142,9 @@ def _studies(
 
 
 def _optimizers(request: Request) -> Response:
-    cards = [(card, _hyperparameters(card)) for card in _store(request).catalog().optimizers.values()]
-    return _page(
-        request, render("optimizers.html", cards=cards, here="/optimizers", json_url="/v1/optimizers")
-    )
+    catalog = _store(request).catalog()
+    cards = [(card, _hyperparameters(card)) for card in catalog.optimizers.values()]
+    return _catalog_page(request, "optimizers", cards=cards, broken=catalog.broken_of("optimizer"))
 
 
 def _hyperparameters(card: OptimizerCard) -> list[tuple[str, ...]]:
@@ -162,8 +162,20 @@ def _hyperparameters(card: OptimizerCard) -> list[tuple[str, ...]]:
 
 
 def _workloads(request: Request) -> Response:
-    cards = list(_store(request).catalog().workloads.values())
-    return _page(request, render("workloads.html", cards=cards, here="/workloads", json_url="/v1/workloads"))
+    catalog = _store(request).catalog()
+    cards = list(catalog.workloads.values())
+    return _catalog_page(request, "workloads", cards=cards, broken=catalog.broken_of("workload"))
+
+
+def _catalog_page(
+    request: Request, kind: str, *, broken: Sequence[BrokenPackage], **context: Any
+) -> Response:
+    rows = [(package.package, package.entry_point, package.error) for package in broken]
+    more = ["/v1/broken-packages"] if rows else []
+    page = render(
+        f"{kind}.html", **context, broken=rows, here=f"/{kind}", json_url=f"/v1/{kind}", more_json=more
+    )
+    return _page(request, page)
 
 
 async def _study(

@@ -2,6 +2,7 @@
 
 __all__ = ["Heartbeat", "announce", "catalog", "dispatchers", "heartbeat", "sign_off", "stamp"]
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from studies.catalog import Catalog, OptimizerCard, WorkloadCard
+from studies.catalog import BrokenPackage, Catalog, OptimizerCard, WorkloadCard
 from studies.store import clock, tables
 
 _MAX_PROBLEM_LENGTH = 1000
+# The kind of a package that a dispatcher could not load.
+_BROKEN = "broken"
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,10 @@ def _upsert(connection: Connection, *, kind: str, name: str, card: dict[str, Any
 
 
 def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None:
-    """Store every card and a heartbeat; a newer card of the same name replaces the older."""
+    """Store every card and a heartbeat; a newer card of the same name replaces the older.
+
+    The packages that the dispatcher could not load replace those of its last announcement.
+    """
     # In the order of names: otherwise two dispatchers could deadlock on each other's rows.
     for _, optimizer in sorted(cards.optimizers.items()):
         _upsert(
@@ -55,6 +61,16 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
             card=workload.model_dump(mode="json"),
             dispatcher=dispatcher,
         )
+    _forget_broken(connection, dispatcher=dispatcher)
+    for package in cards.broken:
+        card = {name: tables.storable(value) for name, value in package.model_dump().items()}
+        _upsert(
+            connection,
+            kind=_BROKEN,
+            name=hashlib.sha256("\n".join([dispatcher, *card.values()]).encode()).hexdigest(),
+            card=card,
+            dispatcher=dispatcher,
+        )
     heartbeat(connection, dispatcher=dispatcher)
 
 
@@ -68,6 +84,12 @@ def sign_off(connection: Connection, *, dispatcher: str) -> None:
     """Delete a dispatcher that has ended; its cards stay, so that users can submit studies meanwhile."""
     o = tables.offer.c
     connection.execute(delete(tables.offer).where(o.kind == "dispatcher", o.name == dispatcher))
+    _forget_broken(connection, dispatcher=dispatcher)
+
+
+def _forget_broken(connection: Connection, *, dispatcher: str) -> None:
+    o = tables.offer.c
+    connection.execute(delete(tables.offer).where(o.kind == _BROKEN, o.dispatcher == dispatcher))
 
 
 def stamp(connection: Connection) -> tuple[int, datetime | None]:
@@ -80,7 +102,7 @@ def stamp(connection: Connection) -> tuple[int, datetime | None]:
 
 
 def catalog(connection: Connection) -> Catalog:
-    """Return every announced card, by name."""
+    """Return every announced card, by name, and the packages that could not be loaded."""
     o = tables.offer.c
     rows = connection.execute(
         select(o.kind, o.name, o.card).where(o.kind != "dispatcher").order_by(o.name)
@@ -90,6 +112,10 @@ def catalog(connection: Connection) -> Catalog:
             row.name: OptimizerCard.model_validate(row.card) for row in rows if row.kind == "optimizer"
         },
         workloads={row.name: WorkloadCard.model_validate(row.card) for row in rows if row.kind == "workload"},
+        # Several dispatchers may have the same package.
+        broken=tuple(
+            dict.fromkeys(BrokenPackage.model_validate(row.card) for row in rows if row.kind == _BROKEN)
+        ),
     )
 
 

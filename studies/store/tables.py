@@ -273,7 +273,7 @@ event = Table(
 offer = Table(
     "offer",
     metadata,
-    Column("kind", _Text(16), primary_key=True, doc="optimizer, workload or dispatcher"),
+    Column("kind", _Text(16), primary_key=True, doc="optimizer, workload, broken or dispatcher"),
     Column("name", _Text(128), primary_key=True),
     Column("card", JSON, nullable=False),
     Column("dispatcher", _Text(128), nullable=False),

@@ -1,10 +1,13 @@
 """Entry points of installed packages; a package is simulated by a metadata folder on the path."""
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 
+from studies.catalog import BrokenPackage
+from workers.catalog import installed_catalog
 from workers.entry_points import load_entries
 from workers.workloads import Workload, load_workloads
 
@@ -72,3 +75,22 @@ def test_a_package_cannot_replace_one_of_our_entries(
     install(tmp_path, monkeypatch, clash="clash")
     assert type(load_workloads()["digits-cnn"]) is type(ours)
     assert "already has the name 'digits-cnn'" in caplog.text
+
+
+def test_a_package_that_cannot_be_imported_is_in_the_catalogue_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, good="OneClass")
+    (tmp_path / "plugin_for_tests.py").write_text("import a_module_that_is_not_installed")
+    monkeypatch.delitem(sys.modules, "plugin_for_tests", raising=False)
+    catalog = installed_catalog()
+    assert catalog.broken == (
+        BrokenPackage(
+            kind="workload",
+            package="plugin-for-tests 1.0",
+            entry_point="good = plugin_for_tests:OneClass",
+            error="ModuleNotFoundError: No module named 'a_module_that_is_not_installed'",
+        ),
+    )
+    assert "one-class" not in catalog.workloads
+    assert "digits-cnn" in catalog.workloads

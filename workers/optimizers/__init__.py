@@ -4,7 +4,7 @@ __all__ = ["OptimizerEntry", "build_optimizer", "load_optimizers"]
 
 from itertools import chain
 
-from workers.entry_points import by_name, load_entries
+from workers.entry_points import OnBroken, by_name, load_entries, no_report
 from workers.optimizers import (
     accumulating,
     adam,
@@ -36,10 +36,12 @@ _FAMILIES = (
 )
 
 
-def load_optimizers() -> dict[str, OptimizerEntry]:
+def load_optimizers(*, on_broken: OnBroken = no_report) -> dict[str, OptimizerEntry]:
     """Return all optimizers by name, the built-in ones first.
 
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
+    A package that cannot be loaded is passed to `on_broken`.
     """
     builtin = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
-    return by_name([*builtin, *load_entries(_GROUP, OptimizerEntry)], group=_GROUP)
+    entries = load_entries(_GROUP, OptimizerEntry, on_broken=on_broken)
+    return by_name([*builtin, *entries], group=_GROUP)

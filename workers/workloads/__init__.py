@@ -8,7 +8,7 @@ schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the
 
 __all__ = ["Data", "DataCache", "Split", "Workload", "load_workloads"]
 
-from workers.entry_points import by_name, load_entries
+from workers.entry_points import OnBroken, by_name, load_entries, no_report
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
@@ -18,10 +18,11 @@ from workers.workloads.workload import Data, DataCache, Split, Workload
 _GROUP = "tangent.workloads"
 
 
-def load_workloads() -> dict[str, Workload]:
+def load_workloads(*, on_broken: OnBroken = no_report) -> dict[str, Workload]:
     """Return all workloads by name, the built-in ones first, without loading their data.
 
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
+    A package that cannot be loaded is passed to `on_broken`.
     """
     builtin: list[Workload] = [
         DigitsMlp(),
@@ -31,4 +32,4 @@ def load_workloads() -> dict[str, Workload]:
         Rosenbrock3d(),
         Antipode2d(),
     ]
-    return by_name([*builtin, *load_entries(_GROUP, Workload)], group=_GROUP)
+    return by_name([*builtin, *load_entries(_GROUP, Workload, on_broken=on_broken)], group=_GROUP)

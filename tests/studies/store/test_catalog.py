@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from catalogs import catalog
 
-from studies.catalog import Catalog
+from studies.catalog import BrokenPackage, Catalog
 from studies.store import Store
 
 __all__: list[str] = []
@@ -51,6 +51,23 @@ def test_a_dispatcher_is_listed_until_it_signs_off(store: Store) -> None:
     store.sign_off("nobody")
     assert set(store.dispatchers()) == {"there"}
     assert store.catalog().optimizers, "its cards stay: studies can be submitted and wait"
+
+
+def test_a_broken_package_is_listed_until_its_dispatcher_announces_without_it_or_signs_off(
+    store: Store,
+) -> None:
+    broken = BrokenPackage(
+        kind="workload", package="own 1.0", entry_point="moons = own:MOONS", error="ImportError: \0"
+    )
+    stored = broken.model_copy(update={"error": "ImportError: ?"})
+    for dispatcher in ("here", "there", "there"):
+        store.announce(Catalog(broken=(broken,)), dispatcher=dispatcher)
+        assert store.catalog().broken == (stored,), "each once"
+    store.announce(Catalog(), dispatcher="here")
+    assert store.catalog().broken == (stored,)
+    store.sign_off("there")
+    assert store.catalog().broken == ()
+    assert store.catalog().workloads, "cards stay"
 
 
 def test_dispatchers_that_start_together_announce_the_same_cards(empty_url: str) -> None:
