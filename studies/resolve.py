@@ -25,7 +25,7 @@ from studies.space import (
     size,
     without_inert,
 )
-from studies.spec import ArmSpec, Pair, SamplerName, SpaceEntry, StudySpec, Tune
+from studies.spec import RESOURCE_STEP, ArmSpec, Pair, Resources, SamplerName, SpaceEntry, StudySpec, Tune
 
 # A grid is enumerated before its first trial.
 _MAX_GRID_POINTS = 100_000
@@ -305,6 +305,31 @@ def resolve_arms(
     return tuple(found), problems
 
 
+def _resource_problems(resources: Resources) -> list[SpecProblem]:
+    """Return the resources that Ray cannot reserve, or of which a pack would use only a part."""
+    amounts = {"cpus_per_pack": resources.cpus_per_pack, "gpus_per_pack": resources.gpus_per_pack}
+    # Ray multiplies and truncates in the same way.
+    problems = [
+        SpecProblem(
+            f"/resources/{name}",
+            f"expected at least {RESOURCE_STEP}, got {amount:g}: "
+            f"Ray reserves CPUs and GPUs in steps of {RESOURCE_STEP}",
+        )
+        for name, amount in amounts.items()
+        if amount and int(amount * round(1 / RESOURCE_STEP)) == 0
+    ]
+    gpus = resources.gpus_per_pack
+    if gpus > 1:
+        why = (
+            "a pack trains on one GPU, so the others would be reserved and stay idle"
+            if gpus.is_integer()
+            else "Ray reserves a fraction of one GPU or whole GPUs, and a pack trains on one"
+        )
+        found = f"expected at most 1 GPU, got {gpus:g}: {why}; set gpus_per_pack to 1 or less"
+        problems.append(SpecProblem("/resources/gpus_per_pack", found))
+    return problems
+
+
 def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     """Return the study with every name looked up and every arm's space complete.
 
@@ -346,15 +371,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
                 "pruner 'none'",
             )
         )
-    gpus = spec.resources.gpus_per_pack
-    if gpus > 1:
-        problems.append(
-            SpecProblem(
-                "/resources/gpus_per_pack",
-                f"expected at most 1 GPU, got {gpus:g}: a pack trains on one GPU, so the others would be "
-                "reserved and stay idle; set gpus_per_pack to 1 or less",
-            )
-        )
+    problems += _resource_problems(spec.resources)
     if problems or workload is None:
         raise SpecInvalid(problems)
     return ResolvedStudy(

@@ -7,6 +7,7 @@ exist in the catalog.
 
 __all__ = [
     "ADAPTIVE_SAMPLERS",
+    "RESOURCE_STEP",
     "ArmEntry",
     "ArmSpec",
     "Budget",
@@ -49,6 +50,8 @@ from studies.validation_errors import problems_of
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
 ADAPTIVE_SAMPLERS: Final[frozenset[SamplerName]] = frozenset({"tpe", "gp", "cmaes"})
 """Samplers that learn from earlier trials of the same search."""
+RESOURCE_STEP: Final = 0.0001
+"""The smallest part of a CPU or GPU that Ray counts."""
 PriorityName = Literal["low", "normal", "high"]
 ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 
@@ -252,17 +255,23 @@ class Training(FrozenModel):
 class Resources(FrozenModel):
     """What each pack occupies, and how many packs may run at once."""
 
+    # Stored studies may have less CPUs than Ray can reserve, and more than one GPU. `studies.resolve` refuses
+    # both for new ones.
     cpus_per_pack: float = Field(
-        default=1.0, gt=0, le=1024, allow_inf_nan=False, description="CPU cores per pack."
+        default=1.0,
+        gt=0,
+        le=1024,
+        json_schema_extra={"minimum": RESOURCE_STEP},
+        allow_inf_nan=False,
+        description="CPU cores per pack, at least 0.0001.",
     )
     gpus_per_pack: float = Field(
         default=0.0,
         ge=0,
-        # Stored studies may have more than 1; `studies.resolve` refuses that for new ones.
         le=64,
         json_schema_extra={"maximum": 1},
         allow_inf_nan=False,
-        description="GPUs per pack, at most 1; a fraction lets packs share a GPU.",
+        description="GPUs per pack, at most 1; a fraction, at least 0.0001, lets packs share a GPU.",
     )
     max_concurrent_packs: int | None = Field(
         default=None,

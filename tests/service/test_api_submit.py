@@ -1,13 +1,18 @@
 """Submitting studies: shorthands, idempotency keys and validation."""
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from typer.testing import Result
 
 from service.app import create_app
+from service.client import Client, ProblemError
 from service.settings import ServiceSettings
 from studies.states import StudyState
 from studies.store import Store
@@ -140,3 +145,25 @@ def test_a_key_in_concurrent_requests_creates_one_study(live: str, store: Store,
         sender.join()
     assert len(made) == 8
     assert len(set(made)) == store.studies().total == 1
+
+
+def test_api_form_command_line_and_client_refuse_resources_that_ray_cannot_reserve(
+    live: str, run: Callable[..., Result], body: Body, tmp_path: Path
+) -> None:
+    asked = body | {"resources": {"cpus_per_pack": 1e-5, "gpus_per_pack": 1.5}}
+    pointers = ["/resources/cpus_per_pack", "/resources/gpus_per_pack"]
+    with httpx.Client(base_url=live) as http:
+        answer = http.post("/v1/studies", json=asked)
+        assert (answer.status_code, [fault["pointer"] for fault in answer.json()["errors"]]) == (
+            422,
+            pointers,
+        )
+        page = http.post("/new", data={"spec": json.dumps(asked)}, headers={"accept": "text/html"})
+        assert (page.status_code, [pointer in page.text for pointer in pointers]) == (422, [True, True])
+    file = tmp_path / "study.json"
+    file.write_text(json.dumps(asked), encoding="utf-8")
+    refused = run("submit", str(file))
+    assert (refused.exit_code, [pointer in refused.stderr for pointer in pointers]) == (2, [True, True])
+    with Client(live) as client, pytest.raises(ProblemError) as error:
+        client.submit(asked)
+    assert [fault.pointer for fault in error.value.errors] == pointers
