@@ -15,12 +15,9 @@ it, so that all start from the same state.
 
 import argparse
 import asyncio
-import contextlib
 import os
-import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,15 +25,17 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from load_mix import Mix
+from load_processes import Process, free_port, started, wait_for
 from load_record import fill, measure
-from load_traffic import Answer, Reader, Traffic
+from load_traffic import Answer, Reader, load
+from load_training import measured as measured_in_training
 from postgres import Postgres, postgres
 from tables import Table, add_outputs, machine, publish
 
@@ -56,94 +55,6 @@ _MEMORY = (
     ("rss_after_mb", "after"),
     ("rss_peak_mb", "at most"),
 )
-
-
-@dataclass(frozen=True)
-class _Process:
-    """A process started by this benchmark."""
-
-    process: subprocess.Popen[bytes]
-
-    @property
-    def cpu_s(self) -> float:
-        """Processor seconds so far, including those of ended children."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        own = sum(int(field) for field in fields[11:15]) / _TICKS_PER_S
-        return own + sum(_cpu_s(int(pid)) for pid in self.children)
-
-    @property
-    def rss_mb(self) -> float:
-        """Resident memory of it and its children."""
-        return sum(_rss_mb(pid) for pid in (self.process.pid, *map(int, self.children)))
-
-    @property
-    def children(self) -> list[str]:
-        """Process ids of its children, started by any of its threads."""
-        return [
-            pid
-            for task in Path(f"/proc/{self.process.pid}/task").glob("*/children")
-            for pid in task.read_text().split()
-        ]
-
-
-def _cpu_s(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        return (
-            sum(
-                int(field) for field in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
-            )
-            / _TICKS_PER_S
-        )
-    return 0.0
-
-
-def _rss_mb(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        found = re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-        return int(found[1]) / 1024 if found else 0.0
-    return 0.0
-
-
-@contextlib.contextmanager
-def _started(command: Sequence[str | Path], log: Path, environment: dict[str, str]) -> Iterator[_Process]:
-    """Start a process in its own process group, and end it afterwards."""
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            command,
-            stdout=file,
-            stderr=file,
-            env={**os.environ, **environment},
-            start_new_session=True,
-            cwd=log.parent,
-        )
-    try:
-        yield _Process(process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def _wait_for(port: int, served: _Process, log: Path) -> None:
-    for _ in range(300):
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1),
-        ):
-            return
-        if served.process.poll() is not None:
-            break
-        time.sleep(0.1)
-    raise RuntimeError(f"the service did not start: {log.read_text(errors='replace')[-2000:]}")
 
 
 def _prepared(given: argparse.Namespace, home: Path) -> None:
@@ -185,27 +96,6 @@ def _submitted(store: Store, count: int) -> list[str]:
     return found
 
 
-async def _load(
-    given: argparse.Namespace, ports: list[int], mix: Mix, readers: list[Reader]
-) -> tuple[Traffic, tuple[float, float]]:
-    """Warm up and send requests for the given time.
-
-    Return the results, the seconds until the last response, and the generator's own processor seconds.
-    """
-    reading = [asyncio.create_task(reader.read()) for reader in readers]
-    warm = Traffic(ports, mix.choose, rate=given.rate / 4, seed=1)
-    await warm.run(given.warm_s)
-    traffic = Traffic(ports, mix.choose, rate=given.rate, seed=2)
-    mix.begin()
-    own = time.perf_counter(), time.process_time()
-    await traffic.run(given.seconds)
-    took = time.perf_counter() - own[0], time.process_time() - own[1]
-    for task in reading:
-        task.cancel()
-    await asyncio.gather(*reading, return_exceptions=True)
-    return traffic, took
-
-
 def _quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
@@ -236,16 +126,21 @@ def _tables(answers: Sequence[Answer], found: dict[str, Any]) -> list[Table]:
             f"{_quantile(lag_ms, 0.99):.1f} at p99, {max(lag_ms):.0f} at most."
         ),
         f"{len(answers) / found['seconds']:.0f} requests a second; cores used: {cores}.",
-        f"Service: {', '.join(f'{found[name]:.0f} MB {when}' for name, when in _MEMORY)}.",
         (
             f"{found['readers']} streams: {found['stream_events']} events received, {found['stream_gaps']} "
             f"gaps, {found['stream_faults']} faults."
         ),
-        (
-            f"Its transactions took {found['transaction_s']:.1f} s of the "
-            f"{found['request_s']:.1f} s that its requests took."
-        ),
     ]
+    if "transaction_s" in found:
+        notes += [
+            f"Service: {', '.join(f'{found[name]:.0f} MB {when}' for name, when in _MEMORY)}.",
+            (
+                f"Its transactions took {found['transaction_s']:.1f} s of the "
+                f"{found['request_s']:.1f} s that its requests took."
+            ),
+        ]
+    if "trials_finished" in found:
+        notes.append(f"{found['trials_finished']} trials finished meanwhile.")
     header = ["requests", "n", "p50 ms", "p95 ms", "p99 ms", "max ms", "KB", "errors"]
     return [Table(title=found["title"], header=header, rows=[*rows, _row("all", answers)], notes=notes)]
 
@@ -266,12 +161,12 @@ def _statements(server: Postgres) -> list[dict[str, Any]]:
 
 def _runs(
     given: argparse.Namespace, server: Postgres, store: Store, home: Path, stack: ExitStack
-) -> dict[str, _Process]:
+) -> dict[str, Process]:
     """Submit the studies that will run, and start a run of each.
 
     Return the runs by study once all have begun.
     """
-    studies, runs = _submitted(store, given.runs), dict[str, _Process]()
+    studies, runs = _submitted(store, given.runs), dict[str, Process]()
     for n in range(given.runs):
         claim = store.claim_next(dispatcher="load", lease_s=30.0)
         assert claim is not None, "they were just submitted"
@@ -285,7 +180,7 @@ def _runs(
         ]
         environment = {"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
         runs[claim.study_id] = stack.enter_context(
-            _started([*command, "--packs", "2"], home / f"run-{n}.log", environment)
+            started([*command, "--packs", "2"], home / f"run-{n}.log", environment)
         )
     while not all("ready" in _log(home / f"run-{n}.log") for n in range(given.runs)):
         if any(run.process.poll() is not None for run in runs.values()):
@@ -302,10 +197,10 @@ def _log(file: Path) -> str:
 
 def _services(
     given: argparse.Namespace, server: Postgres, home: Path, stack: ExitStack
-) -> dict[int, _Process]:
+) -> dict[int, Process]:
     """Start the service's replicas, and return their processes by port."""
-    ports = [_free_port() for _ in range(given.replicas)]
-    served: dict[int, _Process] = {}
+    ports = [free_port() for _ in range(given.replicas)]
+    served: dict[int, Process] = {}
     for port in ports:
         log = home / f"serve-{port}.log"
         environment = {
@@ -315,9 +210,9 @@ def _services(
             "TANGENT_PORT": str(port),
         }
         served[port] = stack.enter_context(
-            _started([Path(sys.executable).parent / "tangent", "serve"], log, environment)
+            started([Path(sys.executable).parent / "tangent", "serve"], log, environment)
         )
-        _wait_for(port, served[port], log)
+        wait_for(port, served[port], log)
     return served
 
 
@@ -374,7 +269,9 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
     mix.on_begin = begin
     if given.profile is not None:
         _profile(given, served[0], home)
-    traffic, (took_s, own_cpu_s) = asyncio.run(_load(given, ports, mix, readers))
+    traffic, (took_s, own_cpu_s) = asyncio.run(
+        load(ports, mix, readers, rate=given.rate, seconds=given.seconds, warm_s=given.warm_s)
+    )
     cpu = _cpu(server, served, runs)
     metrics = [_scraped(port, tokens[0]) for port in ports]
     cores = {who: (cpu[who] - watched["cpu"][who]) / took_s for who in cpu} | {
@@ -418,7 +315,7 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
     }
 
 
-def _profile(given: argparse.Namespace, served: _Process, home: Path) -> None:
+def _profile(given: argparse.Namespace, served: Process, home: Path) -> None:
     """Profile a service with py-spy while it works."""
     command = [
         given.profile,
@@ -438,7 +335,7 @@ def _profile(given: argparse.Namespace, served: _Process, home: Path) -> None:
     )
 
 
-def _cpu(server: Postgres, served: Sequence[_Process], runs: Sequence[_Process]) -> dict[str, float]:
+def _cpu(server: Postgres, served: Sequence[Process], runs: Sequence[Process]) -> dict[str, float]:
     return {
         "service": sum(one.cpu_s for one in served),
         "PostgreSQL": server.cpu_s,
@@ -483,7 +380,16 @@ def main() -> None:
         metavar="PY-SPY",
         help="path of py-spy, to profile the service; the profile is written next to the JSON",
     )
+    parser.add_argument(
+        "--training",
+        action="store_true",
+        help="instead: `tangent up` on SQLite while a study trains with Ray, watched by many; by default 30 "
+        "requests a second, 10 streams and 1 study",
+    )
     add_outputs(parser)
+    is_training = "--training" in sys.argv
+    if is_training:
+        parser.set_defaults(rate=30.0, readers=10, runs=1)
     given = parser.parse_args()
     # Exit normally on SIGTERM, so that the started processes end too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -492,6 +398,11 @@ def main() -> None:
         # PostgreSQL runs as its own user, which must be able to enter the folder.
         home.chmod(0o755)
         about = machine()
+        if given.training:
+            found = measured_in_training(given, home, stack)
+            answers = [Answer(**one) for one in found["answers"]]
+            publish(given, {"machine": about, **found}, _tables(answers, found))
+            return
         _prepared(given, home)
         server = stack.enter_context(postgres(home))
         found = _measured(given, server, home, stack)

@@ -5,7 +5,7 @@ rows in the tables of trials, measurements and events are copied to the other st
 new ids, numbers, times and values.
 """
 
-__all__ = ["Contents", "Shape", "fill", "measure"]
+__all__ = ["SMALL_SHAPES", "Contents", "Shape", "fill", "measure", "play"]
 
 import random
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def _body(arms: Sequence[str], trials: int, epochs: int, **more: Any) -> dict[st
 
 
 _FOUR = ("adamp", "sgdp", "adamw", "sgd")
-_SMALL = (
+SMALL_SHAPES = (
     Shape("two arms", _body(("adamp", "adamw"), 24, 12), share=0.45),
     Shape("four arms", _body(_FOUR, 12, 12), share=0.25),
     Shape(
@@ -128,13 +128,13 @@ def fill(
     kinds = [_LARGE] * large + (
         [Shape("giant", _body(_FOUR, 500 * giant_of, 12), copies=giant_of)] if giant_of else []
     )
-    kinds += rng.choices(_SMALL, [shape.share for shape in _SMALL], k=studies - len(kinds))
+    kinds += rng.choices(SMALL_SHAPES, [shape.share for shape in SMALL_SHAPES], k=studies - len(kinds))
     rng.shuffle(kinds)
     played: dict[str, str] = {}
-    for shape in (*_SMALL, _LARGE):
+    for shape in (*SMALL_SHAPES, _LARGE):
         if any(kind.name == shape.name for kind in kinds):
             kinds.remove(shape)
-            played[shape.name] = _play(store, shape, by=owners[0])
+            played[shape.name] = play(store, shape, by=owners[0])
     played["giant"] = played.get("large", "")
     copies: list[tuple[str, str, int, int]] = []
     for n, shape in enumerate(kinds):
@@ -159,7 +159,7 @@ def _submit(store: Store, shape: Shape, n: int, *, by: Actor) -> str:
     return store.submit(parse_spec({**shape.body, **named}), by=by).id
 
 
-def _play(store: Store, shape: Shape, *, by: Actor) -> str:
+def play(store: Store, shape: Shape, *, by: Actor) -> str:
     """Submit a study, train it by simulated packs, and return its id."""
     study_id = _submit(store, shape, 0, by=by)
     claim = store.claim_next(dispatcher="fill", lease_s=_LEASE_S)

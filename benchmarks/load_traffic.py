@@ -6,13 +6,14 @@ from that time. A stall of the service therefore adds to the latency of every re
 it.
 """
 
-__all__ = ["Answer", "Reader", "Request", "Traffic"]
+__all__ = ["Answer", "Chooser", "Reader", "Request", "Traffic", "load"]
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 _LIMIT = 1 << 24
 _GIVE_UP_S = 30.0
@@ -27,7 +28,7 @@ class Request:
     Attributes:
         kind: name under which it is counted.
         path: path and query.
-        token: the caller's token.
+        token: the caller's token; empty for a service that needs none.
         method, headers, body: the other parts of the request.
         then: called with the response's status, headers (names in lower case) and body.
     """
@@ -105,7 +106,7 @@ def head_of(request: Request, host: str) -> bytes:
     lines = [
         f"{request.method} {request.path} HTTP/1.1",
         f"Host: {host}",
-        f"Authorization: Bearer {request.token}",
+        *([f"Authorization: Bearer {request.token}"] if request.token else []),
     ]
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     if request.body or request.method == "POST":
@@ -251,3 +252,42 @@ class Reader:
             self.fault = f"{type(error).__name__} {error}"
         finally:
             writer.close()
+
+
+class Chooser(Protocol):
+    """What is requested."""
+
+    def choose(self) -> Request:
+        """Return the next request."""
+        ...
+
+    def begin(self) -> None:
+        """Mark the start of the measurement."""
+        ...
+
+
+async def load(
+    ports: list[int],
+    mix: Chooser,
+    readers: Sequence[Reader],
+    *,
+    rate: float,
+    seconds: float,
+    warm_s: float,
+) -> tuple[Traffic, tuple[float, float]]:
+    """Warm up at a quarter of the rate, then send requests for the given time.
+
+    Return the results, the seconds until the last response, and the generator's own processor seconds.
+    """
+    reading = [asyncio.create_task(reader.read()) for reader in readers]
+    warm = Traffic(ports, mix.choose, rate=rate / 4, seed=1)
+    await warm.run(warm_s)
+    traffic = Traffic(ports, mix.choose, rate=rate, seed=2)
+    mix.begin()
+    own = time.perf_counter(), time.process_time()
+    await traffic.run(seconds)
+    took = time.perf_counter() - own[0], time.process_time() - own[1]
+    for task in reading:
+        task.cancel()
+    await asyncio.gather(*reading, return_exceptions=True)
+    return traffic, took

@@ -360,6 +360,14 @@ TOO_MANY_BODIES = ProblemKind(
     "accepted. Wait for the number of seconds in `Retry-After`, then send the request again.",
     "the service is reading many large bodies; try again in a few seconds, or send at most 65536 bytes",
 )
+ANALYSIS_PENDING = ProblemKind(
+    503,
+    "analysis-pending",
+    "The analysis is being computed",
+    "The first analysis of a study, and that of a study that has just closed, can take a while. It goes on "
+    "after this response; send the request again after the seconds in `Retry-After`.",
+    "the analysis is still being computed; try again in a few seconds",
+)
 TOO_MANY_STREAMS = ProblemKind(
     503,
     "too-many-streams",
@@ -412,6 +420,7 @@ _OWN_KINDS = (
     CROSS_SITE,
     NOT_READY,
     TOO_MANY_BODIES,
+    ANALYSIS_PENDING,
     TOO_MANY_STREAMS,
     RATE_LIMITED,
 )

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.certificates import tls_context
 from service.connection_errors import describe_failure, is_final
-from service.errors import PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
+from service.errors import ANALYSIS_PENDING, PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
 from service.proxies import proxy_for
 from service.service_unreachable import ServiceUnreachable
 from studies.errors import TangentError
@@ -27,6 +27,8 @@ from studies.formatting import plural
 _T = TypeVar("_T", bound=BaseModel)
 _ATTEMPTS = 3
 _RETRY_S = 0.5
+# The service answers each after half a minute.
+_ANALYSIS_ATTEMPTS = 10
 # How long a submission whose response was lost is retried.
 _RETRY_SUBMISSION_S = 30.0
 # The longest wait that a service may ask for.
@@ -171,7 +173,7 @@ class Transport:
             ProblemError: the service refused the request.
             ServiceUnreachable: no service answers, or the connection broke.
         """
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             try:
                 with self._http.stream(
                     "GET", path, headers={"accept": "*/*"}, timeout=max(timeout_s, self._timeout_s)
@@ -246,15 +248,15 @@ def _wait_s(response: httpx.Response, attempt: int, *, has_key: bool = False) ->
     """Return how long to wait before a retry; None for no retry.
 
     A request over the rate limit was not processed, so any may be repeated. While the database is away the
-    outcome is unknown, so only a submission with a key may be.
+    outcome is unknown, so only a submission with a key may be. An analysis that is being computed is awaited.
     """
-    is_rate_limited = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
-    is_database_down = (
-        has_key
-        and response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-        and STORE_UNAVAILABLE.slug in response.text
-    )
-    if not (is_rate_limited or is_database_down) or attempt >= _ATTEMPTS:
-        return None
     wait = response.headers.get("retry-after", "")
-    return min(_MAX_RETRY_AFTER_S, float(wait)) if wait.isascii() and wait.isdecimal() else _RETRY_S
+    wait_s = min(_MAX_RETRY_AFTER_S, float(wait)) if wait.isascii() and wait.isdecimal() else _RETRY_S
+    is_unavailable = response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+    # A response that is streamed has not been read yet.
+    slug = response.read().decode("utf-8", "replace") if is_unavailable else ""
+    if ANALYSIS_PENDING.slug in slug:
+        return wait_s if attempt < _ANALYSIS_ATTEMPTS else None
+    is_rate_limited = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    is_database_down = has_key and STORE_UNAVAILABLE.slug in slug
+    return wait_s if (is_rate_limited or is_database_down) and attempt < _ATTEMPTS else None

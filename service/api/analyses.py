@@ -2,7 +2,7 @@
 
 __all__ = ["ComparisonQuery", "analysis_router"]
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
@@ -11,8 +11,9 @@ from service import errors
 from service.analysis_cache import MAX_COMPARED, AnalysisCache
 from service.api.openapi import problem_responses
 from service.api.parameters import NAME, STUDY_ID, StudyId
-from service.api.responses import json_response, one_page
+from service.api.responses import analysis_response, one_page
 from service.auth import caller_of
+from service.errors import ProblemKind
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.frozen_model import FrozenModel
@@ -33,6 +34,18 @@ class ComparisonQuery(FrozenModel):
     )
 
 
+_AGE = {
+    "Age": {
+        "description": "Seconds since the studies were read; absent if the analysis is current.",
+        "schema": {"type": "integer", "minimum": 1},
+    }
+}
+
+
+def _answers(*kinds: ProblemKind) -> dict[int | str, dict[str, Any]]:
+    return {200: {"headers": _AGE}, **problem_responses(*kinds, errors.ANALYSIS_PENDING)}
+
+
 def analysis_router() -> APIRouter:
     """Return the routes of analyses."""
     router = APIRouter(tags=["analysis"])
@@ -41,7 +54,7 @@ def analysis_router() -> APIRouter:
         "/studies/{study_id}/analysis",
         response_model=StudyAnalysis,
         summary="Analysis of a study",
-        responses=problem_responses(errors.STUDY_NOT_FOUND),
+        responses=_answers(errors.STUDY_NOT_FOUND),
     )
     async def get_analysis(request: Request, study_id: StudyId) -> Response:
         """Return the verdict for every pair of arms with its interval.
@@ -50,10 +63,13 @@ def analysis_router() -> APIRouter:
 
         The verdict uses only runs on fresh seeds, never the best values of the search. docs/statistics.md
         explains each number.
+
+        The analysis of an open study is computed again while it changes, and the latest one is returned
+        meanwhile: `age_s` and the header `Age` say how far it is behind. That of a closed study is current.
         """
         analyses: AnalysisCache = request.app.state.analyses
         return await analyses.run_limited(
-            lambda: json_response(analyses.study(study_id)), caller=caller_of(request)
+            lambda: analysis_response(analyses.study(study_id)), caller=caller_of(request)
         )
 
     @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=problem_responses())
@@ -66,20 +82,20 @@ def analysis_router() -> APIRouter:
         "/suites/{suite_name}",
         response_model=SuiteAnalysis,
         summary="Analysis of a suite",
-        responses=problem_responses(errors.SUITE_NOT_FOUND, errors.CONFLICT),
+        responses=_answers(errors.SUITE_NOT_FOUND, errors.CONFLICT),
     )
     async def get_suite(request: Request, suite_name: SuiteName) -> Response:
         """Return the comparison of the arms that a suite's studies have in common, across their workloads."""
         analyses: AnalysisCache = request.app.state.analyses
         return await analyses.run_limited(
-            lambda: json_response(analyses.suite(suite_name)), caller=caller_of(request)
+            lambda: analysis_response(analyses.suite(suite_name)), caller=caller_of(request)
         )
 
     @router.get(
         "/comparison",
         response_model=Comparison,
         summary="Studies of one workload, side by side",
-        responses=problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+        responses=_answers(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
     )
     async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
         """Return the arms of several studies of one workload.
@@ -89,7 +105,7 @@ def analysis_router() -> APIRouter:
         """
         analyses: AnalysisCache = request.app.state.analyses
         return await analyses.run_limited(
-            lambda: json_response(analyses.comparison(query.study)), caller=caller_of(request)
+            lambda: analysis_response(analyses.comparison(query.study)), caller=caller_of(request)
         )
 
     _ = get_analysis, list_suites, get_suite, get_comparison

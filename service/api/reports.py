@@ -77,7 +77,7 @@ def _read_report(request: Request, study_id: str) -> StudyReport:
     store: Store = request.app.state.store
     analyses: AnalysisCache = request.app.state.analyses
     # Arms are only ever added, so in this order the arms include every arm of the analysis and the spec.
-    analysis, study = analyses.study(study_id), store.study(study_id)
+    analysis, study = analyses.study(study_id, is_patient=True), store.study(study_id)
     return report_of(study, store.arms(study_id), analysis)
 
 
@@ -134,7 +134,7 @@ def report_router() -> APIRouter:
                 },
             },
             304: {"description": "The copy named in `If-None-Match` is current."},
-            **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
+            **problem_responses(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID, errors.ANALYSIS_PENDING),
         },
     )
     async def get_report(
@@ -167,7 +167,7 @@ def report_router() -> APIRouter:
                     }
                 },
             },
-            **problem_responses(errors.STUDY_NOT_FOUND),
+            **problem_responses(errors.STUDY_NOT_FOUND, errors.ANALYSIS_PENDING),
         },
     )
     async def get_bundle(request: Request, study_id: StudyId) -> Response:

@@ -1,6 +1,12 @@
 """Responses that several routes share."""
 
-__all__ = ["cached_response", "json_response", "one_page", "study_response"]
+__all__ = [
+    "analysis_response",
+    "cached_response",
+    "json_response",
+    "one_page",
+    "study_response",
+]
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
@@ -10,6 +16,9 @@ from pydantic import BaseModel
 
 from service.api.etags import etag_of
 from service.closed_study_cache import ClosedStudyCache
+from service.refreshing_cache import age_headers
+from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+from studies.analysis.views import StudyAnalysis
 from studies.views import Page, StudyView
 
 _T = TypeVar("_T")
@@ -18,6 +27,13 @@ _T = TypeVar("_T")
 def json_response(value: BaseModel) -> Response:
     """Return a value as JSON, written by pydantic, which writes null for numbers that JSON cannot express."""
     return Response(value.model_dump_json(), media_type="application/json")
+
+
+def analysis_response(analysis: StudyAnalysis | SuiteAnalysis | Comparison) -> Response:
+    """Return an analysis as JSON, with its age as a header too."""
+    return Response(
+        analysis.model_dump_json(), media_type="application/json", headers=age_headers(analysis.age_s)
+    )
 
 
 def study_response(view: StudyView, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:

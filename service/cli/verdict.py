@@ -10,7 +10,7 @@ import typer
 from service.cli.connection import StudyId, Token, Url, connected
 from service.cli.errors import FAILED
 from service.cli.output import AsJson, console, print_json
-from studies.formatting import plural
+from studies.formatting import duration, plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +38,11 @@ def _print_finding(out: "Console", finding: "Finding") -> None:
     _print_lines(out, finding.limits, prefix="- ")
 
 
+def _print_age(out: "Console", age_s: float) -> None:
+    if age_s:
+        _print_lines(out, [f"This analysis is {duration(age_s)} old. A newer one is being computed."])
+
+
 def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Show which arm is better, by how much and how certain that is.
 
@@ -59,6 +64,7 @@ def _print_verdict(analysis: "StudyAnalysis") -> None:
 
     out = console()
     _print_finding(out, analysis.finding)
+    _print_age(out, analysis.age_s)
     shown = (
         (analysis.confirmed, tables.confirmed(analysis)),
         # A pair compares nothing unless both arms have confirmation runs.
@@ -93,6 +99,7 @@ def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, toke
         print_json(comparison.model_dump(mode="json"))
         return
     out = console()
+    _print_age(out, comparison.age_s)
     out.print(tables.compared(comparison))
     if comparison.pairs:
         out.print()
@@ -125,6 +132,7 @@ def suite(name: SuiteName = None, *, as_json: AsJson = False, url: Url = None, t
         print_json(analysis.model_dump(mode="json"))
         return
     _print_finding(out, analysis.finding)
+    _print_age(out, analysis.age_s)
     shown = (
         (analysis.arms, tables.arms_of_suite(analysis)),
         (analysis.wins, tables.wins(analysis)),

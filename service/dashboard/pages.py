@@ -25,6 +25,7 @@ from service.dashboard.trials_csv import trials_csv
 from service.dispatcher_health import DispatcherHealth
 from service.errors import KIND_BY_ERROR
 from service.public_address import public_url
+from service.refreshing_cache import Aged, age_headers
 from service.write_threads import WriteRoute
 from studies.actors import check_role, may_submit
 from studies.catalog import BrokenPackage, OptimizerCard
@@ -83,8 +84,12 @@ def _analyses(request: Request) -> AnalysisCache:
     return request.app.state.analyses
 
 
-def _page(request: Request, html: str, *, status: int = 200) -> Response:
-    headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Vary": "Accept-Encoding"}
+def _page(request: Request, html: str, *, status: int = 200, age_s: float = 0.0) -> Response:
+    headers = {
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "Vary": "Accept-Encoding",
+        **age_headers(age_s),
+    }
     # Users' text may have lone surrogates, which UTF-8 cannot encode.
     content = html.encode("utf-8", "replace")
     if "gzip" in request.headers.get("accept-encoding", ""):
@@ -93,9 +98,9 @@ def _page(request: Request, html: str, *, status: int = 200) -> Response:
     return Response(content, status_code=status, media_type="text/html; charset=utf-8", headers=headers)
 
 
-def _update(request: Request, html: str | None) -> Response:
+def _aged_page(request: Request, page: Aged[str] | None) -> Response:
     # 204 tells htmx to leave the page as it is.
-    return Response(status_code=204) if html is None else _page(request, html)
+    return Response(status_code=204) if page is None else _page(request, page.value, age_s=page.age_s)
 
 
 def _studies(
@@ -183,7 +188,7 @@ async def _study(
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
     return await analyses.run_limited(
-        lambda: _page(request, study_html(store, analyses, study_id, query, reader=reader)),
+        lambda: _aged_page(request, study_html(store, analyses, study_id, query, reader=reader)),
         caller=caller_of(request),
     )
 
@@ -197,7 +202,7 @@ async def _study_update(
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
     return await analyses.run_limited(
-        lambda: _update(
+        lambda: _aged_page(
             request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)
         ),
         caller=caller_of(request),
@@ -260,7 +265,7 @@ def _suites(request: Request) -> Response:
 async def _suite(request: Request, name: SuiteName) -> Response:
     store, analyses = _store(request), _analyses(request)
     return await analyses.run_limited(
-        lambda: _page(request, suite_html(store, analyses, name)), caller=caller_of(request)
+        lambda: _aged_page(request, suite_html(store, analyses, name)), caller=caller_of(request)
     )
 
 
@@ -269,7 +274,7 @@ async def _compare(
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
     return await analyses.run_limited(
-        lambda: _page(request, comparison_html(store, analyses, study)), caller=caller_of(request)
+        lambda: _aged_page(request, comparison_html(store, analyses, study)), caller=caller_of(request)
     )
 
 
@@ -314,4 +319,5 @@ def _trial(request: Request, trial_id: TrialId) -> Response:
 
 
 def _trial_update(request: Request, trial_id: TrialId, seen: Seen = "") -> Response:
-    return _update(request, trial_update_html(_store(request), trial_id, seen=seen))
+    html = trial_update_html(_store(request), trial_id, seen=seen)
+    return _aged_page(request, None if html is None else Aged(html, 0.0))

@@ -5,7 +5,7 @@ __all__ = ["OUT_OF_BAND", "StudyPageQuery", "study_html", "study_update_html"]
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated, Any
@@ -31,6 +31,7 @@ from service.dashboard.status_text import describe_status
 from service.dashboard.tables import tables_of
 from service.dispatcher_health import DispatcherHealth
 from service.pruner_text import describe_pruner
+from service.refreshing_cache import Aged
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.pruner import NoPruner
@@ -108,14 +109,19 @@ class _PageVersion:
         has_begun = p.finished + p.running > 0
         return cls("-".join(map(str, now)), rungs, f"{drawn}-{confirmed}-{study.state.value}-{has_begun:d}")
 
+    @classmethod
+    def parse(cls, text: str) -> "_PageVersion":
+        """Return the version that a page states; a missing part is empty, and equals none."""
+        return cls(*("", "", "", *text.split("."))[-3:])
+
     def __str__(self) -> str:
         return f"{self.study}.{self.rungs}.{self.evidence}"
 
 
 def study_html(
     store: Store, analyses: AnalysisCache, study_id: str, query: StudyPageQuery, *, reader: Actor
-) -> str:
-    """Return a study's page, with buttons only for what this reader may do.
+) -> Aged[str]:
+    """Return a study's page with the age of its analysis, and with buttons only for what this reader may do.
 
     Raises:
         StudyNotFound, ArmNotFound: the study or the arm of the query does not exist.
@@ -124,10 +130,13 @@ def study_html(
     # The evidence first, so that the study has every arm of the analysis, even one added in between.
     evidence = _evidence(analyses, study_id, query.against)
     study, arms = store.study(study_id), store.arms(study_id)
-    return render(
+    outage = _outage(store, study)
+    # The study is shown as it is now, and the evidence as it was.
+    version = replace(evidence.version, study=_PageVersion.of(study, outage=outage).study)
+    page = render(
         "study.html",
-        **_context(store, study, arms, query, reader),
-        **evidence,
+        **_context(store, study, arms, query, reader, version=version, outage=outage),
+        **evidence.shown,
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
         more_json=[f"/v1/studies/{study_id}/{part}" for part in ("analysis", "arms", "trials", "events")],
@@ -138,51 +147,79 @@ def study_html(
             if state is not TrialFilter.WAITING or not isinstance(study.spec.pruner, NoPruner)
         ],
     )
+    return Aged(page, evidence.age_s)
 
 
 def study_update_html(
     store: Store, analyses: AnalysisCache, study_id: str, query: StudyPageQuery, *, reader: Actor, seen: str
-) -> str | None:
+) -> Aged[str] | None:
     """Return the changed parts of a study's page, or None if nothing has changed since version `seen`.
 
-    The analysis and its figures are redrawn only after a trial has finished or the study has changed state.
+    The analysis and its figures are redrawn only after a trial has finished or the study has changed state,
+    once new ones have been computed.
 
     Raises:
         StudyNotFound, ArmNotFound, SpecInvalid: as for the page.
     """
     study = store.study(study_id)
-    now = _PageVersion.of(study, outage=_outage(store, study))
-    if seen == str(now):
+    outage = _outage(store, study)
+    now, before = _PageVersion.of(study, outage=outage), _PageVersion.parse(seen)
+    if before == now:
+        return None
+    evidence = None if before.evidence == now.evidence else _evidence(analyses, study_id, query.against)
+    if evidence is not None and evidence.version.evidence == before.evidence:
+        # The page shows the latest that has been computed.
+        now, evidence = replace(now, evidence=before.evidence), None
+    has_rungs = not isinstance(study.spec.pruner, NoPruner)
+    has_new_rungs = evidence is not None or (has_rungs and before.rungs != now.rungs)
+    if before.study == now.study and not has_new_rungs:
         return None
     arms = store.arms(study_id)
-    _, rungs_seen, evidence_seen = ("", "", *seen.split("."))[-3:]
-    is_redrawn = evidence_seen != now.evidence
-    has_new_rungs = is_redrawn or (rungs_seen != now.rungs and not isinstance(study.spec.pruner, NoPruner))
-    shown = _evidence(analyses, study_id, query.against) if is_redrawn else {"rungs": None}
-    if has_new_rungs and not is_redrawn:
-        shown = {"rungs": rung_table(study, arms, store.every_trial(study_id))}
-    return render(
+    if evidence is not None:
+        shown, version = evidence.shown, replace(evidence.version, study=now.study)
+    else:
+        rungs = rung_table(study, arms, store.every_trial(study_id)) if has_new_rungs else None
+        shown, version = {"rungs": rungs}, now
+    update = render(
         "study/update.html",
-        **_context(store, study, arms, query, reader),
+        **_context(store, study, arms, query, reader, version=version, outage=outage),
         **shown,
         has_new_rungs=has_new_rungs,
-        is_redrawn=is_redrawn,
+        is_redrawn=evidence is not None,
         oob=OUT_OF_BAND,
     )
+    return Aged(update, 0.0 if evidence is None else evidence.age_s)
 
 
-def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Evidence:
+    """The slow parts of a page.
+
+    Attributes:
+        shown: the variables of its template.
+        version: the version of the study that they show.
+        age_s: seconds since the study was read for them; 0 if they are current.
+    """
+
+    shown: dict[str, Any]
+    version: _PageVersion
+    age_s: float
+
+
+def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> _Evidence:
     """Return the slow parts of a page, computed once for all readers."""
 
-    def draw() -> Timed[dict[str, Any]]:
+    def draw() -> Timed[_Evidence]:
         # The analysis first, so that the record has every arm of it, even one added in between.
         return analyses.compute(partial(_draw_evidence, analyses.study(study_id), against))
 
-    return analyses.get(("page", study_id, against), (study_id,), draw)
+    found = analyses.get(("page", study_id, against), (study_id,), draw)
+    shown = {**found.value.shown, "age_s": found.age_s}
+    return replace(found.value, shown=shown, age_s=found.age_s)
 
 
-def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> dict[str, Any]:
-    """Return the analysis, its tables, and the figures."""
+def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
+    """Return the analysis, its tables, and the figures, drawn from the study as it is now."""
     record = store.study_record(analysis.study_id)
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
     data = FigureData(
@@ -198,7 +235,7 @@ def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> d
         pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
     )
     has_results = record.study.progress.finished > 0
-    return {
+    shown = {
         "analysis": analysis,
         "tables": tables_of(analysis, record.arms),
         "confirmed_charts": confirmed_charts(data),
@@ -206,6 +243,7 @@ def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> d
         "groups": study_charts(data) if has_results else (),
         "rungs": rung_table(record.study, record.arms, record.trials),
     }
+    return _Evidence(shown, _PageVersion.of(record.study, outage=None), age_s=0.0)
 
 
 def _outage(store: Store, study: StudyView) -> str | None:
@@ -217,10 +255,16 @@ def _outage(store: Store, study: StudyView) -> str | None:
 
 
 def _context(
-    store: Store, study: StudyView, arms: Sequence[ArmView], query: StudyPageQuery, reader: Actor
+    store: Store,
+    study: StudyView,
+    arms: Sequence[ArmView],
+    query: StudyPageQuery,
+    reader: Actor,
+    *,
+    version: _PageVersion,
+    outage: str | None,
 ) -> dict[str, Any]:
     verbs = study.verbs if may_change(reader, study.owner) else ()
-    outage = _outage(store, study)
     # Trials still finish while a study is paused, so the page is live until the study is closed.
     is_live = study.state not in CLOSED_STUDY_STATES
     names = {arm.name for arm in arms}
@@ -261,9 +305,7 @@ def _context(
         "more_optimizers": more,
         "searched": _searched,
         "is_live": is_live,
-        "live_url": query.address(f"/studies/{study.id}/live", seen=_PageVersion.of(study, outage=outage))
-        if is_live
-        else None,
+        "live_url": query.address(f"/studies/{study.id}/live", seen=version) if is_live else None,
     }
 
 

@@ -9,6 +9,7 @@ from service.analysis_cache import AnalysisCache
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
+from service.refreshing_cache import Aged
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.formatting import ABSENT, metric, number, percent
 from studies.store import Store
@@ -19,8 +20,8 @@ def suites_html(store: Store) -> str:
     return render("suites.html", suites=store.suites(), here="/suites", json_url="/v1/suites")
 
 
-def suite_html(store: Store, analyses: AnalysisCache, name: str) -> str:
-    """Return the page of a suite.
+def suite_html(store: Store, analyses: AnalysisCache, name: str) -> Aged[str]:
+    """Return the page of a suite with the age of its analysis.
 
     Raises:
         NotFound: no study belongs to this suite.
@@ -45,9 +46,10 @@ def suite_html(store: Store, analyses: AnalysisCache, name: str) -> str:
         "charts": [chart for chart in charts if chart.id != "iqm"],
         "counted": sum(study.is_counted for study in suite.studies),
     }
-    return render(
+    page = render(
         "suite.html", **context, has_charts=bool(charts), here="/suites", json_url=f"/v1/suites/{name}"
     )
+    return Aged(page, suite.age_s)
 
 
 def _titles(store: Store) -> dict[str, str]:
@@ -96,8 +98,8 @@ def _wins(
     return [(row, [cell(row, column) for column in arms]) for row in arms] if known else []
 
 
-def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[str]) -> str:
-    """Return the comparison of these studies.
+def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[str]) -> Aged[str]:
+    """Return the comparison of these studies with its age.
 
     Raises:
         StudyNotFound: one of them does not exist.
@@ -120,7 +122,7 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
         key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm),
     )
     queried = "&".join(f"study={study_id}" for study_id in study_ids)
-    return render(
+    page = render(
         "compare.html",
         comparison=comparison,
         arms=[(by_label[arm.label], arm) for arm in comparison.arms],
@@ -129,3 +131,4 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
         json_url=f"/v1/comparison?{queried}",
         list_url=address("/", workload=comparison.workload),
     )
+    return Aged(page, comparison.age_s)

@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from studies.analysis.views import Finding, PairVerdict, Word
+from studies.analysis.views import AgeS, Finding, PairVerdict, Word
 from studies.direction import Direction
 from studies.frozen_model import FrozenModel
 from studies.space import Parameters
@@ -118,6 +118,7 @@ class SuiteAnalysis(FrozenModel):
     finding: Finding = Field(description="The finding and its limits.")
     arms: tuple[SuiteArm, ...] = Field(description="The arms that all counted studies have, best IQM first.")
     wins: tuple[WinChance, ...] = Field(description="Every pair of arms.")
+    age_s: AgeS = 0.0
 
 
 class ComparedArm(FrozenModel):
@@ -154,6 +155,7 @@ class Comparison(FrozenModel):
     cautions: tuple[str, ...] = Field(
         description="Differences between the studies apart from their arms, each a sentence."
     )
+    age_s: AgeS = 0.0
 
 
 class WordAgreement(FrozenModel):

@@ -6,6 +6,7 @@ it does not.
 """
 
 __all__ = [
+    "AgeS",
     "ArmRank",
     "ArmSensitivity",
     "BudgetCurve",
@@ -26,7 +27,7 @@ __all__ = [
     "Word",
 ]
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -35,6 +36,19 @@ from studies.frozen_model import FrozenModel
 from studies.space import Parameters
 from studies.states import StudyState, TrialState
 from studies.statistics.verdict import ArmRank, PairJudgement, Word
+
+AgeS = Annotated[
+    float,
+    Field(
+        ge=0,
+        description=(
+            "Seconds since the studies were read for this analysis; 0 if they have not changed since. The "
+            "analysis of an open study may be behind while a new one is computed; that of a closed study is "
+            "not."
+        ),
+    ),
+]
+"""The age of an analysis."""
 
 CurveMethod = Literal["expected best of k", "best so far", "median of replicates"]
 CheckKind = Literal[
@@ -284,3 +298,4 @@ class StudyAnalysis(FrozenModel):
     time_to_target: tuple[TimeToTarget, ...] = Field(
         description="Arm by arm, for arms with confirmation runs."
     )
+    age_s: AgeS = 0.0

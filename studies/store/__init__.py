@@ -279,8 +279,11 @@ class Store(Accounts, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             return suites.study_ids_of_suite(connection, suite)
 
-    def change_stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Return version and last event of each study that exists, by id; they change whenever it does."""
+    def change_stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
+        """Return version, last event and whether it is closed, of each study that exists, by id.
+
+        They change whenever the study does.
+        """
         with self._database.read() as connection:
             return summaries.change_stamps(connection, study_ids)
 

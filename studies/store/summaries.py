@@ -59,10 +59,15 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
     return None if row is None else (row.version, row.last_event, row.at)
 
 
-def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Return version and last event of each study that exists, by id; they change with everything in it."""
-    rows = connection.execute(select(_S.id, _S.version, _S.last_event).where(_S.id.in_(study_ids)))
-    return {row.id: (row.version, row.last_event) for row in rows}
+def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
+    """Return version, last event and whether it is closed, of each study that exists, by id.
+
+    They change with everything in it.
+    """
+    rows = connection.execute(select(_S.id, _S.version, _S.last_event, _S.state).where(_S.id.in_(study_ids)))
+    return {
+        row.id: (row.version, row.last_event, StudyState(row.state) in CLOSED_STUDY_STATES) for row in rows
+    }
 
 
 def direction(connection: Connection, study_id: str) -> Direction:

@@ -89,6 +89,24 @@ def test_the_load_benchmark_runs_against_a_real_service(tmp_path: Path) -> None:
     assert len(found["answers"]) > 20
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_load_benchmark_runs_while_a_study_trains(tmp_path: Path) -> None:
+    short = ["--training", "--seconds", "5", "--warm-s", "5", "--rate", "5", "--readers", "2"]
+    subprocess.run(
+        [sys.executable, BENCHMARKS / "load.py", *short, "--json", tmp_path / "found.json"],
+        check=True,
+        timeout=500,
+    )
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert found["faults"] == []
+    assert found["stream_faults"] == found["stream_gaps"] == 0
+    assert found["trials_finished"] > 0
+    assert min(found["cores"].values()) > 0
+    assert len(found["answers"]) > 10
+
+
 @pytest.mark.postgres
 @pytest.mark.slow
 @pytest.mark.timeout(600)

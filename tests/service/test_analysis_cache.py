@@ -232,7 +232,9 @@ def test_an_expensive_analysis_may_be_stale_but_not_after_a_change_of_state(
     assert lavish.study(study).study_id == study
     writer.report_progress()
     reads.clear()
-    assert spent.study(study) is first
+    behind = spent.study(study)
+    assert behind.age_s > 0
+    assert behind.model_copy(update={"age_s": 0.0}) == first
     lavish.study(study)
     assert reads == [study]
     store.move(study, StudyMove.PAUSE)
@@ -249,7 +251,8 @@ def test_refreshed_entries_share_one_budget(
         clock.spent += 1.0
         return clock.spent
 
-    monkeypatch.setattr("service.analysis_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("service.refreshing_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("service.refreshing_cache._BRIEF_S", 30.0)
     monkeypatch.setattr("service.analysis_pool.time", SimpleNamespace(thread_time=thread_time))
     analyses = AnalysisCache(store, budget=RefreshBudget(seconds=0.0, share=0.5))
     runs = [Plays(store).run() for _ in range(2)]
@@ -352,7 +355,7 @@ def test_two_jobs_run_at_a_time(store: Store, body: Body, monkeypatch: pytest.Mo
     monkeypatch.setattr(store, "study_record", slow)
 
     def page(study_id: str) -> str:
-        return study_html(store, analyses, study_id, StudyPageQuery(), reader=OPERATOR)
+        return study_html(store, analyses, study_id, StudyPageQuery(), reader=OPERATOR).value
 
     with ThreadPoolExecutor(16) as pool:
         pages = [pool.submit(page, study_id) for study_id in studies * 2]
@@ -360,3 +363,155 @@ def test_two_jobs_run_at_a_time(store: Store, body: Body, monkeypatch: pytest.Mo
         assert all(study_id in shown.result(30) for study_id, shown in zip(studies * 2, pages, strict=True))
         assert [verdict.result(30).study_id for verdict in verdicts] == studies * 2
     assert max(seen) == 2
+
+
+class Slow:
+    """Reads of whole studies that wait until they are released.
+
+    Attributes:
+        begun: how many reads have begun.
+    """
+
+    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Hold every read of a store from now on."""
+        self.begun = threading.Semaphore(0)
+        self._may_go_on = threading.Event()
+        record = store.study_record
+
+        def held(study_id: str) -> Any:
+            self.begun.release()
+            assert self._may_go_on.wait(30)
+            return record(study_id)
+
+        monkeypatch.setattr(store, "study_record", held)
+
+    def release(self) -> None:
+        """Let every read go on."""
+        self._may_go_on.set()
+
+
+def timed(analyses: AnalysisCache, study: str) -> tuple[StudyAnalysis, float]:
+    """Return an analysis as a request gets it, and how many seconds that took."""
+
+    async def ask() -> tuple[StudyAnalysis, float]:
+        began = time.monotonic()
+        found = await analyses.run_limited(lambda: analyses.study(study), caller=None)
+        return found, time.monotonic() - began
+
+    return anyio.run(ask)
+
+
+def until_current(analyses: AnalysisCache, study: str) -> StudyAnalysis:
+    """Ask for an analysis until it is current, and return it."""
+    deadline = time.monotonic() + 20
+    while (found := analyses.study(study)).age_s:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def test_the_last_analysis_is_returned_with_its_age_while_a_new_one_is_computed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, analyses = Plays(store).run(), AnalysisCache(store)
+    study = run.claim.study_id
+    first = analyses.study(study)
+    assert first.age_s == 0
+    slow = Slow(store, monkeypatch)
+    run.complete(run.begin(0)[0], 0.9)
+    starter, waited = timed(analyses, study)
+    assert slow.begun.acquire(timeout=10)
+    assert waited < 5, "the request that starts the computation waits for it briefly"
+    after = [timed(analyses, study)[0] for _ in range(10)]
+    assert all(found.model_copy(update={"age_s": 0.0}) == first for found in (starter, *after))
+    assert 0 < starter.age_s <= after[-1].age_s
+    assert not slow.begun.acquire(blocking=False), "they share one computation"
+    slow.release()
+    assert until_current(analyses, study) != first
+
+
+def test_requests_that_wait_for_a_first_analysis_delay_no_others(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, analyses = Plays(store).run(), AnalysisCache(store)
+    known, unknown = run.claim.study_id, store.submit(parse_spec(body)).id
+    analyses.study(known)
+    slow = Slow(store, monkeypatch)
+    run.begin(0)
+    found: list[str] = []
+
+    async def ask(study: str) -> None:
+        found.append((await analyses.run_limited(lambda: analyses.study(study), caller=None)).study_id)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            # More than the cache has threads.
+            for _ in range(20):
+                tasks.start_soon(ask, unknown)
+            await anyio.to_thread.run_sync(slow.begun.acquire)
+            with anyio.fail_after(5):
+                for _ in range(20):
+                    await ask(known)
+            assert found == [known] * 20
+            slow.release()
+
+    anyio.run(main)
+    assert found[20:] == [unknown] * 20
+
+
+def test_the_analysis_of_a_closed_study_is_current(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Plays(store).run()
+    study, analyses = run.claim.study_id, AnalysisCache(store)
+    analyses.study(study)
+    slow = Slow(store, monkeypatch)
+    run.begin(0)
+    assert timed(analyses, study)[0].age_s > 0
+    assert slow.begun.acquire(timeout=10)
+    run.writer.close(StudyMove.FINISH)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(timed, analyses, study), pool.submit(analyses.study, study)]
+        time.sleep(0.5)
+        assert not any(one.done() for one in asked), "a computation that began before is not enough"
+        slow.release()
+        found = [asked[0].result(20)[0], asked[1].result(20)]
+    assert [(one.state.value, one.age_s) for one in found] == [("completed", 0.0)] * 2
+
+
+@pytest.mark.parametrize("ask", [timed, lambda analyses, study: (analyses.study(study), 0.0)])
+def test_the_wait_for_a_first_analysis_is_bounded(
+    store: Store, body: Body, monkeypatch: pytest.MonkeyPatch, ask: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr("service.refreshing_cache._MAX_WAIT_S", 0.2)
+    study, analyses = store.submit(parse_spec(body)).id, AnalysisCache(store)
+    slow = Slow(store, monkeypatch)
+    with pytest.raises(HTTPProblem) as refused:
+        ask(analyses, study)
+    assert refused.value.kind.slug == "analysis-pending"
+    assert refused.value.headers == {"retry-after": "5"}
+    slow.release()
+    monkeypatch.setattr("service.refreshing_cache._MAX_WAIT_S", 20.0)
+    assert ask(analyses, study)[0].study_id == study
+    # Its computation went on after the refusal, and was the only one.
+    assert [slow.begun.acquire(blocking=False) for _ in range(2)] == [True, False]
+
+
+def test_an_analysis_that_fails_is_not_replaced_by_ever_older_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, analyses = Plays(store).run(), AnalysisCache(store)
+    study = run.claim.study_id
+    analyses.study(study)
+
+    def fail(_study_id: str) -> Any:
+        raise ValueError("a fault")
+
+    monkeypatch.setattr(store, "study_record", fail)
+    run.begin(0)
+
+    def ask_until_it_fails() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            timed(analyses, study)
+
+    with pytest.raises(ValueError, match="a fault"):
+        ask_until_it_fails()

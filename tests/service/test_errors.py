@@ -74,6 +74,7 @@ def test_slugs_never_change() -> None:
         "cross-site": 403,
         "not-ready": 503,
         "too-many-bodies": 503,
+        "analysis-pending": 503,
         "too-many-streams": 503,
         "rate-limited": 429,
     }

@@ -1,0 +1,459 @@
+"""Values computed from studies, kept until the studies change and then computed again in the background.
+
+A value that is behind is returned with its age, so that a page does not wait while a new one is computed.
+Two kinds of values are waited for: the first one, and one that a study which has closed meanwhile needs.
+"""
+
+__all__ = ["Aged", "RefreshBudget", "RefreshingCache", "age_headers"]
+
+import asyncio
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+from pydantic_core import to_json
+
+from service import errors
+from service.analysis_pool import Timed
+from service.errors import HTTPProblem
+from studies.errors import StoreUnavailable, StudyNotFound
+from studies.store import Store
+
+_T = TypeVar("_T")
+_Stamps = tuple[tuple[int, int, bool], ...]
+_Key = tuple[str, ...]
+_Job = Future[Exception | None]
+
+# More than the processes of a pool, because a job may wait for another study's job.
+_JOB_THREADS = 4
+# A key, a lock and the bookkeeping of an entry.
+_ENTRY_BYTES = 2048
+# Measured: an analysis takes twelve times the bytes of its JSON, a page with its charts five times.
+_OBJECT_OVERHEAD = 12
+# An entry that was not refreshed for so long needs no part of the budget.
+_IDLE_AFTER_S = 60.0
+# The longest wait for a value without which there is no answer.
+_MAX_WAIT_S = 30.0
+# How long the caller that starts a refresh waits for it: briefly, and longer if the value is old or from
+# another state of its study.
+_BRIEF_S = 0.3
+_OLD_S = 30.0
+_PATIENT_S = 5.0
+
+
+@dataclass(frozen=True)
+class RefreshBudget:
+    """The processor time that may be spent on keeping analyses of running studies up to date.
+
+    Attributes:
+        seconds: that an entry may spend at once.
+        share: of a core, sustained, of all entries together; each gets an equal part. An analysis that
+            takes 0.2 s is at most `0.2 / share` seconds old if it is the only one, and `2 / share` if there
+            are ten.
+    """
+
+    seconds: float = 0.5
+    share: float = 0.15
+
+
+@dataclass(frozen=True)
+class Aged(Generic[_T]):
+    """A value with its age.
+
+    Attributes:
+        value: the value.
+        age_s: seconds since its studies were read; 0 if they have not changed since.
+    """
+
+    value: _T
+    age_s: float
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """A value and what it was computed from.
+
+    Attributes:
+        value: the value.
+        stamps: version, last event and whether it was closed, of each study.
+        read_at: when that was so.
+        size: the value's estimated bytes.
+    """
+
+    value: Any
+    stamps: _Stamps
+    read_at: float
+    size: int
+
+    def lacks_closed(self, stamps: _Stamps) -> bool:
+        """Return whether a study is closed now and has changed since: then the value must not be shown."""
+        return any(now[2] and now != then for then, now in zip(self.stamps, stamps, strict=True))
+
+    def has_other_state(self, stamps: _Stamps) -> bool:
+        """Return whether a study has changed its state since."""
+        return [version for version, *_ in self.stamps] != [version for version, *_ in stamps]
+
+
+@dataclass
+class _Entry:
+    """The last value of a key.
+
+    Attributes:
+        lock: held while the value is computed.
+        users: how many threads and jobs use the entry; guarded by the cache's lock.
+        last: the last value.
+        job: the job that computes a new one; guarded by the cache's lock.
+        is_refreshed: whether it was computed again after a change.
+        budget_left_s: what is left of its budget.
+        budget_at_s: when that was so.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    last: _Computed | None = None
+    job: _Job | None = None
+    is_refreshed: bool = False
+    budget_left_s: float = 0.0
+    budget_at_s: float = 0.0
+
+    def is_due(self, stamps: _Stamps, budget: RefreshBudget) -> bool:
+        """Return whether a value that is behind is computed again now.
+
+        It is after a change of a study's state, and otherwise as long as the budget lasts.
+        """
+        left_s = self.budget_left_s + budget.share * (time.monotonic() - self.budget_at_s)
+        return self.last is None or self.last.has_other_state(stamps) or left_s > 0
+
+    def spend(self, seconds: float, budget: RefreshBudget) -> None:
+        """Subtract the time of one computation from the budget."""
+        now = time.monotonic()
+        self.is_refreshed = self.last is not None
+        left_s = (
+            min(budget.seconds, self.budget_left_s + budget.share * (now - self.budget_at_s))
+            if self.is_refreshed
+            else budget.seconds
+        )
+        self.budget_left_s, self.budget_at_s = left_s - seconds, now
+
+
+@dataclass
+class _Waits:
+    """The waits of one request, which hold no thread.
+
+    Attributes:
+        began: when the request began.
+        found: the values that it has waited for, by key; None where the wait was in vain.
+    """
+
+    began: float
+    found: dict[_Key, _Computed | None] = field(default_factory=dict[_Key, _Computed | None])
+
+
+class _Pending(Exception):
+    """A request has to wait for a job.
+
+    Attributes:
+        key: the key of the job's entry.
+        entry: the entry.
+        job: the job.
+        timeout_s: the longest wait.
+        is_required: whether there is no answer without it.
+    """
+
+    def __init__(self, key: _Key, entry: _Entry, job: _Job, *, timeout_s: float, is_required: bool) -> None:
+        super().__init__(key)
+        self.key = key
+        self.entry = entry
+        self.job = job
+        self.timeout_s = timeout_s
+        self.is_required = is_required
+
+
+_waits: ContextVar[_Waits | None] = ContextVar("waits", default=None)
+_thread = threading.local()
+
+
+class RefreshingCache:
+    """Values of a store's studies. Safe to share between threads.
+
+    A running study changes every second, and an analysis of a large one can take as long. So each entry has a
+    budget of processor time, and while that is spent its value stays as it is, unless a study's state
+    changes. Of several callers that need the same value, the first starts a job and the others share it.
+
+    Args:
+        store: the studies.
+        max_bytes: the most memory that the values may take, estimated; those unused for longest are dropped
+            first, and a larger value is not kept.
+        budget: of all entries together.
+    """
+
+    def __init__(self, store: Store, *, max_bytes: int, budget: RefreshBudget) -> None:
+        self._store = store
+        self._max_bytes = max_bytes
+        self._budget = budget
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._bytes = 0
+        self._guard = threading.Lock()
+        self._jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="analysis")
+
+    @property
+    def size(self) -> int:
+        """The estimated bytes of all values."""
+        return self._bytes
+
+    def close(self) -> None:
+        """Start no more jobs."""
+        self._jobs.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, work: Callable[[], _T], *, limiter: anyio.CapacityLimiter) -> _T:
+        """Run work that uses values in a thread, and return its result.
+
+        Where it has to wait for a value, the thread is released, and the work starts again afterwards.
+
+        Raises:
+            HTTPProblem: a value without which there is no answer was not ready in time.
+        """
+        waits = _Waits(time.monotonic())
+        token = _waits.set(waits)
+        try:
+            while True:
+                try:
+                    return await anyio.to_thread.run_sync(work, limiter=limiter)
+                except _Pending as pending:
+                    await _wait(pending, waits)
+        finally:
+            _waits.reset(token)
+
+    def get(
+        self,
+        key: _Key,
+        study_ids: Sequence[str],
+        compute: Callable[[], Timed[_T]],
+        *,
+        is_patient: bool = False,
+    ) -> Aged[_T]:
+        """Return the value of a key with its age; start to compute it again if its studies have changed.
+
+        Args:
+            key: identifies the value.
+            study_ids: the studies that it depends on.
+            compute: computes it.
+            is_patient: wait for a value that is being computed, also if there is an older one.
+
+        Raises:
+            StudyNotFound: one of the studies does not exist.
+            HTTPProblem: a value without which there is no answer was not ready in time.
+        """
+        waits = _waits.get()
+        asked_at = time.monotonic() if waits is None else waits.began
+        with self._pinned(key) as entry:
+            if getattr(_thread, "is_job", False):
+                # In this thread, because a job that waited for jobs without a thread could wait for ever.
+                return Aged(self._compute(entry, study_ids, compute), 0.0)
+            stamps = self._stamps(study_ids)
+            waited = None if waits is None else waits.found.get(key)
+
+            def found() -> _Computed | None:
+                known = [one for one in (entry.last, waited) if one is not None]
+                return max(known, key=lambda one: one.read_at, default=None)
+
+            def is_current(one: _Computed) -> bool:
+                return one.stamps == stamps or one.read_at >= asked_at
+
+            def refresh() -> None:
+                self._wait_for_job(key, entry, study_ids, compute, stamps=stamps, is_patient=is_patient)
+
+            last = found()
+            while last is None or (not is_current(last) and last.lacks_closed(stamps)):
+                refresh()
+                last = found()
+            has_waited = waits is not None and key in waits.found
+            if not is_current(last) and not has_waited:
+                is_due = entry.is_due(stamps, self._budget_per_entry())
+                if is_due or (is_patient and entry.job is not None):
+                    refresh()
+                    last = found() or last
+            return Aged(last.value, 0.0 if is_current(last) else time.monotonic() - last.read_at)
+
+    def _wait_for_job(
+        self,
+        key: _Key,
+        entry: _Entry,
+        study_ids: Sequence[str],
+        compute: Callable[[], Timed[Any]],
+        *,
+        stamps: _Stamps,
+        is_patient: bool,
+    ) -> None:
+        """Have a new value computed, and wait for it as long as the last one allows.
+
+        Raises:
+            HTTPProblem: there is no answer without the value, and it was not ready in time.
+        """
+        last = entry.last
+        is_required = last is None or last.lacks_closed(stamps)
+        job, is_new = self._start(key, entry, study_ids, compute)
+        if last is None or is_required or is_patient:
+            timeout_s = _MAX_WAIT_S
+        elif not is_new:
+            return
+        else:
+            is_old = last.has_other_state(stamps) or time.monotonic() - last.read_at > _OLD_S
+            timeout_s = _PATIENT_S if is_old else _BRIEF_S
+        if _waits.get() is not None:
+            raise _Pending(key, entry, job, timeout_s=timeout_s, is_required=is_required)
+        try:
+            error = job.result(timeout_s)
+        except TimeoutError:
+            error = _not_ready()
+        if error is not None and is_required:
+            raise error
+
+    def _start(
+        self, key: _Key, entry: _Entry, study_ids: Sequence[str], compute: Callable[[], Timed[Any]]
+    ) -> tuple[_Job, bool]:
+        """Return the job that computes an entry, and whether it was started by this call."""
+        with self._guard:
+            if entry.job is not None:
+                return entry.job, False
+            entry.job = self._jobs.submit(self._work, key, entry, tuple(study_ids), compute)
+            entry.users += 1
+            return entry.job, True
+
+    def _work(
+        self, key: _Key, entry: _Entry, study_ids: Sequence[str], compute: Callable[[], Timed[Any]]
+    ) -> Exception | None:
+        """Compute an entry in a thread of jobs, and return the error of a failure."""
+        _thread.is_job = True
+        try:
+            self._compute(entry, study_ids, compute)
+        except StoreUnavailable as error:
+            return error
+        except Exception as error:  # noqa: BLE001 # raised by those who wait
+            # So that the next caller gets the error and not an ever older value.
+            self._replace(entry, None)
+            return error
+        finally:
+            with self._guard:
+                entry.job = None
+                self._unpin(key, entry)
+        return None
+
+    def _compute(self, entry: _Entry, study_ids: Sequence[str], compute: Callable[[], Timed[_T]]) -> _T:
+        """Return the current value of an entry, computed in this thread if its studies have changed."""
+        with entry.lock:
+            # Read before the studies: a change in between causes one more computation, and is never missed.
+            read_at, stamps = time.monotonic(), self._stamps(study_ids)
+            if entry.last is not None and entry.last.stamps == stamps:
+                entry.last = replace(entry.last, read_at=read_at)
+                return cast("_T", entry.last.value)
+            outer_s, _thread.inner_s = getattr(_thread, "inner_s", 0.0), 0.0
+            computed = compute()
+            # A value that is made from another one pays for both.
+            seconds = computed.seconds + _thread.inner_s
+            _thread.inner_s = outer_s + seconds
+            entry.spend(seconds, self._budget_per_entry())
+            self._replace(entry, _Computed(computed.value, stamps, read_at, _estimated_bytes(computed.value)))
+            return computed.value
+
+    def _replace(self, entry: _Entry, computed: _Computed | None) -> None:
+        with self._guard:
+            self._bytes += self._kept_bytes(computed) - self._kept_bytes(entry.last)
+            entry.last = computed
+
+    def _budget_per_entry(self) -> RefreshBudget:
+        """Return the part of the budget that each recently refreshed entry gets."""
+        since = time.monotonic() - _IDLE_AFTER_S
+        with self._guard:
+            refreshed = sum(e.is_refreshed and e.budget_at_s > since for e in self._entries.values())
+        return replace(self._budget, share=self._budget.share / max(1, refreshed))
+
+    def _stamps(self, study_ids: Sequence[str]) -> _Stamps:
+        found = self._store.change_stamps(study_ids)
+        missing = next((study_id for study_id in study_ids if study_id not in found), None)
+        if missing is not None:
+            raise StudyNotFound(missing)
+        return tuple(found[study_id] for study_id in study_ids)
+
+    @contextmanager
+    def _pinned(self, key: _Key) -> Generator[_Entry]:
+        """Yield the entry of a key, which stays in the cache meanwhile."""
+        with self._guard:
+            entry = self._entries.setdefault(key, _Entry())
+            entry.users += 1
+            self._entries.move_to_end(key)
+        try:
+            yield entry
+        finally:
+            with self._guard:
+                self._unpin(key, entry)
+
+    def _unpin(self, key: _Key, entry: _Entry) -> None:
+        """Release an entry, and drop entries above the limit. The caller holds the cache's lock."""
+        entry.users -= 1
+        # A failed computation, for example of a study that does not exist, leaves no entry. A value above the
+        # limit is not kept: all others would have to go for it.
+        if entry.users == 0 and (entry.last is None or entry.last.size > self._max_bytes):
+            self._drop(key)
+        for other in [key for key, entry in self._entries.items() if entry.users == 0]:
+            if self._bytes <= self._max_bytes:
+                break
+            self._drop(other)
+
+    def _drop(self, key: _Key) -> None:
+        self._bytes -= self._kept_bytes(self._entries.pop(key).last)
+
+    def _kept_bytes(self, computed: _Computed | None) -> int:
+        return 0 if computed is None or computed.size > self._max_bytes else computed.size
+
+
+def age_headers(age_s: float) -> dict[str, str]:
+    """Return the `Age` header of a response that shows a value of this age; none if the value is current.
+
+    Source: RFC 9111, section 5.1.
+    """
+    return {"age": str(math.ceil(age_s))} if age_s else {}
+
+
+async def _wait(pending: _Pending, waits: _Waits) -> None:
+    """Wait for a job without holding a thread.
+
+    Raises:
+        HTTPProblem: there is no answer without it, and it was not ready in time.
+    """
+    loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def end(_job: _Job) -> None:
+        # The loop may have been closed meanwhile.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(has_ended.set)
+
+    pending.job.add_done_callback(end)
+    error: Exception | None
+    try:
+        async with asyncio.timeout(min(pending.timeout_s, waits.began + _MAX_WAIT_S - time.monotonic())):
+            await has_ended.wait()
+        error = pending.job.result()
+    except TimeoutError:
+        error = _not_ready()
+    waits.found[pending.key] = pending.entry.last
+    if error is not None and pending.is_required:
+        raise error
+
+
+def _not_ready() -> HTTPProblem:
+    return HTTPProblem(errors.ANALYSIS_PENDING, errors.ANALYSIS_PENDING.example, headers={"retry-after": "5"})
+
+
+def _estimated_bytes(value: object) -> int:
+    """Return about how much memory a value takes: `_OBJECT_OVERHEAD` times its size as JSON."""
+    return _ENTRY_BYTES + _OBJECT_OVERHEAD * len(to_json(value, fallback=str, inf_nan_mode="strings"))
