@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.settings import ServiceSettings
 from service.write_threads import LOCK_WAIT_S, WriteThreads
+from studies.spec import parse_spec
 from studies.store import Store
 
 __all__: list[str] = []
@@ -86,15 +87,13 @@ def test_reads_go_on_and_changes_are_refused_within_eight_seconds(
     service.close()
 
 
-FORMS = ("/new", "/login", "/logout", *(f"/studies/x/{verb}" for verb in ("confirm", "extend", "pause")))
-
-
 def test_every_change_has_threads_of_its_own(
     store: Store,
     settings: ServiceSettings,
     body: dict[str, Any],
     serve_app: Callable[[FastAPI], AbstractContextManager[str]],
 ) -> None:
+    study = store.submit(parse_spec(body)).id
     app = create_app(settings, store)
     app.state.write_threads = WriteThreads(count=0, wait_s=0.0)
     bodies: dict[str, Any] = {
@@ -111,10 +110,11 @@ def test_every_change_has_threads_of_its_own(
     assert len(operations) > 8
     with serve_app(app) as url, httpx.Client(base_url=url) as http:
         for method, path, content in operations:
-            place = path.replace("{study_id}", "x").replace("{webhook_id}", "x")
+            place = path.replace("{study_id}", study).replace("{webhook_id}", "x")
             status = http.request(method, place, json=content).status_code
             assert (method, path, status) == (method, path, 503)
-        for place in FORMS:
+        moves = [f"/studies/{study}/{verb}" for verb in ("confirm", "extend", "pause")]
+        for place in ("/new", "/login", "/logout", *moves):
             form = {"spec": json.dumps(body), "token": "x", "trials_per_arm": "7"}
             assert (place, http.post(place, data=form).status_code) == (place, 503)
         assert http.get("/v1/studies").status_code == 200
