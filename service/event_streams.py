@@ -1,6 +1,6 @@
 """Event streams: a study's events, read from the store as they happen, for a bounded number of readers."""
 
-__all__ = ["EventStreams", "StreamSettings"]
+__all__ = ["EventStreams", "StreamSettings", "encode_event"]
 
 import asyncio
 import time
@@ -122,9 +122,11 @@ class EventStreams:
                 checked_at = time.monotonic()
             batch = await self._read_shared(store, study_id, after=after)
             for event in batch or ():
-                yield encode_event(event)
                 after, is_closed = event.id, closes_study(event) if event.kind == "study.state" else is_closed
             if batch:
+                # In one piece: between two writes without a pause the server cannot notice that the reader
+                # has gone, and asyncio would log each write after that.
+                yield b"".join(map(encode_event, batch))
                 delay_s, sent_at = settings.poll_s, time.monotonic()
             if batch is not None and is_closed and len(batch) < _BATCH:
                 return

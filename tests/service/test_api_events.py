@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -13,11 +15,12 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.event_streams import EventStreams, StreamSettings
+from service.event_streams import EventStreams, StreamSettings, encode_event
 from service.settings import ServiceSettings
 from studies.spec import parse_spec
 from studies.states import StudyMove
 from studies.store import Store
+from studies.views import EventView
 
 __all__: list[str] = []
 
@@ -148,6 +151,41 @@ def test_a_stream_is_closed_when_its_reader_disconnects(
                 next(lines)
                 assert streams.open == 1
             wait_until(lambda: streams.open == 0)
+
+
+def test_a_reader_that_is_lost_while_events_are_sent_leaves_nothing_in_the_log(
+    app: FastAPI,
+    url: str,
+    store: Store,
+    body: Body,
+    play: Play,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study, encode = play(body), encode_event
+    host, port = url.removeprefix("http://").split(":")
+    reader = socket.create_connection((host, int(port)))
+    # Closing resets the connection, as the network does when the reader's machine is gone.
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sent: list[int] = []
+
+    def lose_reader(event: EventView) -> bytes:
+        if not sent:
+            reader.close()
+            # In the event loop, which therefore does not notice the reset before it writes.
+            time.sleep(0.1)
+        sent.append(event.id)
+        return encode(event)
+
+    monkeypatch.setattr("service.event_streams.encode_event", lose_reader)
+    head = [f"GET /v1/studies/{study}/events HTTP/1.1", f"Host: {host}", "Accept: text/event-stream"]
+    reader.sendall("\r\n".join([*head, "", ""]).encode())
+    deadline = time.monotonic() + 10
+    while app.state.streams.open or not sent:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(sent) == len(store.events(study)) > 10
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_streams_above_the_limit_are_refused(app: FastAPI, url: str, store: Store, body: Body) -> None:
