@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.errors import TangentError
+from studies.database_urls import has_password
+from studies.errors import StoreUnavailable, TangentError
 from studies.logs import LogStream, configure_logging
 from studies.private_files import make_home_private
 from studies.process_tree import adopt_orphans
@@ -55,6 +56,12 @@ def _settings() -> DispatcherSettings:
     )
     parser.add_argument("--max-runs", type=int, help="studies to run at once (TANGENT_MAX_RUNS; default: 2)")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    if has_password(given.get("database_url", "")):
+        # Every user can list them, and Ray copies them to the processes of its cluster.
+        raise StoreUnavailable(
+            "expected a URL without a password, because other users can read a command's arguments; put the "
+            "password into the file that TANGENT_DATABASE_PASSWORD_FILE names, or set TANGENT_DATABASE_URL"
+        )
     return DispatcherSettings(**given)
 
 

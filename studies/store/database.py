@@ -9,9 +9,12 @@ __all__ = [
     "TransactionWatcher",
 ]
 
+import contextlib
 import fcntl
 import functools
 import math
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -57,6 +60,10 @@ LOCK_WAIT_S = 10.0
 _NOTICED_WAIT_S = 0.5
 # Another process may be migrating a large database.
 _MIGRATION_WAIT_S = 60.0
+# Errors of SQLite when it cannot extend a file.
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+_ROOM_BYTES = 2**17
+
 # Separates our advisory locks from those of other programs in the same PostgreSQL database.
 _LOCK_NAMESPACE = 727265
 
@@ -243,8 +250,20 @@ class Database:
             raise
         except (DBAPIError, PoolTimeoutError, OSError) as error:
             source = error.orig if isinstance(error, DBAPIError) else error
-            cause = (str(source).strip() or type(source).__name__).splitlines()[0]
-            raise StoreUnavailable(f"the database {self.label} cannot be used: {masked(cause)}") from error
+            cause = self._describe_full_disk(source) or str(source).strip() or type(source).__name__
+            raise StoreUnavailable(
+                f"the database {self.label} cannot be used: {masked(cause.splitlines()[0])}"
+            ) from error
+
+    def _describe_full_disk(self, error: BaseException | None) -> str | None:
+        """Return what to do if SQLite fails because its disk is full; it may call that a disk I/O error."""
+        if not isinstance(error, sqlite3.Error) or error.sqlite_errorcode & 0xFF not in _FULL:
+            return None
+        folder = Path(self._engine.url.database or "").absolute().parent
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(folder).free < _ROOM_BYTES:
+                return f"the disk is full; free space for {folder}"
+        return None
 
     def revisions(self) -> tuple[str | None, str | None]:
         """Return the schema's revision (None if it has none yet), and the newest revision this version knows.

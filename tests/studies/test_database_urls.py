@@ -34,7 +34,12 @@ WITH_PASSWORDS = [
     "mysql://me@127.0.0.1/x?password=geheim",
     "sqlite:////nowhere/x.db?password=geheim",
 ]
-NOT_EVEN_URLS = ["me:geheim@127.0.0.1/x", "host=127.0.0.1 password=geheim", "password='ge geheim' host=x"]
+NOT_EVEN_URLS = [
+    "me:geheim@127.0.0.1/x",
+    "postgresql:/me:geheim@host/name",
+    "host=127.0.0.1 password=geheim",
+    "password='ge geheim' host=x",
+]
 FOLDERS = ["a%2Fb", "a?b", "a#b", "a b", "a+b", "a@b:c", "{home}", "%", "a::b", "~", "比較 🚀", "é", "[a]*"]
 
 

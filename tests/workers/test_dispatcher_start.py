@@ -29,6 +29,7 @@ def start(home: Path, *arguments: str, **environment: str) -> subprocess.Complet
         (["--database", "sqlite:////proc/no/tangent.db"], {}, "/proc/no"),
         (["--database", "mysql://host/name"], {}, "SQLite"),
         (["--database", "postgresql+psycopg://nobody@127.0.0.1:1/none"], {}, "127.0.0.1"),
+        (["--database", "postgresql://me:geheim@db/x"], {}, "TANGENT_DATABASE_PASSWORD_FILE"),
         (["--ray", "127.0.0.1:1"], {}, "no Ray cluster answers at 127.0.0.1:1"),
         ([], {"TANGENT_MAX_RUNS": "many"}, "max_runs"),
     ],

@@ -1,8 +1,11 @@
 """The dispatcher's settings."""
 
-import pytest
+from pathlib import Path
 
-from workers.settings import DispatcherSettings
+import pytest
+from pydantic import ValidationError
+
+from workers.settings import DispatcherSettings, describe_invalid_setting
 
 __all__: list[str] = []
 
@@ -13,3 +16,34 @@ def test_the_dispatcher_reads_the_log_format_as_the_service_does(
 ) -> None:
     monkeypatch.setenv("TANGENT_LOG_FORMAT", value)
     assert DispatcherSettings().log_format == "json"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "reason"),
+    [
+        ("TANGENT_PACKAGES", "packages", "expected absolute paths of folders"),
+        ("TANGENT_PACKAGES", "/nowhere/packages", "expected a folder at /nowhere/packages"),
+        ("TANGENT_TRIAL_ENVIRONMENT", "HF_TOKEN,TANGENT_TOKEN", "TANGENT_TOKEN holds a credential"),
+        ("TANGENT_TRIAL_ENVIRONMENT", "HF TOKEN", "expected names of variables"),
+    ],
+)
+def test_an_invalid_list_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError) as refused:
+        DispatcherSettings()
+    assert reason in describe_invalid_setting(refused.value)
+
+
+def test_lists_are_split_and_paths_are_literal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    home = tmp_path / "a%2Fb?c#d"
+    home.mkdir()
+    monkeypatch.setenv("TANGENT_HOME", str(home))
+    monkeypatch.setenv("TANGENT_PACKAGES", f"{home}:{tmp_path}")
+    monkeypatch.setenv("TANGENT_TRIAL_ENVIRONMENT", "HF_TOKEN, WANDB_*")
+    settings = DispatcherSettings()
+    assert settings.packages == (str(home), str(tmp_path))
+    assert settings.trial_environment == ("HF_TOKEN", "WANDB_*")
+    assert settings.database == f"sqlite:///{tmp_path}/a%252Fb%3Fc%23d/tangent.db"
+    assert settings.checkpoint_folder == f"{home}/checkpoints"

@@ -5,6 +5,7 @@ __all__ = ["main"]
 import argparse
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from studies.control_characters import strip_controls
+from workers.packages import use_packages
 from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
 from workers.workloads import Workload, load_workloads
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
+    use_packages(os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep))
     try:
         workload, device = _workload(given.target), _device(given.device)
     except _TargetInvalid as error:
@@ -75,8 +78,8 @@ def _workload(target: str) -> Workload:
     # Importing a user's module may raise anything.
     except Exception as error:
         raise _TargetInvalid(
-            f"cannot load {target}: {type(error).__name__}: {error}; name an importable module and a "
-            "Workload in it"
+            f"cannot load {target}: {type(error).__name__}: {error}; name a Workload in an "
+            "installed module, or in one in a folder that TANGENT_PACKAGES names"
         ) from error
     if not isinstance(workload, Workload):
         raise _TargetInvalid(f"expected {target} to be a Workload, got {type(workload).__name__}")

@@ -51,20 +51,6 @@ def test_an_in_memory_database_is_refused(url: str) -> None:
         Store.open(url)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql:/ada:hidden@host/name",
-        "postgresql://ada:hidden@127.0.0.1:1/name",
-        "postgresql://ada:hidden@host:port/name",
-    ],
-)
-def test_no_error_shows_the_password(url: str) -> None:
-    with pytest.raises(StoreUnavailable) as raised:
-        Store.open(url)
-    assert "hidden" not in str(raised.value)
-
-
 def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (
