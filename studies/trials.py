@@ -1,6 +1,6 @@
 """What a run and the store pass to each other: claims, new and pending trials, and reports. No SQL."""
 
-__all__ = ["Claim", "Measurement", "NewTrial", "PendingTrial", "Phase", "Report"]
+__all__ = ["CardDifference", "Claim", "Measurement", "NewTrial", "PendingTrial", "Phase", "Report"]
 
 import math
 from dataclasses import dataclass, field
@@ -66,6 +66,22 @@ class Measurement(BaseModel):
             "weights."
         ),
     )
+
+
+class CardDifference(BaseModel):
+    """One thing in which a workload's data is not what its card says, or splits that share inputs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+
+    kind: Literal["examples", "overlap"] = Field(
+        description="`examples`: another number of examples; `overlap`: inputs that another split has too."
+    )
+    split: str = Field(description="The split.")
+    other: str | None = Field(
+        default=None, description="The split that shares inputs with it; none for `examples`."
+    )
+    expected: int = Field(description="Examples of the split: on the card or, for `overlap`, in the data.")
+    found: int = Field(description="Examples in the data or, for `overlap`, different inputs in both splits.")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from studies.frozen_model import FrozenModel
 from studies.space import Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
-from studies.trials import Measurement, Phase
+from studies.trials import CardDifference, Measurement, Phase
 
 EventKind = Literal[
     "study.submitted",
@@ -198,6 +198,10 @@ class StudyView(StudySummary):
             "Software versions and processors that trained it; if several were used, all of them in order. "
             "Empty until the first run starts."
         ),
+    )
+    card_differences: tuple[CardDifference, ...] = Field(
+        default=(),
+        description="In what the workload's data differs from its card, as found when it was first loaded.",
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
 from studies.spec import ScheduleName
-from studies.trials import Measurement
+from studies.trials import CardDifference, Measurement
 
 _START_S = 120.0
 
@@ -176,4 +176,7 @@ class EpochReport(_Message):
         # Workers of earlier versions call it `fit`.
         validation_alias=AliasChoices("stack_width", "fit"),
         description="The stack width that the worker measured or had to change, if it did.",
+    )
+    card_differences: tuple[CardDifference, ...] = Field(
+        default=(), description="In what the worker's data differs from the card; with a pack's first report."
     )

@@ -15,7 +15,7 @@ from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import RunWriter
-from studies.trials import NewTrial, PendingTrial, Report
+from studies.trials import CardDifference, NewTrial, PendingTrial, Report
 from studies.usable_values import ENOUGH_FAILED, ArmTally
 from studies.views import TrialView
 from workers.arms import Arm
@@ -86,6 +86,7 @@ class PackRecorder:
             batch_size=plan.batch_size,
             has_gpu=spec.resources.gpus_per_pack > 0,
         )
+        self._card_differences: tuple[CardDifference, ...] = ()
         self._packs: dict[str, _PackInFlight] = {}
         self._quarantine = Quarantine(max_retries=spec.max_retries)
         self._failed = 0
@@ -161,6 +162,9 @@ class PackRecorder:
         width = report.stack_width
         if width is not None and self.widths.add(width, pack.queue):
             self._retry.persist(lambda: self._writer.record_stack_width(width.model_dump(mode="json")))
+        if report.card_differences and report.card_differences != self._card_differences:
+            self._card_differences = report.card_differences
+            self._retry.persist(lambda: self._writer.record_card_differences(report.card_differences))
         charged_s = 0.0
         # A pack that leaves repeats its last report, and the store charges a report once.
         if report.epoch > pack.last_epoch:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
@@ -20,6 +20,7 @@ import ray
 from ray import tune
 
 from studies.process_tree import adopt_orphans, descendants, end_descendants
+from studies.trials import CardDifference
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
 from workers.pack_protocol import EpochReport, Pack
@@ -125,6 +126,8 @@ class PackTrainable(tune.Trainable):
             return {"fault": json.dumps(asdict(fault)), "done": True}
         if report is None:
             return {"left": True, "done": True}
+        if not self._is_begun:
+            report = report.model_copy(update={"card_differences": self._differences})
         self._is_begun = True
         is_over = report.epoch == self._pack.to_epoch or all(
             member.outcome is not None for member in report.members
@@ -176,17 +179,22 @@ class PackTrainable(tune.Trainable):
         self._pack = Pack.model_validate_json(config["pack"])
         self._cpus, self._gpus = config["cpus"], config["gpus"]
         self._is_begun = False
+        self._differences: tuple[CardDifference, ...] = ()
         self._idle_at = math.inf
         # Created with the first epoch, so that an error or a hang there is reported like any other.
         self._reports: Iterator[EpochReport] | None = None
 
     def _train_pack(self, pack: Pack) -> Iterator[EpochReport]:
         from workers.training import train_pack
+        from workers.workloads.card_differences import card_differences
 
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
         data = resources.data.load(workload, device=resources.device)
+        if pack.workload not in resources.differences:
+            resources.differences[pack.workload] = card_differences(workload.card, data)
+        self._differences = resources.differences[pack.workload]
         # The data stay for later packs, and with them the processes that read them.
         self._kept = descendants()
         return train_pack(
@@ -209,6 +217,10 @@ class _Resources:
     workloads: "Mapping[str, Workload]"
     data: "DataCache"
     tuner: "WidthTuner"
+    # By workload: in what its data differs from its card.
+    differences: dict[str, tuple[CardDifference, ...]] = field(
+        default_factory=dict[str, tuple[CardDifference, ...]]
+    )
 
 
 def _load_resources(*, cpus: float, gpus: float) -> _Resources:

@@ -17,6 +17,7 @@ from studies.space import Fixed, is_active, size
 from studies.spec import StudySpec, parse_spec
 from studies.states import TrialState
 from studies.statistics.proportion import wilson_interval
+from studies.trials import CardDifference
 
 _PER_DIMENSION: Final = 10
 """Least number of trials for each searched hyperparameter."""
@@ -26,6 +27,7 @@ _BEST: Final = 5
 """Number of best trials that show whether a hyperparameter had an effect where it counts."""
 _UNEQUAL: Final = 1.1
 _UNEQUAL_SECONDS: Final = 1.25
+_MUCH_OVERLAP: Final = 0.01
 _MANY: Final = 0.25
 _MANY_FAULTS: Final = 0.1
 
@@ -48,6 +50,7 @@ def checks(
         pairs: the verdict on every pair of arms.
     """
     found = [_without_values(arm) for arm in results.unusable_arms]
+    found += [_card_difference(results, each) for each in results.study.card_differences]
     for arm in results.arms:
         found += edges(results, arm, importances[arm.name])
     for arm in results.arms:
@@ -73,6 +76,29 @@ def _without_values(arm: ArmResults) -> Check:
         is_warning=True,
         sentence=f"{arm.label}: no trial has a usable value: {tally.describe()}.",
         figures={"diverged": float(tally.diverged), "failed": float(tally.failed)},
+    )
+
+
+def _card_difference(results: StudyResults, difference: CardDifference) -> Check:
+    """Return the check of data that differ from the workload's card, or of splits that share inputs."""
+    name, found, split = results.card.name, difference.found, difference.split
+    if difference.kind == "examples":
+        sentence = (
+            f"The card of {name} gives {plural(difference.expected, 'example')} in the {split} split, the "
+            f"data has {count(found)}. Correct the card or the data."
+        )
+    else:
+        sentence = (
+            f"{plural(found, 'different input')} of the {split} split of {name}, which has "
+            f"{plural(difference.expected, 'example')}, also {'occurs' if found == 1 else 'occur'} in the "
+            f"{difference.other} split. Values on the {split} split are too optimistic."
+        )
+    return Check(
+        kind="card-differs",
+        arm=None,
+        is_warning=difference.kind == "examples" or found >= _MUCH_OVERLAP * difference.expected,
+        sentence=sentence,
+        figures={"expected": float(difference.expected), "found": float(found)},
     )
 
 

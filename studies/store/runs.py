@@ -38,7 +38,7 @@ from studies.store import (
 from studies.store.claims import pending, requeue
 from studies.store.database import Database
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.trials import Claim, NewTrial, PendingTrial, Report
+from studies.trials import CardDifference, Claim, NewTrial, PendingTrial, Report
 from studies.views import EventKind, StackWidthView, TrialView
 
 # Columns of a trial that never change after its creation.
@@ -404,6 +404,15 @@ class RunWriter:
                 connection.execute(
                     update(tables.study).where(tables.study.c.id == row.id).values(environment=merged)
                 )
+
+    def record_card_differences(self, differences: Sequence[CardDifference]) -> None:
+        """Store in what the workload's data differs from its card, in place of what was stored before."""
+        with self._database.write() as connection:
+            row = self._lock(connection)
+            stored = [difference.model_dump(mode="json") for difference in differences]
+            connection.execute(
+                update(tables.study).where(tables.study.c.id == row.id).values(card_differences=stored)
+            )
 
     def report_progress(self) -> None:
         """Add a `progress` event of the study and each arm, if anything has changed since the last one."""

@@ -17,6 +17,7 @@ from studies.store import stack_widths, tables
 from studies.store.pagination import page
 from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_SEARCH
+from studies.trials import CardDifference
 from studies.views import (
     ArmView,
     Best,
@@ -93,6 +94,7 @@ def study(connection: Connection, study_id: str) -> StudyView:
         batch_size=plan.batch_size,
         spec=spec,
         environment=row.environment or {},
+        card_differences=tuple(CardDifference.model_validate(each) for each in row.card_differences or ()),
     )
 
 

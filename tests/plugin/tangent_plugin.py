@@ -137,6 +137,14 @@ class _WithoutFile(_Plane):
         return super().load_data(device)
 
 
+class _WrongCard(_Plane):
+    """Has fewer training examples than on its card, and a test split that holds all of them."""
+
+    def load_data(self, device: torch.device) -> Data:
+        data = super().load_data(device)
+        return Data(train=data.train.head(48), validation=data.validation, test=data.train.head(16))
+
+
 class _OnWrongDevice(_Plane):
     def load_data(self, device: torch.device) -> Data:
         return super().load_data(torch.device("meta") if device.type == "cpu" else torch.device("cpu"))
@@ -230,6 +238,7 @@ WORKLOADS = [
         str(Path(__file__).with_name("rank.py")),
     ),
     _WithoutFile("without-file"),
+    _WrongCard("wrong-card"),
     _OnWrongDevice("on-wrong-device"),
     _MixedDevices("mixed-devices"),
     _VectorLoss("vector-loss"),

@@ -8,7 +8,8 @@ from running import BROKEN, Running
 
 from studies.states import TrialState
 from studies.store import Store
-from workers.pack_protocol import StackWidth
+from studies.trials import CardDifference
+from workers.pack_protocol import EpochReport, StackWidth
 from workers.scheduler import RunMode
 from workers.worker_failures import WorkerFailure, hung, out_of_memory
 
@@ -332,6 +333,16 @@ def test_after_a_python_error_members_run_alone_and_only_the_cause_fails(
     assert {trial.retries for trial in running.trials()} == {0}, (
         "members that did not cause the error must not be charged a retry"
     )
+
+
+def test_differences_between_data_and_card_are_stored_with_the_study(store: Store) -> None:
+    running = Running(store, slots=1, arms=["adamp"])
+    pack = running.begin("a")
+    differences = (CardDifference(kind="examples", split="train", expected=1000, found=999),)
+    report = EpochReport(pack_id="a", epoch=1, members=(), card_differences=differences)
+    for _ in range(2):
+        running.recorder.reported(pack.pack_id, report, worker="here:1")
+    assert store.study(running.study.id).card_differences == differences
 
 
 def test_an_error_that_no_configuration_avoids_fails_a_whole_pack_at_once(store: Store) -> None:

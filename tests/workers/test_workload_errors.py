@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from studies.space import Parameters
+from studies.trials import CardDifference
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
 from workers.workload_errors import WorkloadFault
@@ -75,6 +76,15 @@ def test_a_traceback_has_all_frames_of_the_user() -> None:
     assert re.search(r"in loss\n", fault.traceback)
     assert "[Previous line repeated 5 more times]" in fault.traceback
     assert fault.traceback.endswith("KeyError: 'weights'")
+
+
+def test_data_that_differs_from_the_card_comes_with_a_packs_first_report() -> None:
+    report = EpochReport.model_validate_json(first_epoch("wrong-card")["report"])
+    assert report.card_differences == (
+        CardDifference(kind="examples", split="train", expected=64, found=48),
+        CardDifference(kind="overlap", split="test", other="train", expected=16, found=16),
+    )
+    assert EpochReport.model_validate_json(first_epoch("plane")["report"]).card_differences == ()
 
 
 @pytest.mark.parametrize("width", [1, 2])

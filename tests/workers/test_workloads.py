@@ -9,6 +9,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from workers.seeding import seeded
 from workers.workloads import Data, DataCache, Split, Workload, load_workloads
+from workers.workloads.card_differences import card_differences
 
 __all__: list[str] = []
 
@@ -46,6 +47,7 @@ def test_the_card_has_the_true_sizes(workload: Workload) -> None:
         parameter.numel() for parameter in build(workload).parameters() if parameter.requires_grad
     )
     assert workload.card.batch_size <= len(data.train)
+    assert card_differences(workload.card, data) == (), "no split shares inputs with another"
 
 
 @every_workload

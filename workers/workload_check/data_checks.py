@@ -3,16 +3,15 @@
 __all__ = ["check_data"]
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from studies.formatting import count, plural
 from workers.workload_check.check_result import CheckFailed, CheckResult, calling
 from workers.workloads import Data, DataCache, Split, Workload
+from workers.workloads.card_differences import shared_inputs
 
 _SPLITS: Final = ("train", "validation", "test")
 
@@ -107,27 +106,15 @@ def _numbers(workload: Workload, splits: dict[str, Split]) -> CheckResult:
 
 def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[CheckResult]:
     """Yield what the splits have in common, by the bytes of their inputs."""
-    rows = {name: _rows(split.inputs) for name, split in splits.items()}
-    if len(rows["train"]) == 1 < len(splits["train"]):
-        # All examples are the same, as those of a function that is minimised.
-        return
     is_separate = True
-    for one, other in combinations(_SPLITS, 2):
-        shared = sum(row in rows[one] for row in rows[other])
-        if shared:
-            is_separate = False
-            yield CheckResult.about(
-                workload.load_data,
-                "separate splits",
-                "warning",
-                f"{plural(shared, 'different input')} of the {other} split also "
-                f"{'occurs' if shared == 1 else 'occur'} in the {one} split; values there are optimistic",
-            )
+    for one, other, shared in shared_inputs(splits):
+        is_separate = False
+        yield CheckResult.about(
+            workload.load_data,
+            "separate splits",
+            "warning",
+            f"{plural(shared, 'different input')} of the {other} split also "
+            f"{'occurs' if shared == 1 else 'occur'} in the {one} split; values there are optimistic",
+        )
     if is_separate:
         yield CheckResult("separate splits", "ok", "no input occurs in two splits")
-
-
-def _rows(inputs: Tensor) -> set[bytes]:
-    flat = inputs.detach().cpu().reshape(len(inputs), -1)
-    array = np.ascontiguousarray(flat.view(torch.uint8).numpy() if flat.dtype != torch.bool else flat.numpy())
-    return {row.tobytes() for row in array}

@@ -6,6 +6,7 @@ from records import Arm, around, falling, record
 from studies.analysis.analyse import analyse
 from studies.analysis.views import Check, CheckKind
 from studies.states import StudyState
+from studies.trials import CardDifference
 from studies.views import StudyRecord
 
 __all__: list[str] = []
@@ -13,6 +14,19 @@ __all__: list[str] = []
 
 def _of(kind: CheckKind, of: StudyRecord) -> list[Check]:
     return [check for check in analyse(of).checks if check.kind == kind]
+
+
+def test_data_that_differs_from_the_card_is_a_warning_and_a_small_overlap_a_note() -> None:
+    differences = (
+        CardDifference(kind="examples", split="train", expected=1000, found=999),
+        CardDifference(kind="overlap", split="validation", other="train", expected=300, found=3),
+        CardDifference(kind="overlap", split="test", other="train", expected=300, found=2),
+    )
+    whole = record({"adamp": Arm(search=[0.9])})
+    study = whole.study.model_copy(update={"card_differences": differences})
+    checks = _of("card-differs", whole.model_copy(update={"study": study}))
+    assert [check.is_warning for check in checks] == [True, True, False]
+    assert [check.figures["found"] for check in checks] == [999, 3, 2]
 
 
 def test_divergence_is_reported_per_arm_with_its_interval_and_where_it_begins() -> None:
