@@ -183,6 +183,13 @@ class OptimizerCard(FrozenModel):
             "`{args:lr betas}` for the named keyword arguments. A list builds several optimizers."
         ),
     )
+    accepts: tuple[str, ...] | None = Field(
+        default=None,
+        description=(
+            "Arguments that the constructor accepts, as the dispatcher found them; none if it takes any, or "
+            "if that is not known. Python code leaves out all others."
+        ),
+    )
     contains: tuple[Containment, ...] = Field(
         default=(), description="Optimizers that this one equals at some settings."
     )

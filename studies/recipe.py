@@ -47,8 +47,9 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
 
     For example `AdamP(model.parameters(), lr=0.00312, weight_decay=0.01)`.
 
-    The call leaves out hyperparameters that have no effect (`wd_ratio` at weight decay 0), and untuned ones
-    at their default. Numbers are written in full, so that the call reproduces the trial.
+    The call leaves out hyperparameters that have no effect (`wd_ratio` at weight decay 0), untuned ones at
+    their default, and those that the constructor does not accept. Numbers are written in full, so that the
+    call reproduces the trial.
 
     Args:
         card: the optimizer.
@@ -60,7 +61,7 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
         ValueError: a name is not on the card.
     """
     every = arguments(card, parameters)
-    shown = [name for name in every if name in _informative(card, parameters)]
+    shown = [name for name in _shown(card, parameters) if _is_accepted(card, name)]
     has_decay = card.hyperparameter("weight_decay") is not None
 
     def filled(placeholder: re.Match[str]) -> str:
@@ -77,7 +78,8 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
     """Return Python code that builds the trial's optimizer for a `model`: imports, preparation and call.
 
     The code binds `optimizer`, or `optimizers` if the card's call is a list: then call `step` and `zero_grad`
-    on each of them.
+    on each of them. A comment names the values that the constructor does not accept; the optimizer's entry
+    uses them in another way.
 
     Args:
         card: the optimizer.
@@ -90,7 +92,14 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
     one_call = call(card, parameters, decay_1d=decay_1d)
     name = "optimizers" if one_call.startswith("[") else "optimizer"
     preparation = f"{card.preparation}\n" if card.preparation else ""
-    return f"{card.import_line}\n\n{preparation}{name} = {one_call}\n"
+    every = arguments(card, parameters)
+    others = [
+        f"{argument}={_python(every[argument])}"
+        for argument in _shown(card, parameters)
+        if not _is_accepted(card, argument)
+    ]
+    comment = f"# not arguments of {card.constructor}: {', '.join(others)}\n" if others else ""
+    return f"{card.import_line}\n\n{preparation}{comment}{name} = {one_call}\n"
 
 
 def _python(value: Argument) -> str:
@@ -111,6 +120,16 @@ def _informative(card: OptimizerCard, parameters: Parameters) -> set[str]:
         if is_active(h.name, card.conditions, values) and (h.tuned or h.typed(values[h.name]) != h.default):
             informative.add(pair_of.get(h.name, h.name))
     return informative
+
+
+def _shown(card: OptimizerCard, parameters: Parameters) -> list[str]:
+    """Return the names of the arguments to show, in the card's order."""
+    informative = _informative(card, parameters)
+    return [name for name in arguments(card, parameters) if name in informative]
+
+
+def _is_accepted(card: OptimizerCard, argument: str) -> bool:
+    return card.accepts is None or argument in card.accepts
 
 
 def _groups(expression: str) -> str:

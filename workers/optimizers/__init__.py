@@ -18,7 +18,7 @@ from workers.optimizers import (
     schedule_free,
     sign,
 )
-from workers.optimizers.registry import OptimizerEntry, build_optimizer
+from workers.optimizers.registry import OptimizerEntry, build_optimizer, with_accepted_arguments
 
 _GROUP = "tangent.optimizers"
 _FAMILIES = (
@@ -43,5 +43,5 @@ def load_optimizers(*, on_broken: OnBroken = no_report) -> dict[str, OptimizerEn
     A package that cannot be loaded is passed to `on_broken`.
     """
     builtin = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
-    entries = load_entries(_GROUP, OptimizerEntry, on_broken=on_broken)
+    entries = map(with_accepted_arguments, load_entries(_GROUP, OptimizerEntry, on_broken=on_broken))
     return by_name([*builtin, *entries], group=_GROUP)

@@ -8,11 +8,13 @@ __all__ = [
     "check",
     "parameter_groups",
     "upstream",
+    "with_accepted_arguments",
 ]
 
 import importlib
+import inspect
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -64,6 +66,29 @@ def upstream(
         )
 
     return OptimizerEntry(card, build, stacked=stacked)
+
+
+def with_accepted_arguments(entry: OptimizerEntry) -> OptimizerEntry:
+    """Return an entry whose card lists the arguments of its constructor, so that its Python code runs.
+
+    A hyperparameter may be meant for `build` alone. The card stays as it is if the author wrote the call, if
+    the constructor takes any keyword, or if it cannot be inspected.
+    """
+    card = entry.card
+    if card.call or card.accepts is not None:
+        return entry
+    names: dict[str, Any] = {}
+    try:
+        # Code of an installed package, as is the entry itself.
+        exec(card.import_line, names)  # noqa: S102
+        found = inspect.signature(names[card.constructor]).parameters.values()
+    # Importing a user's module may raise anything.
+    except Exception:  # noqa: BLE001
+        return entry
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in found):
+        return entry
+    accepts = tuple(parameter.name for parameter in found)
+    return replace(entry, card=card.model_copy(update={"accepts": accepts}))
 
 
 def check(card: OptimizerCard, parameters: Parameters) -> None:

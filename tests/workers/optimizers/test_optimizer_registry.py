@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from toy_regression import build_model
 
+from studies.recipe import recipe
 from workers.optimizers import build_optimizer, load_optimizers
 from workers.optimizers.registry import check, parameter_groups
 
@@ -17,6 +19,8 @@ __all__: list[str] = []
 ENTRIES = load_optimizers()
 
 PLUGIN = """
+from dataclasses import replace
+
 from studies.catalog import Bounds, Hyperparameter, OptimizerCard
 from studies.space import Range
 from workers.optimizers import OptimizerEntry
@@ -36,6 +40,17 @@ def entry(name):
 one = entry("rprop")
 several = [entry("rprop-a"), entry("rprop-b")]
 taken = entry("adamp")
+
+smoothing = Hyperparameter(
+    name="smoothing", description="d", unit="u", default=0.5, search=Range(low=0.1, high=1.0),
+    source="s", tuned=True, bounds=Bounds(low=0)
+)
+smoothed = replace(
+    one,
+    card=one.card.model_copy(
+        update={"name": "smoothed", "hyperparameters": (*one.card.hyperparameters, smoothing)}
+    ),
+)
 wrong = 3
 """
 
@@ -155,6 +170,17 @@ def test_an_illegal_value_is_rejected_with_a_reason(
 def test_the_card_and_not_json_decides_which_numbers_are_integers() -> None:
     entry = ENTRIES["lookahead-adamw"]
     build_optimizer(entry, build_model(), {**entry.card.defaults, "k": 6.0, "lr": 1}, decay_1d=True)
+
+
+def test_python_code_leaves_out_what_the_constructor_does_not_accept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, monkeypatch, "smoothed = plugin:smoothed")
+    code = recipe(load_optimizers()["smoothed"].card, {"lr": 0.2, "smoothing": 0.75})
+    names: dict[str, Any] = {"model": build_model()}
+    exec(code, names)
+    assert names["optimizer"].param_groups[0]["lr"] == 0.2
+    assert "\n# not arguments of Rprop: smoothing=0.75\n" in code
 
 
 def test_a_frozen_parameter_is_skipped_and_a_frozen_model_rejected() -> None:
