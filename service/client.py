@@ -6,20 +6,31 @@
         for event in client.watch(study.id):
             print(event.kind)
 
-Methods raise `ProblemError` if the service refuses a request, and `ServiceUnreachable` if it does not answer.
+A study, an extension or a patch is a mapping, the path of a file, or text in JSON or YAML; numbers may be
+numpy's.
+
+Methods raise `ProblemError` if the service refuses a request, `ServiceUnreachable` if it does not answer, and
+other subclasses of `TangentError` if the arguments make no request.
 """
 
-__all__ = ["Client", "ProblemError", "ServiceUnreachable"]
+__all__ = ["ArgumentInvalid", "Client", "ProblemError", "ServiceUnreachable"]
 
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import IO, Any, Self
+from typing import IO, Self
 
 import httpx
 
+from service.client_arguments import (
+    ArgumentInvalid,
+    checked_ids,
+    checked_verb,
+    key_header,
+    version_header,
+)
 from service.client_webhooks import WebhookRequests
+from service.documents import Document, to_document
 from service.schemas import Account, ArmBest, EventList, Health, Readiness, StudyPlan
 from service.sse import parse_events
 from service.transport import ProblemError, ServiceUnreachable, Transport, path_segment
@@ -65,7 +76,7 @@ class Client(WebhookRequests):
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
-        self.url = url.rstrip("/")
+        self.url = str(url).rstrip("/")
         self._transport = Transport(self.url, token, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
@@ -80,13 +91,13 @@ class Client(WebhookRequests):
         """Close the connections."""
         self._transport.close()
 
-    def submit(self, spec: StudySpec | Mapping[str, Any], *, idempotency_key: str | None = None) -> StudyView:
+    def submit(self, spec: StudySpec | Document, *, idempotency_key: str | None = None) -> StudyView:
         """Submit a study and return it.
 
         The request is retried if the connection breaks, and the study is created only once.
 
         Args:
-            spec: the study; a mapping may use the shorthands.
+            spec: the study; all but a StudySpec may use the shorthands.
             idempotency_key: identifies this submission: the same key with the same spec returns the same
                 study. By default a new key.
 
@@ -94,12 +105,12 @@ class Client(WebhookRequests):
             ProblemError: the service refused the study; `errors` lists every fault.
             ServiceUnreachable: no service answers.
         """
-        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+        body, headers = to_document(spec, expected="a study"), key_header(idempotency_key)
         return self._transport.read(
-            StudyView, self._transport.send("POST", "/v1/studies", json=_to_json(spec), headers=headers)
+            StudyView, self._transport.send("POST", "/v1/studies", json=body, headers=headers)
         )
 
-    def validate(self, spec: StudySpec | Mapping[str, Any]) -> StudyPlan:
+    def validate(self, spec: StudySpec | Document) -> StudyPlan:
         """Return what a study would do; nothing is stored.
 
         Raises:
@@ -108,7 +119,10 @@ class Client(WebhookRequests):
         return self._transport.read(
             StudyPlan,
             self._transport.send(
-                "POST", "/v1/studies", json=_to_json(spec), params={"validate_only": "true"}
+                "POST",
+                "/v1/studies",
+                json=to_document(spec, expected="a study"),
+                params={"validate_only": "true"},
             ),
         )
 
@@ -279,7 +293,9 @@ class Client(WebhookRequests):
         return self._transport.read(
             StudyView,
             self._transport.send(
-                "POST", f"/v1/studies/{path_segment(study_id)}:{verb.value}", headers=_if_match(if_version)
+                "POST",
+                f"/v1/studies/{path_segment(study_id)}:{checked_verb(verb)}",
+                headers=version_header(if_version),
             ),
         )
 
@@ -303,13 +319,13 @@ class Client(WebhookRequests):
         return self.move(study_id, StudyMove.CANCEL, if_version=if_version)
 
     def extend(
-        self, study_id: str, extension: Extension | Mapping[str, Any], *, if_version: int | None = None
+        self, study_id: str, extension: Extension | Document, *, if_version: int | None = None
     ) -> StudyView:
         """Add arms, trials, replicates or seeds to a completed study, which continues where it ended.
 
         Args:
             study_id: the study.
-            extension: what the study should have in total; a mapping may use the shorthands.
+            extension: what the study should have in total; all but an Extension may use the shorthands.
             if_version: extend it only if its state has not changed since this version.
 
         Raises:
@@ -319,10 +335,15 @@ class Client(WebhookRequests):
         path = f"/v1/studies/{path_segment(study_id)}:extend"
         return self._transport.read(
             StudyView,
-            self._transport.send("POST", path, json=_to_json(extension), headers=_if_match(if_version)),
+            self._transport.send(
+                "POST",
+                path,
+                json=to_document(extension, expected="an extension"),
+                headers=version_header(if_version),
+            ),
         )
 
-    def validate_extension(self, study_id: str, extension: Extension | Mapping[str, Any]) -> StudyPlan:
+    def validate_extension(self, study_id: str, extension: Extension | Document) -> StudyPlan:
         """Return what a study would do in total once extended; nothing is stored.
 
         Raises:
@@ -331,7 +352,12 @@ class Client(WebhookRequests):
         path = f"/v1/studies/{path_segment(study_id)}:extend"
         return self._transport.read(
             StudyPlan,
-            self._transport.send("POST", path, json=_to_json(extension), params={"validate_only": "true"}),
+            self._transport.send(
+                "POST",
+                path,
+                json=to_document(extension, expected="an extension"),
+                params={"validate_only": "true"},
+            ),
         )
 
     def confirm(self, study_id: str, *, seeds: int | None = None, if_version: int | None = None) -> StudyView:
@@ -345,11 +371,16 @@ class Client(WebhookRequests):
         path = f"/v1/studies/{path_segment(study_id)}:confirm"
         return self._transport.read(
             StudyView,
-            self._transport.send("POST", path, json={"seeds": seeds}, headers=_if_match(if_version)),
+            self._transport.send(
+                "POST",
+                path,
+                json=to_document({"seeds": seeds}, expected="seeds"),
+                headers=version_header(if_version),
+            ),
         )
 
     def clone(
-        self, study_id: str, patch: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+        self, study_id: str, patch: Document | None = None, *, idempotency_key: str | None = None
     ) -> StudyView:
         """Submit the spec of another study again and return the new study.
 
@@ -361,13 +392,19 @@ class Client(WebhookRequests):
         Raises:
             ProblemError: the service refused the study; `errors` lists every fault.
         """
-        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
+        headers = key_header(idempotency_key)
         path = f"/v1/studies/{path_segment(study_id)}:clone"
         return self._transport.read(
-            StudyView, self._transport.send("POST", path, json=dict(patch or {}), headers=headers)
+            StudyView,
+            self._transport.send(
+                "POST",
+                path,
+                json=to_document({} if patch is None else patch, expected="a patch"),
+                headers=headers,
+            ),
         )
 
-    def validate_clone(self, study_id: str, patch: Mapping[str, Any] | None = None) -> StudyPlan:
+    def validate_clone(self, study_id: str, patch: Document | None = None) -> StudyPlan:
         """Return what a clone would do; nothing is stored.
 
         Raises:
@@ -376,7 +413,12 @@ class Client(WebhookRequests):
         path = f"/v1/studies/{path_segment(study_id)}:clone"
         return self._transport.read(
             StudyPlan,
-            self._transport.send("POST", path, json=dict(patch or {}), params={"validate_only": "true"}),
+            self._transport.send(
+                "POST",
+                path,
+                json=to_document({} if patch is None else patch, expected="a patch"),
+                params={"validate_only": "true"},
+            ),
         )
 
     def analysis(self, study_id: str) -> StudyAnalysis:
@@ -409,7 +451,7 @@ class Client(WebhookRequests):
     def comparison(self, study_ids: Sequence[str]) -> Comparison:
         """Return the arms of several studies of one workload, side by side."""
         return self._transport.get(
-            Comparison, "/v1/comparison", {"study": list(study_ids)}, timeout_s=_ANALYSIS_TIMEOUT_S
+            Comparison, "/v1/comparison", {"study": checked_ids(study_ids)}, timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
     def health(self) -> Health:
@@ -479,11 +521,3 @@ class Client(WebhookRequests):
                     raise
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _MAX_WAIT_S)
-
-
-def _to_json(value: StudySpec | Extension | Mapping[str, Any]) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else value.model_dump(mode="json")
-
-
-def _if_match(version: int | None) -> dict[str, str]:
-    return {} if version is None else {"if-match": f'"{version}"'}

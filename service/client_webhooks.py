@@ -2,9 +2,8 @@
 
 __all__ = ["WebhookRequests"]
 
-from collections.abc import Mapping
-from typing import Any
 
+from service.documents import Document, to_document
 from service.transport import Transport, path_segment
 from studies.views import Page
 from studies.webhooks import DeliveryView, WebhookDetail, WebhookSpec, WebhookView, WebhookWithSecret
@@ -15,13 +14,13 @@ class WebhookRequests:
 
     _transport: Transport
 
-    def create_webhook(self, spec: WebhookSpec | Mapping[str, Any]) -> WebhookWithSecret:
+    def create_webhook(self, spec: WebhookSpec | Document) -> WebhookWithSecret:
         """Create a webhook and return it with its secret, which cannot be read again.
 
         Raises:
             ProblemError: the service refused it; `errors` lists every fault.
         """
-        body = dict(spec) if isinstance(spec, Mapping) else spec.model_dump(mode="json")
+        body = to_document(spec, expected="a webhook")
         return self._transport.read(
             WebhookWithSecret, self._transport.send("POST", "/v1/webhooks", json=body)
         )

@@ -17,11 +17,12 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from service.certificates import tls_context
+from service.client_arguments import ArgumentInvalid
 from service.connection_errors import describe_failure, is_final
 from service.errors import ANALYSIS_PENDING, PROBLEM_JSON, STORE_UNAVAILABLE, FieldError, Problem
 from service.proxies import proxy_for
 from service.service_unreachable import ServiceUnreachable
-from studies.errors import TangentError
+from studies.errors import TangentError, shown
 from studies.formatting import plural
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -75,7 +76,7 @@ class Transport:
     def __init__(self, url: str, token: str | None, *, timeout_s: float) -> None:
         self.url = url
         self._timeout_s = timeout_s
-        if token is not None and not (token.isascii() and token.isprintable()):
+        if token is not None and not (str(token).isascii() and str(token).isprintable()):
             raise ServiceUnreachable(
                 "the API token has characters that no token has; expected the text "
                 "that `tangent token create` printed"
@@ -119,6 +120,7 @@ class Transport:
         """Send a request and return the response. Retry only if that is safe.
 
         Raises:
+            ArgumentInvalid: the arguments do not make a request.
             ProblemError: the service refused it.
             ServiceUnreachable: no service answers.
         """
@@ -126,7 +128,7 @@ class Transport:
         unknown_since: float | None = None
         for attempt in itertools.count(1):
             try:
-                response = self._http.request(method, path, **request)
+                response = self._request(method, path, request)
             except httpx.TransportError as error:
                 # Without a connection the request was not processed; otherwise that is unknown. A read, or a
                 # submission with its key, may be repeated.
@@ -139,8 +141,6 @@ class Transport:
                 elif is_final(error) or method != "GET" or attempt >= _ATTEMPTS:
                     raise self.unreachable(error) from error
                 time.sleep(min(attempt, _ATTEMPTS) * _RETRY_S)
-            except httpx.InvalidURL:
-                raise self._invalid_url() from None
             else:
                 if (wait_s := _wait_s(response, attempt, has_key=has_key)) is not None:
                     time.sleep(wait_s)
@@ -148,6 +148,14 @@ class Transport:
                 self.raise_for_problem(response)
                 return response
         raise AssertionError("the last attempt returns or raises")
+
+    def _request(self, method: str, path: str, request: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.InvalidURL:
+            raise self._invalid_url() from None
+        except (httpx.LocalProtocolError, TypeError, ValueError) as error:
+            raise ArgumentInvalid(f"the request cannot be sent: {error}") from error
 
     def read(self, model: type[_T], response: httpx.Response) -> _T:
         """Return the value in a response.
@@ -238,7 +246,13 @@ class Transport:
 
 
 def path_segment(name: str) -> str:
-    """Return a name quoted as one segment of a path."""
+    """Return a name quoted as one segment of a path.
+
+    Raises:
+        ArgumentInvalid: the name is not a string.
+    """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers may not check types
+        raise ArgumentInvalid(f"expected an id or a name as a string, got {shown(name)}")
     quoted = quote(name, safe="") or "-"
     # A segment of dots would lead up the path.
     return quoted if quoted.strip(".") else quoted.replace(".", "%2E")

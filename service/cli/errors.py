@@ -25,6 +25,8 @@ def explain(error: Exception) -> CommandError | None:
     """
     # Slow to import, and needed only after an error.
     from service.client import ProblemError
+    from service.client_arguments import ArgumentInvalid
+    from service.documents import DocumentInvalid
     from service.settings import SettingsInvalid
     from studies.errors import SpecInvalid, TangentError
 
@@ -43,13 +45,15 @@ def explain(error: Exception) -> CommandError | None:
             return CommandError(f"{reason}; pass a token with --token or in TANGENT_TOKEN")
         case ProblemError(status=status):
             return CommandError(error.detail, exit_code=_exit_code(status))
+        case DocumentInvalid(omitted=omitted):
+            return CommandError(*error.sentences, *_omitted(omitted), exit_code=BAD_INPUT)
         case SpecInvalid(problems=problems, omitted=omitted):
             return CommandError(
                 *(f"{problem.pointer or '/'}: {problem.message}" for problem in problems),
                 *_omitted(omitted),
                 exit_code=BAD_INPUT,
             )
-        case SettingsInvalid():
+        case SettingsInvalid() | ArgumentInvalid():
             return CommandError(str(error), exit_code=BAD_INPUT)
         case TangentError():
             return CommandError(str(error))

@@ -61,7 +61,7 @@ Name = Annotated[str | None, typer.Option(help="Name of the clone.", show_defaul
 
 def _object(file: str | None) -> dict[str, Any]:
     """Return the object in a file, or an empty one if no file was given."""
-    from service.cli.study_files import read_document
+    from service.documents import read_document
     from studies.errors import json_kind
 
     document: Any = {} if file is None else read_document(file)

@@ -29,7 +29,7 @@ Name = Annotated[
 
 
 def _study(file: str) -> dict[str, Any]:
-    from service.cli.study_files import read_document
+    from service.documents import read_document
 
     document = read_document(file)
     if not isinstance(document, dict):

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from service.cli.reference import reference
-from service.cli.study_files import read_document
+from service.documents import read_document
 from studies.catalog import Catalog
 from studies.extension import Extension
 from studies.pruner import Asha, Hyperband, Median

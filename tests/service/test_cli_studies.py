@@ -100,7 +100,7 @@ def test_an_unreadable_file_is_a_one_line_error(run: Run, tmp_path: Path) -> Non
     result = run("submit", str(tmp_path / "none.json"))
     assert (result.exit_code, result.stderr) == (
         2,
-        f"error: cannot read {tmp_path}/none.json: no such file or directory\n",
+        f"error: {tmp_path}/none.json: cannot be read: no such file or directory\n",
     )
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.study_files import read_document
+from service.documents import DocumentInvalid, read_document
 
 __all__: list[str] = []
 
@@ -66,11 +65,10 @@ def test_a_syntax_error_names_its_line_and_column(
     tmp_path: Path, name: str, text: str, expected: str
 ) -> None:
     path = put(tmp_path, name, text)
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(DocumentInvalid) as caught:
         read_document(path)
     assert path in str(caught.value)
     assert expected in str(caught.value)
-    assert caught.value.exit_code == BAD_INPUT
 
 
 def test_a_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
@@ -80,5 +78,5 @@ def test_a_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
         (tmp_path, "is a directory"),
         (tmp_path / "s.json", "not UTF-8 text"),
     ):
-        with pytest.raises(CommandError, match=expected):
+        with pytest.raises(DocumentInvalid, match=expected):
             read_document(str(path))
