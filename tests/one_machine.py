@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psutil
 from cluster.ledger import Row
 from dispatcher_process import until
 from invariants import ClientView, broken
@@ -121,14 +122,27 @@ class Kind:
     trains: bool = False
 
 
+def _running(module: str) -> Callable[[Machine], Sequence[int]]:
+    """Return a function that finds the processes `python -m MODULE`."""
+
+    def is_it(pid: int) -> bool:
+        with contextlib.suppress(psutil.Error, ValueError):
+            arguments = psutil.Process(pid).cmdline()
+            return arguments[arguments.index("-m") + 1] == module
+        return False
+
+    return lambda machine: [pid for pid in below(machine.pid, command=module) if is_it(pid)]
+
+
 def _below(command: str) -> Callable[[Machine], Sequence[int]]:
     return lambda machine: below(machine.pid, command=command)
 
 
 KINDS: Mapping[str, Kind] = {
     "service": Kind("`tangent up` itself, started again by hand", lambda machine: [machine.pid], trains=True),
-    "dispatcher": Kind("the dispatcher", _below("-m workers"), trains=True),
-    "ray-node": Kind("the process that starts Ray", _below("workers.local_node"), trains=True),
+    "dispatcher": Kind("the dispatcher", _running("workers"), trains=True),
+    "guardian": Kind("the guardian of Ray's processes", _running("workers.guardian"), trains=True),
+    "ray-node": Kind("the process that starts Ray", _running("workers.local_node"), trains=True),
     "gcs": Kind("Ray's GCS", _below("gcs_server"), trains=True),
     "raylet": Kind("the raylet", _below("raylet/raylet"), trains=True),
     "dashboard-agent": Kind("Ray's dashboard agent", _below("ray::DashboardAgent"), trains=True),
