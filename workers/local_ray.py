@@ -25,6 +25,7 @@ from ray.job_config import JobConfig
 
 from studies.errors import TangentError
 from workers.node_process import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
+from workers.ray_rejection import describe_rejection_in
 from workers.ray_token import create_ray_token
 
 _CONNECT_WITHIN_S = 5.0
@@ -84,13 +85,19 @@ def join_ray(address: str) -> None:
     """Connect to the Ray cluster at an address.
 
     Raises:
-        RayUnavailable: none answers there.
+        RayUnavailable: none answers there, or it rejects this process's token.
     """
     try:
         _check_listening(address)
         _connect(address)
     except _CONNECTION_ERRORS as error:
-        raise RayUnavailable(f"no Ray cluster answers at {address}: {_reason(error)}") from error
+        rejected = describe_rejection_in(error)
+        problem = (
+            f"no Ray cluster answers at {address}: {_reason(error)}"
+            if rejected is None
+            else f"cannot join the Ray cluster at {address}: {rejected}"
+        )
+        raise RayUnavailable(problem) from error
 
 
 def insufficient_resources(cpus: float, gpus: float) -> str | None:

@@ -31,6 +31,7 @@ from studies.child_environment import trial_environment
 from studies.errors import TangentError
 from studies.process_tree import end_adopted
 from workers.parent_watchdog import LEAVE_SIGNAL
+from workers.ray_rejection import describe_rejection
 
 _log = logging.getLogger("tangent.node")
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -82,6 +83,9 @@ _READY_WITHIN_S = 90.0
 _STOP_WITHIN_S = 8.0
 # Without any of these a node is of no use. The raylet ends with its agents.
 _VITAL = frozenset({"raylet", "gcs_server"})
+# The path of a socket has at most 107 bytes (unix(7)). This is how Ray names its own in the temporary folder.
+_LONGEST_TEMPORARY_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_SHORT_TEMPORARY_FOLDER = "/tmp"  # noqa: S108 # Ray itself uses it unless TMPDIR is set
 # Ray's title for the processes of Tune's trials.
 _TRAINABLE = "ray::ResourceTrainable"
 _EMPTY_POLLS = 3
@@ -99,6 +103,9 @@ class NodeProcess:
         command: the program and its arguments.
         address: `HOST:PORT` of the head of its cluster; by default, the one that the node prints.
         environment: variables that it runs with, unless this process's environment already sets them.
+
+    Raises:
+        NodeFailed: Ray's temporary folder is too long for the paths of sockets.
     """
 
     def __init__(
@@ -110,6 +117,7 @@ class NodeProcess:
     ) -> None:
         self.address = address
         self.last_line = "it printed nothing"
+        self._rejected: str | None = None
         self._is_started = threading.Event()
         self._is_stopping = threading.Event()
         self._vital: list[psutil.Process] = []
@@ -125,6 +133,7 @@ class NodeProcess:
             env={
                 **environment,
                 **trial_environment(os.environ),
+                **_short_temporary_folder(),
                 "TANGENT_PARENT_PID": str(os.getpid()),
             },
             start_new_session=True,
@@ -152,7 +161,7 @@ class NodeProcess:
             if self._process.poll() is not None:
                 # Its last lines may still be in the pipe.
                 self._reader.join(_POLL_S)
-                raise NodeFailed(f"Ray did not start: {self.last_line}")
+                raise NodeFailed(f"Ray did not start: {self._rejected or self.last_line}")
             if time.monotonic() > deadline:
                 self.stop()
                 raise NodeFailed(f"Ray did not start within {_READY_WITHIN_S:g} s: {self.last_line}")
@@ -219,11 +228,34 @@ class NodeProcess:
                 # The first error is the cause; later lines are advice, or errors that follow from it.
                 if not is_advice and (not has_erred or self._is_started.is_set()):
                     self.last_line = line.strip()
+                self._rejected = self._rejected or describe_rejection(line)
                 has_erred = has_erred or _ERROR.match(line) is not None
                 if at := _STARTED_AT.search(line):
                     self.address = at[1]
                 if STARTED in line:
                     self._is_started.set()
+
+
+def _short_temporary_folder() -> dict[str, str]:
+    """Return the variable that keeps the paths of Ray's sockets short enough; none if they are anyway.
+
+    Raises:
+        NodeFailed: there is no shorter folder, or the user has chosen a long one for Ray.
+    """
+    name = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), None)
+    length = 0 if name is None else len(os.fsencode(os.environ[name]))
+    if length <= _LONGEST_TEMPORARY_FOLDER:
+        return {}
+    if name == "RAY_TMPDIR" or not os.access(_SHORT_TEMPORARY_FOLDER, os.W_OK | os.X_OK):
+        raise NodeFailed(
+            "Ray's sockets need a temporary folder with a path of at most "
+            f"{_LONGEST_TEMPORARY_FOLDER} bytes, but {name} has {length}; set RAY_TMPDIR to a folder with a "
+            "shorter path"
+        )
+    _log.warning(
+        "the path in TMPDIR is too long for Ray's sockets, so Ray's files are in %s", _SHORT_TEMPORARY_FOLDER
+    )
+    return {"RAY_TMPDIR": _SHORT_TEMPORARY_FOLDER}
 
 
 def _children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:

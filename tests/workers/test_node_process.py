@@ -257,3 +257,33 @@ def test_a_daemon_ends_when_its_nodes_guardian_or_owner_is_killed(tmp_path: Path
     finally:
         owner.kill()
         owner.wait()
+
+
+def test_rays_sockets_have_paths_that_fit_whatever_the_temporary_folder(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tangent.node")
+    program = f"import os; print('in', os.environ.get('RAY_TMPDIR')); {STARTED}; import time; time.sleep(60)"
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    for folder, own in (("/var/tmp", None), ("/tmp/" + 40 * "\N{LATIN SMALL LETTER E WITH ACUTE}", "/tmp")):
+        monkeypatch.setenv("TMPDIR", folder)
+        running = node(program)
+        running.wait_until_ready()
+        running.stop()
+        assert f"in {own}" in caplog.messages
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + 40 * "e")
+    with pytest.raises(NodeFailed, match="RAY_TMPDIR has 45"):
+        node(program)
+
+
+def test_a_node_that_its_cluster_rejects_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What `ray start` of Ray 2.60 prints.
+    program = (
+        "print('RuntimeError: Failed to connect to GCS. Last connection error: Traceback:'); print('ray."
+        "exceptions.AuthenticationError: RPC error: InvalidAuthToken: Authentication token is missing'); "
+        "raise SystemExit(1)"
+    )
+    for mode, named in (("disabled", "RAY_AUTH_MODE=token"), ("token", "RAY_AUTH_TOKEN_PATH")):
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        with pytest.raises(NodeFailed, match=named):
+            node(program).wait_until_ready()
