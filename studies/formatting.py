@@ -233,9 +233,13 @@ def plural(value: int, singular: str, many: str | None = None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as '0.42 s', '12.3 s', '4 min 12 s', '2 h 05 min' or '3 d 4 h', in one unbroken word."""
+    """Return seconds as '0.42 s', '12.3 s', '4 min 12 s', '2 h 05 min' or '3 d 4 h', in one unbroken word.
+
+    A negative number, from a clock that was set back in between, counts as 0.
+    """
     if not _is_shown(seconds):
         return ABSENT
+    seconds = max(0.0, seconds)
     if seconds < 59.95:
         text = f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
     elif seconds < 3599.5:

@@ -24,7 +24,7 @@ from service.client import Client
 from studies.states import CLOSED_STUDY_STATES, StudyState
 from studies.store import Store
 
-__all__ = ["KINDS", "Kind", "Machine", "machine", "repeat"]
+__all__ = ["KINDS", "Kind", "Machine", "machine", "repeat", "run_study"]
 
 _ROOT = Path(__file__).parents[1]
 _READY_WITHIN_S = 150.0
@@ -33,7 +33,7 @@ _ENDED_WITHIN_S = 20.0
 _BODY: Mapping[str, Any] = {
     "workload": "slow-plane",
     "arms": ["adamp", "sgd"],
-    "budget": {"trials_per_arm": 3, "epochs": 10},
+    "budget": {"trials_per_arm": 2, "epochs": 10},
     "sampler": "random",
     "resources": {"max_pack_size": 1},
     "confirmation": {"seeds": 0},
@@ -45,9 +45,9 @@ _BODY: Mapping[str, Any] = {
 class Machine:
     """`tangent up` with the workloads of `tests/plugin`, its files in `home`."""
 
-    def __init__(self, home: Path) -> None:
-        """Prepare; `start` starts it."""
-        self.home, self.port = home, free_port()
+    def __init__(self, home: Path, **environment: str) -> None:
+        """Prepare; `start` starts it, with these variables."""
+        self.home, self.port, self._environment = home, free_port(), environment
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = f"sqlite:///{home}/tangent.db"
         self._process: subprocess.Popen[str] | None = None
@@ -65,7 +65,7 @@ class Machine:
         with (self.home / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service", "up", "--home", str(self.home), "--port", str(self.port)],
-                env={**silent, "PYTHONPATH": paths, "TANGENT_CPUS": "2"},
+                env={**silent, "PYTHONPATH": paths, "TANGENT_CPUS": "2", **self._environment},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -159,22 +159,13 @@ KINDS: Mapping[str, Kind] = {
 
 def repeat(machine: Machine, kinds: Sequence[str]) -> Row:
     """Run a study, kill one process of each kind one right after the other, and check what follows."""
-    until(machine.is_ready, what="a service that is ready", timeout_s=_READY_WITHIN_S)
-    row, told = Row("+".join(kinds)), ClientView()
-    with Client(machine.url) as client:
-        study_id = told.accepted(client.submit(_BODY))
-        until(lambda: client.study(study_id).progress.epochs_done >= 8, what="epochs", timeout_s=90)
-        # The page starts the analysis pool.
-        assert httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False).is_success
-        told.saw(client.every_trial(study_id))
-    victims = [
-        until(lambda kind=kind: KINDS[kind].pids(machine), what=f"a process: {kind}", timeout_s=60)[0]
-        for kind in kinds
-    ]
-    everything = below(machine.pid)
-    store = Store.open(machine.database, migrate=False)
-    try:
-        began = time.monotonic()
+
+    def kill() -> None:
+        victims = [
+            until(lambda kind=kind: KINDS[kind].pids(machine), what=f"a process: {kind}", timeout_s=60)[0]
+            for kind in kinds
+        ]
+        everything = below(machine.pid)
         for pid in victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -185,6 +176,24 @@ def repeat(machine: Machine, kinds: Sequence[str]) -> Row:
                 timeout_s=_ENDED_WITHIN_S,
             )
             machine.start_again()
+
+    return run_study(machine, "+".join(kinds), kill)
+
+
+def run_study(machine: Machine, fault: str, strike: Callable[[], None]) -> Row:
+    """Run a study with a fault in its middle, and check what follows."""
+    until(machine.is_ready, what="a service that is ready", timeout_s=_READY_WITHIN_S)
+    row, told = Row(fault), ClientView()
+    with Client(machine.url) as client:
+        study_id = told.accepted(client.submit(_BODY))
+        until(lambda: client.study(study_id).progress.epochs_done >= 6, what="epochs", timeout_s=90)
+        # The page starts the analysis pool.
+        assert httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False).is_success
+        told.saw(client.every_trial(study_id))
+    store = Store.open(machine.database, migrate=False)
+    try:
+        began = time.monotonic()
+        strike()
         _observe(store, study_id, row, began=began)
         study = store.study(study_id)
         row.outcome = study.state.value
@@ -227,9 +236,9 @@ def _observe(store: Store, study_id: str, row: Row, *, began: float) -> None:
 
 
 @contextmanager
-def machine(home: Path) -> Iterator[Machine]:
-    """Yield a running `tangent up`, and stop it afterwards."""
-    running = Machine(home)
+def machine(home: Path, **environment: str) -> Iterator[Machine]:
+    """Yield a running `tangent up` with these variables, and stop it afterwards."""
+    running = Machine(home, **environment)
     try:
         yield running.start()
     finally:

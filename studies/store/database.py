@@ -33,6 +33,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from studies.database_urls import masked
 from studies.errors import StoreUnavailable
 from studies.private_files import open_privately
+from studies.store.clock import JumpDetector
 from studies.store.engine import POOL, label, make_engine, sqlite_arguments
 from studies.store.postgres_liveness import PostgresLiveness
 
@@ -88,6 +89,7 @@ class Database:
         # connection and polls for the lock of other processes.
         self._turn = threading.Lock()
         self._locked_at = -math.inf
+        self.jumps = JumpDetector()
         # By default each statement of a PostgreSQL transaction sees the newest state; on SQLite a whole
         # transaction sees one state anyway.
         self._reader = (

@@ -4,8 +4,10 @@ __all__ = ["Dispatching"]
 
 from collections.abc import Collection
 
+from sqlalchemy import Connection
+
 from studies.catalog import Catalog
-from studies.store import catalog, claims, summaries
+from studies.store import catalog, claims, clock, summaries
 from studies.store.catalog import Heartbeat
 from studies.store.database import Database
 from studies.trials import Claim
@@ -50,7 +52,7 @@ class Dispatching:
         Studies whose lease has lapsed are recovered first.
         """
         with self._database.write() as connection:
-            if self._may_settle():
+            if self._may_settle(connection):
                 claims.settle_lapsed_leases(connection)
             return claims.claim_next(connection, dispatcher=dispatcher, lease_s=lease_s)
 
@@ -62,18 +64,21 @@ class Dispatching:
     def settle_lapsed_leases(self) -> None:
         """Requeue running trials of studies whose lease has lapsed; close studies that were being stopped."""
         with self._database.read() as connection:
-            if not claims.has_lapsed_leases(connection):
+            # The clock is compared with its last reading even if no lease has lapsed.
+            if not self._may_settle(connection) or not claims.has_lapsed_leases(connection):
                 return
         with self._database.write() as connection:
-            if self._may_settle():
+            if self._may_settle(connection):
                 claims.settle_lapsed_leases(connection)
 
-    def _may_settle(self) -> bool:
+    def _may_settle(self, connection: Connection) -> bool:
         """Return whether a lapsed lease means that its run is lost.
 
-        It does not if no run could renew its lease until a moment ago, because a process held SQLite's lock.
+        It does not if no run could renew its lease until a moment ago, because a process held SQLite's lock,
+        or if the clock was just set forward.
         """
-        return not self._database.was_locked(within_s=_RENEWAL_S)
+        has_jumped = self._database.jumps.has_jumped(clock.now(connection))
+        return not has_jumped and not self._database.was_locked(within_s=_RENEWAL_S)
 
     def overdue_claims(self, held: Collection[Claim], *, closed_for_s: float) -> tuple[Claim, ...]:
         """Return the claims whose runs should have ended.

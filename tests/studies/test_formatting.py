@@ -145,6 +145,7 @@ def test_numbers_are_short_and_never_nan(written: str, expected: str) -> None:
     ("seconds", "expected"),
     [
         (0.0, "0.00 s"),
+        (-3600.0, "0.00 s"),
         (9.994, "9.99 s"),
         (9.996, "10.0 s"),
         (59.94, "59.9 s"),

@@ -10,7 +10,7 @@ from simulated_dispatch import SimulatedDispatcher, report
 
 from studies.errors import Superseded
 from studies.states import StudyMove, StudyState, TrialState
-from studies.store import Store
+from studies.store import Store, clock
 from studies.trials import Claim
 
 __all__: list[str] = []
@@ -48,6 +48,52 @@ def test_a_lease_lasts_as_long_as_requested(play: SimulatedDispatcher) -> None:
     play.submit()
     run = play.claim(lease_s=-1)
     assert play.claim(lease_s=-1).claim.attempt == run.claim.attempt + 1
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the clock of the database, which all processes use, to some hours from now."""
+    by_the_hour = clock.now
+
+    def set_to(hours: int) -> None:
+        monkeypatch.setattr(clock, "now", lambda c: by_the_hour(c) + timedelta(hours=hours))
+
+    return set_to
+
+
+def test_a_clock_that_is_set_forward_takes_no_study_from_a_live_run(
+    play: SimulatedDispatcher, set_clock: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = play.run()
+    flying = run.begin(0)[0]
+    play.store.settle_lapsed_leases()
+    set_clock(1)
+    for _ in range(2):
+        play.store.settle_lapsed_leases()
+        assert play.store.claim_next(dispatcher="there", lease_s=60) is None
+    run.writer.renew()
+    assert (run.trial(flying).state, run.trial(flying).attempt) == (TrialState.RUNNING, 1)
+    # A run that does not renew its lease after the jump is lost.
+    monkeypatch.setattr(clock, "_SETTLES_IN_S", 0.0)
+    set_clock(2)
+    assert play.store.claim_next(dispatcher="there", lease_s=60) == Claim(run.claim.study_id, 2)
+
+
+def test_after_a_clock_was_set_back_leases_lapse_in_time_and_studies_end(
+    play: SimulatedDispatcher, set_clock: Callable[[int], None]
+) -> None:
+    lost, run = play.run(), play.run()
+    flying, ended = lost.begin(0)[0], run.begin(0)[0]
+    set_clock(-1)
+    # Each run renews its lease twice a second, and this one then dies.
+    lost.writer.renew()
+    lost.lapse()
+    play.store.settle_lapsed_leases()
+    assert (lost.trial(flying).state, lost.trial(flying).attempt) == (TrialState.QUEUED, 2)
+    run.complete(ended, 0.5)
+    run.writer.close(StudyMove.FINISH)
+    assert run.study.state is StudyState.COMPLETED
+    assert play.claim().claim.study_id == lost.claim.study_id
 
 
 def test_a_lease_that_lapses_during_recovery_is_recovered_before_its_study_is_claimed(
