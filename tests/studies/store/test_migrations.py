@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from catalogs import catalog
+from schema_differences import differences
 from simulated_dispatch import SimulatedDispatcher
 from sqlalchemy import insert, select
 
@@ -17,20 +16,12 @@ from studies.extension import more_seeds
 from studies.states import StudyState, TrialState
 from studies.store import Store, tables
 from studies.store.database import VERSION_TABLE, Database
-from studies.store.tables import metadata
 from studies.views import Quotas
 from studies.webhooks import AttemptResult
 
 __all__: list[str] = []
 
 OLD_DATABASES = sorted(Path(__file__).parent.glob("revision-*.sql"))
-
-
-def differences(database: Database) -> list[object]:
-    """Return the differences between the database's tables and the code's."""
-    with database.read() as connection:
-        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
-        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
 
 def test_migrations_create_exactly_the_tables_of_the_code(empty_url: str) -> None:
