@@ -138,9 +138,14 @@ def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
     weight = torch.as_tensor(workload.loss_weight(targets), dtype=loss.dtype, device=loss.device)
     # A mean over nothing is NaN, and must not spoil the sum over the other batches.
     loss_sum = torch.where(weight > 0, loss * weight, 0.0)
-    metric = workload.metric_sum(outputs, targets)
+    metric = workload.metric_sum(_widened(outputs), targets)
     metric = _scalar(metric, workload, workload.metric_sum, "the sum over the batch, e.g. metric.sum()")
-    return torch.stack([loss_sum, weight, metric])
+    return torch.stack([loss_sum, weight, _widened(metric)])
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Return a tensor of half precision in float32, in which a count loses no digits."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def split_means(split: Split, *, batch_size: int, sums: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -3,17 +3,20 @@
 The optimizer, the device and the other trials of a pack have no influence. Every stream is derived from the
 seed by numpy's `SeedSequence`, whose streams are documented to be reproducible, and drawn on the CPU, so that
 neither the number of threads nor the state of the global generators matters. Nothing here leaves a global
-torch generator changed.
+generator changed.
 """
 
-__all__ = ["epoch_order", "initialisation_seed", "noise_seed", "seeded"]
+__all__ = ["epoch_order", "generator_states", "initialisation_seed", "noise_seed", "seeded"]
 
+import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -53,10 +56,12 @@ def epoch_order(seed: int, *, epoch: int, examples: int) -> Tensor:
 
 @contextmanager
 def seeded(seed: int, *, device: torch.device) -> Generator[None]:
-    """Seed torch's generators of the CPU and of `device` for the block, and restore them afterwards.
+    """Seed the global generators for the block, and restore them afterwards.
 
-    Only torch is covered. A model that draws from `random` or numpy's global generator is not reproducible.
+    They are torch's on the CPU and on `device`, numpy's, and the one of `random`. Generators that a model has
+    of its own are not covered.
     """
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 # what models draw from
     devices = [device] if device.type == "cuda" else []
     # Torch leaves `devices` untyped.
     with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]
@@ -65,4 +70,21 @@ def seeded(seed: int, *, device: torch.device) -> Generator[None]:
         if devices:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
-        yield
+        random.seed(seed)
+        # It takes words of 32 bits.
+        np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+def generator_states(device: torch.device) -> tuple[object, ...]:
+    """Return the states of the generators that `seeded` covers; equal if nothing was drawn in between."""
+    # numpy's types also describe another form of the state.
+    _, words, *rest = cast("tuple[str, NDArray[np.uint32], int, int, float]", np.random.get_state())  # noqa: NPY002
+    torch_states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        torch_states.append(torch.cuda.get_rng_state(device))
+    return random.getstate(), words.tobytes(), *rest, *(state.numpy().tobytes() for state in torch_states)

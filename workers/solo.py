@@ -84,6 +84,9 @@ class Solo:
         self._model.to(device)
         self._optimizer = build_optimizer(entry, self._model, member.parameters, decay_1d=pack.decay_1d)
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
+        self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
+        # An optimizer may have groups with other learning rates, derived from the study's or fixed.
+        self._lr_group = self._initial_lrs.index(self._lr) if self._lr in self._initial_lrs else 0
         self._weights = weights_of(self._model)
         self._probe = Probe(self._weights, projection=projection_of(entry, member))
         self._elapsed_s = 0.0
@@ -113,8 +116,8 @@ class Solo:
                 self._measure() if all(map(math.isfinite, losses)) else None,
                 epoch=epoch,
                 elapsed_s=self._elapsed_s,
-                lr=float(self._optimizer.param_groups[0]["lr"]),
-                initial_lr=self._initial_lrs[0],
+                lr=float(self._optimizer.param_groups[self._lr_group]["lr"]),
+                initial_lr=self._lr,
             )
 
     def test(self) -> float:

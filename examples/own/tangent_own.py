@@ -128,7 +128,7 @@ class TwoMoons(Workload):
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the number of points assigned to the correct half circle."""
-        return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
+        return (outputs.argmax(dim=-1) == targets).sum()
 
 
 def _moons(count: int, generator: torch.Generator) -> Split:

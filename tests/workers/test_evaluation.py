@@ -111,3 +111,34 @@ def test_a_loss_in_half_precision_may_average_over_many_terms(
 ) -> None:
     results = engine_of(HalfPrecision()).train_epoch(1, alive=[0, 1])
     assert [result.divergence for result in results] == [None, None]
+
+
+class Bfloat16Outputs(Padded):
+    """A workload that counts in the dtype of its outputs, which holds no odd number above 256."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs.float(), targets)
+
+    def build_model(self) -> nn.Module:
+        return Narrow()
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.ones(len(targets) - 1, dtype=outputs.dtype).sum()
+
+
+class Narrow(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(TOKENS, TOKENS)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.table(inputs).bfloat16()
+
+
+@pytest.mark.parametrize("engine_of", [one_by_one, stacked])
+def test_a_metric_of_outputs_in_bfloat16_is_summed_in_float32(
+    engine_of: Callable[[Workload], Engine],
+) -> None:
+    results = engine_of(Bfloat16Outputs()).train_epoch(1, alive=[0, 1])
+    share = (EVALUATION_BATCH - 1) / EVALUATION_BATCH
+    assert [result.validation_metric for result in results] == [pytest.approx(share, abs=1e-6)] * 2

@@ -1,6 +1,7 @@
 """The training loop: a member's results are finite, correct, and depend only on its parameters and seed."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.space import Parameters
+from workers.optimizers.registry import ParameterGroup
 from workers.pack_protocol import EpochReport
+from workers.results import EpochResult
+from workers.schedules import factor
 from workers.seeding import epoch_order
 from workers.solo import Solo
 from workers.training import train_pack
@@ -142,6 +146,28 @@ def test_a_member_that_diverges_does_not_affect_the_others() -> None:
     assert outcome.reason.endswith("; lr 1e+08 may be too high")
     assert [len(report.members) for report in reports] == [2, 1, 1]
     assert story(reports, "calm") == story(train(pack_of(MLP, "sgd", calm, epochs=3)), "calm")
+
+
+def slower_first(groups: list[ParameterGroup], parameters: Parameters) -> torch.optim.Optimizer:
+    """Return SGD whose first group has a learning rate of its own, like a pretrained backbone."""
+    lr = float(parameters["lr"])
+    weights = [weight for group in groups for weight in group["params"]]
+    return torch.optim.SGD([{"params": weights[:1], "lr": lr / 1000}, {"params": weights[1:]}], lr=lr)
+
+
+def test_the_learning_rate_of_a_report_is_the_one_that_the_study_sets() -> None:
+    settings = {"schedule": "cosine", "epochs": 2}
+    found: list[EpochResult] = []
+    for lr in (0.02, 1e8):
+        one = member("sgd", lr=lr)
+        pack = pack_of(MLP, "sgd", one, **settings)
+        entry = replace(OPTIMIZERS["sgd"], build=slower_first)
+        solo = Solo(one, pack=pack, workload=MLP, entry=entry, data=data_of(MLP), device=CPU)
+        found.append(solo.train_epoch(1))
+    sound, diverged = found
+    assert sound.lr == pytest.approx(0.02 * factor("cosine", step=32, total_steps=66, warmup_fraction=0))
+    assert diverged.divergence is not None
+    assert "lr 1e+08 " in diverged.divergence
 
 
 def test_a_pack_whose_members_have_all_diverged_ends_early() -> None:

@@ -15,7 +15,7 @@ from workers.pack_protocol import Member
 from workers.probes import probed_steps
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor
-from workers.seeding import epoch_order, noise_seed, seeded
+from workers.seeding import epoch_order, generator_states, noise_seed, seeded
 from workers.solo import CHECK_EVERY, on_cpu
 from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
@@ -78,17 +78,14 @@ class Stack:
         self._set_rows(self.rows.to(plan.device))
         rows = self.rows
         with seeded(noise_seed(self.members[0].seed, epoch=epoch), device=plan.device):
-            before = _generator_states(plan.device)
+            before = generator_states(plan.device)
             self._synchronize()
             started = time.perf_counter()
             factors = self._factors(epoch)
             losses = self._train(epoch, factors)
             self._synchronize()
             rows.elapsed_s.add_((time.perf_counter() - started) / self.size)
-            self.is_random = any(
-                not torch.equal(one, other)
-                for one, other in zip(before, _generator_states(plan.device), strict=True)
-            )
+            self.is_random = before != generator_states(plan.device)
             self.done = epoch
             plan.template.eval()
             numbers = [
@@ -261,10 +258,6 @@ def _gathered(examples: Tensor, rows: Tensor) -> Tensor:
     """Return the examples of a split with these indices, [*rows, ...]."""
     # Faster than indexing.
     return examples.index_select(0, rows.flatten()).view(*rows.shape, *examples.shape[1:])
-
-
-def _generator_states(device: torch.device) -> list[Tensor]:
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def _lists(tensor: Tensor) -> list[list[float]]:

@@ -25,8 +25,8 @@ class Classification(Workload):
         return functional.cross_entropy(outputs, targets)
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the number of correctly classified examples, as a float."""
-        return (outputs.argmax(dim=-1) == targets).to(outputs.dtype).sum()
+        """Return the number of correctly classified examples, an int64."""
+        return (outputs.argmax(dim=-1) == targets).sum()
 
 
 def classification_data(inputs: NDArray[np.float64], targets: NDArray[np.int64]) -> Data:

@@ -84,7 +84,9 @@ class Workload(ABC):
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """Return a new model on the CPU, initialised from torch's global generator, which the caller seeds.
+        """Return a new model on the CPU, initialised from the global generators, which the caller seeds.
+
+        They are those of torch, numpy and `random`.
 
         Its forward pass takes inputs [B, ...] and returns one tensor of outputs [B, ...].
         """
@@ -105,6 +107,9 @@ class Workload(ABC):
     @abstractmethod
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the metric summed over the examples of a batch, a scalar tensor.
+
+        Outputs in half precision come as float32. Count with `.sum()` of bools, which is an int64: a count in
+        bfloat16 is wrong above 256.
 
         The card's metric is the sum over a split divided by its number of examples.
         """
