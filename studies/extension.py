@@ -93,7 +93,8 @@ def with_actual_budget(
     )
     if arms == plan.arms:
         return spec, plan
-    budget = spec.budget.model_copy(update={"trials_per_arm": max(arm.trials for arm in arms)})
+    spent = max(max(1, arm.trials - arm.beyond_budget(spec.sampler)) for arm in arms)
+    budget = spec.budget.model_copy(update={"trials_per_arm": spent})
     return spec.model_copy(update={"budget": budget}), plan.model_copy(update={"arms": arms})
 
 
@@ -162,7 +163,7 @@ def extended(
     old = plan.arms
     if "trials_per_arm" in requested:
         old = tuple(
-            arm.model_copy(update={"trials": max(arm.trials, int(min(trials, arm.configurations())))})
+            arm.model_copy(update={"trials": max(arm.trials, arm.trials_for(trials, spec.sampler))})
             for arm in old
         )
     longer_plan = plan.model_copy(update={"arms": (*old, *new)})

@@ -44,13 +44,21 @@ class ResolvedArm(FrozenModel):
         gt=0,
         description=(
             "Trials that this arm runs in each replicate: the budget, or the number of configurations in its "
-            "space if there are fewer."
+            "space if there are fewer. Defaults that are not on a grid are one more."
         ),
     )
 
     def admits(self, parameters: Parameters) -> bool:
         """Return whether the parameters lie in the arm's space."""
         return all(dimension.contains(parameters[name]) for name, dimension in self.space.items())
+
+    def beyond_budget(self, sampler: SamplerName) -> int:
+        """Return how many trials come on top of the budget: defaults that are not a point of the grid."""
+        return int(sampler == "grid" and not self.admits(self.defaults))
+
+    def trials_for(self, budget: int, sampler: SamplerName) -> int:
+        """Return how many trials the arm runs in each replicate with a budget of trials."""
+        return int(min(budget + self.beyond_budget(sampler), self.configurations()))
 
     def configurations(self) -> float:
         """Return how many configurations train differently, including the defaults.
@@ -135,7 +143,7 @@ class _ArmResolver:
             for h in self._card.hyperparameters
         }
         arm = ResolvedArm(name=self._arm.name, card=self._card, space=space, defaults=defaults, trials=1)
-        return arm.model_copy(update={"trials": int(min(trials_per_arm, arm.configurations()))})
+        return arm.model_copy(update={"trials": arm.trials_for(trials_per_arm, self._sampler)})
 
     def _problem(self, message: str, *, entry: str | None = None) -> None:
         """Record a problem with one entry of the space, or with the whole space."""

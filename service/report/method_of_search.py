@@ -64,7 +64,7 @@ def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...
     spec = study.spec
     replicates = spec.budget.replicates
     max_trials = spec.budget.trials_per_arm
-    plans = (planned_arm(arm, replicates=replicates) for arm in arms)
+    plans = [planned_arm(arm, replicates=replicates) for arm in arms]
     shorter = [plan for plan in plans if plan.trials < max_trials]
     # An arm whose search was stopped before the study was extended also has fewer trials, although its space
     # contains more configurations.
@@ -74,6 +74,7 @@ def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...
     stopped = [
         f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() > plan.trials
     ]
+    larger = [plan.name for plan in plans if plan.trials > max_trials]
     budget = f"a budget of {plural(max_trials, 'trial')} of at most {plural(study.epochs, 'epoch')}"
     sentences = [f"Each arm had the same budget: {budget.removeprefix('a budget of ')}."]
     if stopped:
@@ -84,6 +85,11 @@ def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...
         sentences.append(
             "The following arms have smaller search spaces, and the plan was to try every configuration: "
             f"{', '.join(smaller)}."
+        )
+    if larger:
+        sentences.append(
+            "The defaults of the following arms are not a point of their grid, and were tried in addition: "
+            f"{', '.join(larger)}."
         )
     if isinstance(spec.pruner, Median):
         sentences.append("With the median rule, arms may have been trained for different numbers of epochs.")

@@ -18,6 +18,7 @@ from studies.spec import StudySpec, parse_spec
 from studies.states import TrialState
 from studies.statistics.proportion import wilson_interval
 from studies.trials import CardDifference
+from studies.views import TrialView
 
 _PER_DIMENSION: Final = 10
 """Least number of trials for each searched hyperparameter."""
@@ -284,8 +285,9 @@ def _unequal_budgets(results: StudyResults) -> Iterator[Check]:
     """Yield the trials, epochs and seconds of which a closed study spent more on one arm than another."""
     if not results.is_closed or len(results.arms) < 2:
         return
-    trials = {arm.name: float(len(arm.spent)) for arm in results.arms}
-    epochs = {arm.name: float(sum(trial.epochs_done for trial in arm.spent)) for arm in results.arms}
+    budgeted = {arm.name: _budgeted(results, arm) for arm in results.arms}
+    trials = {name: float(len(spent)) for name, spent in budgeted.items()}
+    epochs = {name: float(sum(trial.epochs_done for trial in spent)) for name, spent in budgeted.items()}
     seconds = {arm.name: sum(trial.cost_s for trial in arm.spent) for arm in results.arms}
 
     def extremes(spent: Mapping[str, float], factor: float) -> tuple[ArmResults, ArmResults] | None:
@@ -325,6 +327,16 @@ def _unequal_budgets(results: StudyResults) -> Iterator[Check]:
             ),
             figures={"shortest_s": shortest, "longest_s": longest},
         )
+
+
+def _budgeted(results: StudyResults, arm: ArmResults) -> list[TrialView]:
+    """Return an arm's trials without defaults that are not on its grid: they do not count as budget."""
+    return [
+        trial
+        for trial in arm.spent
+        if results.study.spec.sampler != "grid"
+        or all(dimension.contains(trial.parameters[name]) for name, dimension in arm.view.space.items())
+    ]
 
 
 def _faults(results: StudyResults) -> Iterator[Check]:

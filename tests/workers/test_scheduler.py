@@ -335,6 +335,20 @@ def test_after_a_python_error_members_run_alone_and_only_the_cause_fails(
     )
 
 
+def test_the_defaults_displace_no_point_of_a_grid(store: Store) -> None:
+    space = {"optimizer": "stepper", "space": {"lr": 0.01, "k": {"choices": [2, 3, 4]}, "rule": "plain"}}
+    at_default = {**space, "name": "with-defaults", "space": {**space["space"], "k": {"choices": [4, 5, 6]}}}
+    running = Running(
+        store, arms=[space, at_default], sampler="grid", budget={"trials_per_arm": 3, "epochs": 1}
+    )
+    running.train_all(value=lambda _trial, _epoch: 0.5)
+    tried = {
+        arm: {trial.parameters["k"] for trial in running.trials() if trial.arm == arm}
+        for arm in ("stepper", "with-defaults")
+    }
+    assert tried == {"stepper": {5, 2, 3, 4}, "with-defaults": {4, 5, 6}}
+
+
 def test_differences_between_data_and_card_are_stored_with_the_study(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"])
     pack = running.begin("a")

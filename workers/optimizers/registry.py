@@ -11,6 +11,7 @@ __all__ = [
     "with_accepted_arguments",
 ]
 
+import ast
 import importlib
 import inspect
 from collections.abc import Callable, Collection
@@ -77,11 +78,8 @@ def with_accepted_arguments(entry: OptimizerEntry) -> OptimizerEntry:
     card = entry.card
     if card.call or card.accepts is not None:
         return entry
-    names: dict[str, Any] = {}
     try:
-        # Code of an installed package, as is the entry itself.
-        exec(card.import_line, names)  # noqa: S102
-        found = inspect.signature(names[card.constructor]).parameters.values()
+        found = inspect.signature(_imported(card)).parameters.values()
     # Importing a user's module may raise anything.
     except Exception:  # noqa: BLE001
         return entry
@@ -89,6 +87,15 @@ def with_accepted_arguments(entry: OptimizerEntry) -> OptimizerEntry:
         return entry
     accepts = tuple(parameter.name for parameter in found)
     return replace(entry, card=card.model_copy(update={"accepts": accepts}))
+
+
+def _imported(card: OptimizerCard) -> Callable[..., Any]:
+    """Return the constructor of a card whose import line is `from MODULE import NAME`."""
+    [line] = ast.parse(card.import_line).body
+    if not isinstance(line, ast.ImportFrom) or line.module is None:
+        raise ValueError(f"expected `from MODULE import {card.constructor}`, got {card.import_line!r}")
+    [name] = [each.name for each in line.names if (each.asname or each.name) == card.constructor]
+    return getattr(importlib.import_module(line.module), name)
 
 
 def check(card: OptimizerCard, parameters: Parameters) -> None:
