@@ -27,8 +27,8 @@ class EpochResult:
         lr: learning rate at the epoch's last step.
         train_loss: mean over the epoch's steps.
         divergence: which quantity stopped being finite, at which epoch and step; None if all are finite.
-        fault: why the trial has no value although it has not diverged: the metric is NaN, but losses and
-            weights are finite. None otherwise.
+        fault: why the trial has no value although it has not diverged, a fault of the workload; None if it
+            has a value or has diverged.
     """
 
     elapsed_s: float
@@ -55,8 +55,9 @@ def epoch_result(
 ) -> EpochResult:
     """Return the result of an epoch.
 
-    The trial has diverged if a loss, the norm or the metric is not finite. A metric that is NaN although all
-    others are finite is a fault of the workload: no learning rate explains it.
+    The trial has diverged if a loss, the norm or the metric is not finite. Two cases are faults of the
+    workload, because no learning rate explains them: a training loss that is not finite before the first
+    update, and a metric that is NaN although all other numbers are finite.
 
     Args:
         losses: training losses of the epoch's steps; those after the first that is not finite are ignored.
@@ -70,6 +71,12 @@ def epoch_result(
     diverged_at = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
     counted = losses[:diverged_at]
     result = EpochResult(elapsed_s=elapsed_s, lr=lr, train_loss=sum(counted) / len(counted))
+    if epoch == diverged_at == 1:
+        fault = (
+            f"training loss is {counted[-1]} at the first step, before any update; check the data, the "
+            "model's initial values and the loss"
+        )
+        return replace(result, fault=fault)
     if diverged_at is not None:
         what = f"training loss became {counted[-1]} at epoch {epoch}, step {diverged_at}"
         return replace(result, divergence=_divergence(what, initial_lr))

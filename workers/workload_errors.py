@@ -47,6 +47,10 @@ class CannotTrain(ValueError):
         self.function = function
 
 
+_FOR_ALL = (CannotTrain, FileNotFoundError, ImportError)
+"""Errors that no configuration avoids, wherever they are raised: a missing file or package stays missing."""
+
+
 @dataclass(frozen=True)
 class WorkloadFault:
     """An error of a user's code, in words.
@@ -89,7 +93,7 @@ def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
     return WorkloadFault(
         reason,
         _formatted(error, place),
-        is_for_all=isinstance(error, CannotTrain) or any(frame.name in _DATA_AND_MODEL for frame in frames),
+        is_for_all=isinstance(error, _FOR_ALL) or any(frame.name in _DATA_AND_MODEL for frame in frames),
     )
 
 

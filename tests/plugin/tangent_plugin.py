@@ -171,6 +171,19 @@ class _NumberMetric(_Plane):
         return cast("Tensor", float((outputs - targets).square().sum()))
 
 
+class _FileInLoss(_Plane):
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        Path("/nonexistent/weights.csv").read_text(encoding="utf-8")
+        return super().loss(outputs, targets)
+
+
+class _NanData(_Plane):
+    def load_data(self, device: torch.device) -> Data:
+        data = super().load_data(device)
+        data.train.targets.fill_(float("nan"))
+        return data
+
+
 class _NanMetric(_Plane):
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return super().metric_sum(outputs, targets) * float("nan")
@@ -244,6 +257,8 @@ WORKLOADS = [
     _VectorLoss("vector-loss"),
     _ConstantLoss("constant-loss"),
     _NumberMetric("number-metric"),
+    _FileInLoss("file-in-loss"),
+    _NanData("nan-data"),
     _NanMetric("nan-metric"),
     _DeepError("deep-error"),
     _Bad("deadly", _die),

@@ -51,6 +51,7 @@ def first_epoch(workload: str, *, width: int | None = 1) -> dict[str, Any]:
     ("workload", "function", "is_for_all", "mistake"),
     [
         ("without-file", "load_data", True, r"FileNotFoundError: .*points\.csv.*make this file available on"),
+        ("file-in-loss", "loss", True, r"FileNotFoundError: .*weights\.csv"),
         ("on-wrong-device", "load_data", True, r"return tensors on cpu, got the inputs .* on meta; .*\.to\("),
         ("vector-loss", "loss", True, r"return a scalar tensor, got a tensor of shape \[16\]; .*\.mean\(\)"),
         ("constant-loss", "loss", True, r"to depend on the parameters, .*\.detach\(\)"),
@@ -88,10 +89,15 @@ def test_data_that_differs_from_the_card_comes_with_a_packs_first_report() -> No
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_a_metric_that_is_nan_is_a_fault_of_the_workload_and_not_of_the_learning_rate(width: int) -> None:
-    report = EpochReport.model_validate_json(first_epoch("nan-metric", width=width)["report"])
+@pytest.mark.parametrize(
+    ("workload", "cause"), [("nan-metric", "metric_sum"), ("nan-data", "check the data")]
+)
+def test_nan_that_no_learning_rate_explains_is_a_fault_of_the_workload(
+    width: int, workload: str, cause: str
+) -> None:
+    report = EpochReport.model_validate_json(first_epoch(workload, width=width)["report"])
     for member in report.members:
         assert member.outcome is not None
         assert (member.outcome.state, member.outcome.value) == ("failed", None)
-        assert "metric_sum" in str(member.outcome.reason)
+        assert cause in str(member.outcome.reason)
         assert "lr" not in str(member.outcome.reason)

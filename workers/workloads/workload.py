@@ -146,6 +146,12 @@ def _checked(data: object, workload: Workload, device: torch.device) -> Data:
             function=workload.load_data,
         )
     for split in ("train", "validation", "test"):
+        if not len(getattr(data, split)):
+            raise CannotTrain(
+                f"expected load_data of workload {name!r} to return examples in every split, got none in the "
+                f"{split} split",
+                function=workload.load_data,
+            )
         for part in ("inputs", "targets"):
             found = getattr(getattr(data, split), part).device
             if found != device:
