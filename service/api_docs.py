@@ -2,13 +2,15 @@
 
 __all__ = ["add_docs"]
 
+import gzip
 import json
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from service.compression import accepts_gzip
 from service.public_address import with_root
 
 _PAGE = """<!doctype html>
@@ -34,11 +36,14 @@ def add_docs(app: FastAPI) -> None:
     cached: list[bytes] = []
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def get_description() -> Response:
+    async def get_description(request: Request) -> Response:
         """Return the OpenAPI description. It is long and needs no token, so it is written only once."""
         if not cached:
-            cached.append(json.dumps(app.openapi(), ensure_ascii=False).encode())
-        return Response(cached[0], media_type="application/json")
+            plain = json.dumps(app.openapi(), ensure_ascii=False).encode()
+            cached.extend((plain, gzip.compress(plain, mtime=0)))
+        is_compressed = accepts_gzip(request.headers)
+        headers = {"vary": "Accept-Encoding", **({"content-encoding": "gzip"} if is_compressed else {})}
+        return Response(cached[is_compressed], media_type="application/json", headers=headers)
 
     @app.get("/docs", include_in_schema=False)
     async def get_docs() -> HTMLResponse:

@@ -24,6 +24,7 @@ from service.api_docs import add_docs
 from service.auth import check_exposure
 from service.body_parsers import BodyParsers
 from service.closed_study_cache import ClosedStudyCache
+from service.compression import Compression
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
 from service.dashboard.rendering import login_html, problem_html
@@ -35,6 +36,7 @@ from service.middleware import (
     BodyLimit,
     CrossSiteCheck,
     ErrorBoundary,
+    HeadRequests,
     HostCheck,
     QueryLimit,
     SecurityHeaders,
@@ -59,6 +61,8 @@ watch its **trials**, and read its verdict.
 and `validate_only=true`, which stores nothing.
 * `GET /v1/studies/{study_id}/analysis` says which arm is better, by how much and how certain that is. \
 It uses runs on fresh seeds, not the search.
+* Bodies are JSON (`application/json`) or YAML (`application/yaml`).
+* HEAD works wherever GET does. `Accept-Encoding: gzip` compresses JSON and CSV.
 * Send a study's `ETag` in `If-None-Match` and `If-Match`.
 * `GET /v1/studies/{study_id}/events` streams events as they happen; `Last-Event-ID` continues \
 after a disconnect.
@@ -193,6 +197,8 @@ def create_app(
             Middleware(CrossSiteCheck),
             Middleware(QueryLimit),
             Middleware(BodyLimit),
+            Middleware(HeadRequests),
+            Middleware(Compression),
         ],
         generate_unique_id_function=lambda route: route.name,
         # FastAPI's own reading of the environment does not explain what is missing.

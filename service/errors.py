@@ -15,6 +15,7 @@ __all__ = [
     "NOT_JSON",
     "NOT_OWNER",
     "NOT_READY",
+    "NOT_YAML",
     "PARAMETER_INVALID",
     "PROBLEM_JSON",
     "QUOTA_EXCEEDED",
@@ -312,6 +313,13 @@ NOT_JSON = ProblemKind(
     "The body must be one JSON value in UTF-8, nested at most 32 levels deep.",
     "the body is not valid JSON: expecting ',' delimiter at line 3, column 5",
 )
+NOT_YAML = ProblemKind(
+    400,
+    "not-yaml",
+    "The body is not valid YAML",
+    "The body must be one document of YAML 1.2 in UTF-8, nested at most 32 levels deep.",
+    "the body is not valid YAML: expected ',' or ']' at line 3, column 5",
+)
 BODY_TOO_LARGE = ProblemKind(
     413,
     "body-too-large",
@@ -322,10 +330,10 @@ BODY_TOO_LARGE = ProblemKind(
 UNSUPPORTED_MEDIA_TYPE = ProblemKind(
     415,
     "unsupported-media-type",
-    "The body must be JSON",
-    "Send JSON with the header `Content-Type: application/json`; the patch of a clone may also be "
-    "`application/merge-patch+json`.",
-    "expected Content-Type application/json, got 'text/plain'",
+    "The body must be JSON or YAML",
+    "Send JSON with the header `Content-Type: application/json`, or YAML with `application/yaml`; the patch "
+    "of a clone may also be `application/merge-patch+json`.",
+    "expected Content-Type application/json or application/yaml, got 'text/plain'",
 )
 HOST_REFUSED = ProblemKind(
     421,
@@ -414,6 +422,7 @@ KIND_BY_ERROR: dict[type[errors.TangentError], ProblemKind] = {
 _OWN_KINDS = (
     METHOD_NOT_ALLOWED,
     NOT_JSON,
+    NOT_YAML,
     BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     HOST_REFUSED,

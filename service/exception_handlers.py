@@ -192,11 +192,20 @@ def _handle_http_problem(request: Request, error: Exception) -> Response:
 def not_found_response(request: Request) -> Response:
     """Return the response for a path without a resource."""
     path = str(request.scope["path"])
+    advice = "GET /v1 lists the entry points"
+    verb = ":".join(path.rsplit("/", 1))
+    if len(path) <= _MAX_QUOTED and _has_route(request, "POST", verb):
+        advice = f"did you mean POST {verb}?"
     path = path if len(path) <= _MAX_QUOTED else path[:_MAX_QUOTED] + "…"
     return problem_response(
-        request,
-        errors.problem_of(errors.NOT_FOUND, f"there is nothing at {path}; GET /v1 lists the entry points"),
+        request, errors.problem_of(errors.NOT_FOUND, f"there is nothing at {path}; {advice}")
     )
+
+
+def _has_route(request: Request, method: str, path: str) -> bool:
+    app = cast("FastAPI", request.app)
+    scope = {**request.scope, "method": method, "path": path}
+    return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
 
 
 def _handle_validation_error(request: Request, error: Exception) -> Response:
@@ -246,13 +255,13 @@ def _describe_fault(item: dict[str, Any]) -> str:
 
 def _allowed_methods(request: Request) -> str:
     """Return all methods of a path. FastAPI lists only those of the first route that matches."""
-    app = cast("FastAPI", request.app)
+    path = str(request.scope["path"])
     # The path of a verb also matches the route that reads a study, but no id contains a colon.
-    candidates = ("POST",) if ":" in str(request.scope["path"]) else ("GET", "POST", "DELETE")
+    candidates = ("POST",) if ":" in path else ("GET", "POST", "DELETE")
+    allowed = [method for method in candidates if _has_route(request, method, path)]
+    # Every GET is answered to HEAD too, without its body.
     return ", ".join(
-        method
-        for method in candidates
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+        name for method in allowed for name in ((method, "HEAD") if method == "GET" else (method,))
     )
 
 

@@ -9,6 +9,7 @@ __all__ = [
     "BodyLimit",
     "CrossSiteCheck",
     "ErrorBoundary",
+    "HeadRequests",
     "HostCheck",
     "QueryLimit",
     "SecurityHeaders",
@@ -192,6 +193,40 @@ class QueryLimit:
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+class HeadRequests:
+    """Answers HEAD wherever GET works: with the status and headers of GET, and without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        is_answered = False
+
+        async def send_without_body(message: Message) -> None:
+            nonlocal is_answered
+            if message["type"] == "http.response.start":
+                await send(message)
+                is_answered = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            elif message.get("more_body", False):
+                # Ends a stream.
+                raise ClientDisconnect
+
+        async def receive_until_answered() -> Message:
+            return {"type": "http.disconnect"} if is_answered else await receive()
+
+        # Not a copy, in which the log would not see the route.
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive_until_answered, send_without_body)
+        finally:
+            scope["method"] = "HEAD"
 
 
 class BodyLimit:

@@ -5,6 +5,7 @@ __all__ = ["MAX_DEPTH", "MAX_MEMBERS", "MAX_WIDTH", "check_values", "integer", "
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, Final, cast
 
 from service import errors
@@ -45,7 +46,8 @@ def read_json(body: bytes, *, invalid: type[SpecInvalid] = SpecInvalid) -> Any:
     """
     _check_size(body)
     try:
-        data = json.loads(body.decode("utf-8"), parse_int=integer)
+        # Some editors put a byte order mark in front.
+        data = json.loads(body.decode("utf-8-sig"), parse_int=integer, object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise HTTPProblem(
             errors.NOT_JSON, f"the body is not valid UTF-8: {error.reason} at byte {error.start}"
@@ -64,8 +66,8 @@ def check_values(data: Any, *, invalid: type[SpecInvalid] = SpecInvalid) -> None
     """Check the values in a body that no field of any body may have.
 
     Raises:
-        SpecInvalid: it contains numbers that are not finite, text that cannot be stored, or an object or list
-            that is too long.
+        SpecInvalid: it contains numbers that are not finite, text that cannot be stored, an object or list
+            that is too long, or a field twice.
     """
     problems = _unusable_values(data)
     if problems:
@@ -77,6 +79,24 @@ def integer(text: str) -> float | int:
     # Python's integers are exact beyond 64 bits, those of other JSON readers are not: read the
     # floating-point number that the others read.
     return int(text) if len(text) <= 18 else float(text)
+
+
+class _RepeatedFields(dict[str, Any]):
+    """An object in which fields appear more than once; it has the last value of each.
+
+    Attributes:
+        repeated: the names of these fields.
+    """
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = [name for name, count in counts.items() if count > 1]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _RepeatedFields(pairs)
 
 
 def _check_size(body: bytes) -> None:
@@ -106,6 +126,11 @@ def _unusable_values(data: Any) -> list[SpecProblem]:
                 continue
             items = container.items() if is_object else enumerate(container)
             pending += [(pointer + json_pointer(step), item) for step, item in items]
+            if isinstance(container, _RepeatedFields):
+                problems += [
+                    SpecProblem(pointer + json_pointer(name), "this field appears twice; remove one")
+                    for name in container.repeated
+                ]
             names = container if is_object else ()
             faults = (text_fault(name) for name in names)
             problems += [SpecProblem(pointer, f"the name of a field {fault}") for fault in faults if fault]

@@ -1,4 +1,4 @@
-"""Request bodies: strict JSON, parsed into a study, an extension, a number of seeds, a patch or a webhook.
+"""Request bodies: JSON or YAML, parsed into a study, an extension, a number of seeds, a patch or a webhook.
 
 FastAPI does not read the bodies itself, so that the response lists every fault with a JSON pointer to it.
 """
@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from service import errors
 from service.body_parsers import body_parsers
 from service.errors import HTTPProblem
-from service.strict_json import read_json
+from service.request_documents import YAML_TYPES, read_request_body
 from studies.errors import SpecInvalid, SpecProblem, WebhookInvalid, shown
 from studies.extension import Extension, parse_extension
 from studies.frozen_model import FrozenModel
@@ -24,7 +24,7 @@ from studies.validation_errors import problems_of
 from studies.webhooks import WebhookSpec, parse_webhook
 
 _JSON = ("application/json",)
-_PATCH = ("application/merge-patch+json", "application/json")
+_PATCH = ("application/merge-patch+json", *_JSON)
 _T = TypeVar("_T")
 _NO_BODY: Any = object()
 
@@ -66,12 +66,12 @@ def _json_body(
 ) -> Callable[[Request], Awaitable[_T]]:
     """Return a dependency that reads and parses a request's body.
 
-    It raises HTTPProblem if the body is not declared as JSON, is not valid JSON or is too large, and what
+    It raises HTTPProblem if the body is not declared as JSON or YAML, is not valid or is too large, and what
     `parse` raises.
 
     Args:
-        parse: makes the value of the JSON, or raises SpecInvalid with every fault.
-        types: accepted media types.
+        parse: makes the value of the plain data, or raises SpecInvalid with every fault.
+        types: accepted media types besides YAML's.
         without_body: the value for a request without a body; by default a body is required.
         invalid: the error for values that no field may have.
     """
@@ -79,21 +79,27 @@ def _json_body(
     async def read(request: Request) -> _T:
         if without_body is not _NO_BODY and not (await request.body()).strip():
             return without_body
-        _check_media_type(request.headers.get("content-type", ""), types)
+        is_yaml = _is_yaml(request.headers.get("content-type", ""), types)
         body = await request.body()
-        return await body_parsers(request).run(lambda: parse(read_json(body, invalid=invalid)))
+        return await body_parsers(request).run(
+            lambda: parse(read_request_body(body, is_yaml=is_yaml, invalid=invalid))
+        )
 
     return read
 
 
-def _check_media_type(content_type: str, types: tuple[str, ...]) -> None:
+def _is_yaml(content_type: str, types: tuple[str, ...]) -> bool:
+    """Return whether a body is YAML, not JSON; raise HTTPProblem if it is neither."""
     message = email.message.Message()
     message["content-type"] = content_type
-    if message.get_content_type() not in types:
-        given = repr(content_type[:100]) if content_type else "none"
-        raise HTTPProblem(
-            errors.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type {' or '.join(types)}, got {given}"
-        )
+    found = message.get_content_type()
+    if found in types or found in YAML_TYPES:
+        return found in YAML_TYPES
+    given = repr(content_type[:100]) if content_type else "none"
+    raise HTTPProblem(
+        errors.UNSUPPORTED_MEDIA_TYPE,
+        f"expected Content-Type {' or '.join((*types, YAML_TYPES[0]))}, got {given}",
+    )
 
 
 StudyBody = Annotated[StudySpec, Depends(_json_body(parse_spec))]

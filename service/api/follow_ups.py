@@ -72,7 +72,7 @@ _PATCH = body_description(
             {"workload": "digits-mlp", "name": None, "budget": {"epochs": 2}},
         ),
     },
-    types=("application/merge-patch+json", "application/json"),
+    types=("application/merge-patch+json", "application/json", "application/yaml"),
 )
 
 

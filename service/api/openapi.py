@@ -32,6 +32,7 @@ _COMMON_KINDS = (
 
 BODY_FAULTS = (
     errors.NOT_JSON,
+    errors.NOT_YAML,
     errors.BODY_TOO_LARGE,
     errors.TOO_MANY_BODIES,
     errors.UNSUPPORTED_MEDIA_TYPE,
@@ -72,7 +73,7 @@ def body_description(
     schema: dict[str, Any],
     examples: dict[str, tuple[str, Any]],
     *,
-    types: tuple[str, ...] = ("application/json",),
+    types: tuple[str, ...] = ("application/json", "application/yaml"),
     is_required: bool = False,
 ) -> dict[str, Any]:
     """Return the `openapi_extra` of a route whose body FastAPI does not read (`service.api.bodies`).

@@ -10,6 +10,7 @@ from typing import IO, Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service import errors
 from service.analysis_cache import AnalysisCache
@@ -98,16 +99,27 @@ def _bundle_response(store: Store, report: StudyReport) -> Response:
         write_bundle(store, report, file)
         size = file.tell()
         file.seek(0)
-        closing = stack.pop_all()
+        stack.pop_all()
     name = bundle_name(report.study.id, report.study.name)
     headers = {"content-disposition": f'attachment; filename="{name}"', "content-length": str(size)}
-    return StreamingResponse(_chunks(file, closing), media_type="application/zip", headers=headers)
+    return _FileResponse(file, media_type="application/zip", headers=headers)
 
 
-def _chunks(file: IO[bytes], closing: ExitStack) -> Iterator[bytes]:
-    with closing:
-        while piece := file.read(_CHUNK):
-            yield piece
+class _FileResponse(StreamingResponse):
+    """A response that sends an open file in pieces and closes it, even if no reader asks for its content."""
+
+    def __init__(self, file: IO[bytes], *, media_type: str, headers: dict[str, str]) -> None:
+        self._file = file
+        super().__init__(_chunks(file), media_type=media_type, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK):
+        yield piece
 
 
 def report_router() -> APIRouter:

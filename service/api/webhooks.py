@@ -76,6 +76,7 @@ def _add_create(router: APIRouter) -> None:
             201: {"headers": _LOCATION},
             **problem_responses(
                 errors.NOT_JSON,
+                errors.NOT_YAML,
                 errors.BODY_TOO_LARGE,
                 errors.TOO_MANY_BODIES,
                 errors.UNSUPPORTED_MEDIA_TYPE,

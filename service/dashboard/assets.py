@@ -11,8 +11,11 @@ from functools import cache, cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
+
+from service.compression import accepts_gzip
 
 _OWN = Path(__file__).parent / "static"
 _FOREVER = "public, max-age=31536000, immutable"
@@ -56,9 +59,8 @@ class Assets:
         if name is None or scope["method"] not in {"GET", "HEAD"}:
             return PlainTextResponse("file not found", status_code=404)
         headers = {"Cache-Control": _FOREVER, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
-        accepted = dict(scope["headers"]).get(b"accept-encoding", b"").decode("latin-1")
         content = self._plain[name]
-        if "gzip" in accepted:
+        if accepts_gzip(Headers(scope=scope)):
             content, headers["Content-Encoding"] = self._compressed[name], "gzip"
         return Response(content, media_type=_TYPES[Path(name).suffix], headers=headers)
 

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from service.analysis_cache import AnalysisCache
 from service.auth import CurrentActor, authorize, caller_of
 from service.body_parsers import body_parsers
+from service.compression import accepts_gzip
 from service.dashboard.assets import Assets, assets
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.leader_text import describe_leader
@@ -92,7 +93,7 @@ def _page(request: Request, html: str, *, status: int = 200, age_s: float = 0.0)
     }
     # Users' text may have lone surrogates, which UTF-8 cannot encode.
     content = html.encode("utf-8", "replace")
-    if "gzip" in request.headers.get("accept-encoding", ""):
+    if accepts_gzip(request.headers):
         # Figures and tables shrink to a tenth. A page has no secret that its length could reveal.
         content, headers["Content-Encoding"] = gzip.compress(content, compresslevel=5, mtime=0), "gzip"
     return Response(content, status_code=status, media_type="text/html; charset=utf-8", headers=headers)

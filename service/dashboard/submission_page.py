@@ -9,7 +9,7 @@ from typing import Any
 from service.analysis_cache import AnalysisCache
 from service.dashboard.rendering import render
 from service.errors import HTTPProblem
-from service.strict_json import read_json
+from service.request_documents import read_document_text
 from studies.errors import NotFound, SpecInvalid, SpecProblem
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store
@@ -49,7 +49,7 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
 def submitted_spec(text: str) -> StudySpec | str:
     """Return the study that the submitted text describes, or the page with the text and its problems."""
     try:
-        return parse_spec(read_json(text.encode("utf-8", "replace")))
+        return parse_spec(read_document_text(text))
     except SpecInvalid as error:
         return invalid_html(text, error.problems, omitted=error.omitted)
     except HTTPProblem as error:

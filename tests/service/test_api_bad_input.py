@@ -136,7 +136,6 @@ def test_a_thousand_faults_are_summarised(http: httpx.Client) -> None:
         (b"{}{}", "extra data"),
         (b'{"name": "\xff"}', "UTF-8"),
         (b"\x80\x81", "UTF-8"),
-        ("﻿{}".encode(), "not valid JSON"),
         (b"[" * 500 + b"]" * 500, "32 levels"),
         (b'{"arms": ' * 40 + b"1" + b"}" * 40, "32 levels"),
         (b"[" * 200_000, "32 levels"),
@@ -150,7 +149,6 @@ def test_a_thousand_faults_are_summarised(http: httpx.Client) -> None:
         "two values",
         "not UTF-8",
         "binary",
-        "byte order mark",
         "500 levels",
         "40 levels",
         "endless",
@@ -169,7 +167,6 @@ def test_a_body_that_is_not_valid_json_is_refused_with_the_position(
         "text/plain",
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
-        "application/yaml",
         "nonsense",
         None,
     ],
@@ -291,11 +288,11 @@ def test_a_verb_of_an_unknown_study_is_refused(http: httpx.Client, verb: str) ->
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/v1/studies/abc23456", "GET"),
-        ("PUT", "/v1/studies", "GET, POST"),
-        ("PATCH", "/v1/studies", "GET, POST"),
+        ("DELETE", "/v1/studies/abc23456", "GET, HEAD"),
+        ("PUT", "/v1/studies", "GET, HEAD, POST"),
+        ("PATCH", "/v1/studies", "GET, HEAD, POST"),
         ("PUT", "/v1/studies/abc23456:stop", "POST"),
-        ("TRACE", "/v1/optimizers", "GET"),
+        ("TRACE", "/v1/optimizers", "GET, HEAD"),
     ],
 )
 def test_an_unknown_method_is_refused_with_the_allowed_ones(

@@ -68,6 +68,7 @@ def test_slugs_never_change() -> None:
         "parameter-invalid": 422,
         "method-not-allowed": 405,
         "not-json": 400,
+        "not-yaml": 400,
         "body-too-large": 413,
         "unsupported-media-type": 415,
         "host-refused": 421,

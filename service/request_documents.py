@@ -1,0 +1,48 @@
+"""The plain data in a request's body or a form: JSON or YAML, read strictly and with the same limits."""
+
+__all__ = ["YAML_TYPES", "read_document_text", "read_request_body"]
+
+from typing import Any, Final
+
+from service import errors
+from service.errors import HTTPProblem
+from service.strict_json import check_values, read_json
+from service.strict_yaml import NotYAML, read_yaml
+from studies.errors import SpecInvalid
+
+YAML_TYPES: Final = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
+"""YAML's media type, and the names that RFC 9512 calls its aliases."""
+
+
+def read_request_body(body: bytes, *, is_yaml: bool, invalid: type[SpecInvalid] = SpecInvalid) -> Any:
+    """Return the plain data in a body.
+
+    Args:
+        body: the body as it was sent, in UTF-8.
+        is_yaml: whether it is YAML, not JSON.
+        invalid: the error for values that no field may have.
+
+    Raises:
+        HTTPProblem: the body is not valid JSON or YAML, or exceeds a limit.
+        SpecInvalid: it contains values that no field may have.
+    """
+    if not is_yaml:
+        return read_json(body, invalid=invalid)
+    try:
+        data = read_yaml(body)
+    except NotYAML as error:
+        raise HTTPProblem(errors.NOT_YAML, f"the body is {error}") from None
+    except SpecInvalid as error:
+        raise invalid(error.problems) from None
+    check_values(data, invalid=invalid)
+    return data
+
+
+def read_document_text(text: str) -> Any:
+    """Return the plain data in a text that a user wrote: JSON if it starts with `{`, and YAML otherwise.
+
+    Raises:
+        HTTPProblem, SpecInvalid: see `read_request_body`.
+    """
+    is_json = text.lstrip("\ufeff \t\r\n").startswith("{")
+    return read_request_body(text.encode("utf-8", "replace"), is_yaml=not is_json)
