@@ -151,7 +151,7 @@ class _Waits:
 
     Attributes:
         began: when the request began.
-        found: the values that it has waited for, by key; None where the wait was in vain.
+        found: the values that it has waited for, by key; None where there was none in time.
     """
 
     began: float
