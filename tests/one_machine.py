@@ -45,9 +45,9 @@ _BODY: Mapping[str, Any] = {
 class Machine:
     """`tangent up` with the workloads of `tests/plugin`, its files in `home`."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
-        """Prepare; `start` starts it, with these variables."""
-        self.home, self.port, self._environment = home, free_port(), environment
+    def __init__(self, home: Path, *, within: Sequence[str] = (), **environment: str) -> None:
+        """Prepare; `start` starts it, with these variables, as the arguments of the command `within`."""
+        self.home, self.port, self._within, self._environment = home, free_port(), within, environment
         self.url = f"http://127.0.0.1:{self.port}"
         self.database = f"sqlite:///{home}/tangent.db"
         self._process: subprocess.Popen[str] | None = None
@@ -62,9 +62,10 @@ class Machine:
         """Start it, and wait until it prints its URL."""
         paths = os.pathsep.join(str(_ROOT / folder) for folder in (".", "tests/plugin"))
         silent = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
+        up = [sys.executable, "-m", "service", "up", "--home", str(self.home), "--port", str(self.port)]
         with (self.home / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service", "up", "--home", str(self.home), "--port", str(self.port)],
+                [*self._within, *up],
                 env={**silent, "PYTHONPATH": paths, "TANGENT_CPUS": "2", **self._environment},
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -236,9 +237,9 @@ def _observe(store: Store, study_id: str, row: Row, *, began: float) -> None:
 
 
 @contextmanager
-def machine(home: Path, **environment: str) -> Iterator[Machine]:
-    """Yield a running `tangent up` with these variables, and stop it afterwards."""
-    running = Machine(home, **environment)
+def machine(home: Path, *, within: Sequence[str] = (), **environment: str) -> Iterator[Machine]:
+    """Yield a running `tangent up`, see `Machine`, and stop it afterwards."""
+    running = Machine(home, within=within, **environment)
     try:
         yield running.start()
     finally:

@@ -1,6 +1,6 @@
-"""Writes the table of docs/reliability.md from the rows of docs/reliability.jsonl."""
+"""Writes the tables of docs/reliability.md from the rows of docs/reliability*.jsonl."""
 
-__all__ = ["LEDGER", "PAGE", "page_with", "table"]
+__all__ = ["LEDGER", "ONE_MACHINE_LEDGER", "PAGE", "one_machine_table", "page_with", "table"]
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,13 @@ from statistics import median
 
 from cluster.faults import FAULTS
 from cluster.ledger import Row, read
+from one_machine import KINDS
 
 _ROOT = Path(__file__).parents[2]
 LEDGER = _ROOT / "docs" / "reliability.jsonl"
+ONE_MACHINE_LEDGER = _ROOT / "docs" / "reliability-one-machine.jsonl"
 PAGE = _ROOT / "docs" / "reliability.md"
-_BEGIN, _END = "<!-- table: written by scripts/reliability-table -->", "<!-- end of table -->"
+_CLUSTER, _ONE_MACHINE = "table", "table of one machine"
 _OTHERS = {
     "stop": "a study is stopped",
     "cancel": "a study is cancelled",
@@ -23,6 +25,13 @@ _OTHERS = {
     "trial-out-of-memory": "one trial of four needs more memory than its node has, in every attempt",
     "disk-full-for-good": "the checkpoints' disk stays full",
 }
+_ON_ONE_MACHINE = {
+    **{name: f"`kill -9` of {kind.description}" for name, kind in KINDS.items()},
+    "clock-forward": "the clock is set forward by an hour",
+    "clock-back": "the clock is set back by an hour",
+    "memory": "one trial of four needs more memory than the kernel gives to `tangent up`, in every attempt",
+}
+_ONE_MACHINE_HEAD = ("fault", "times", "passed", "noticed", "resumed", "trials requeued", "retries charged")
 _HEAD = (
     "fault",
     "times",
@@ -48,24 +57,43 @@ def table(rows: Sequence[Row]) -> str:
         mine = [row for row in rows if row.fault == name]
         if mine:
             lines.append(_line([description, *_cells(mine)]))
+    return _with_load(lines, rows)
+
+
+def one_machine_table(rows: Sequence[Row]) -> str:
+    """Return the table of the faults on one machine; all pairs of kills share a line."""
+    groups = {
+        description: [row for row in rows if row.fault == name]
+        for name, description in _ON_ONE_MACHINE.items()
+    }
+    pairs = [row for row in rows if "+" in row.fault]
+    groups[f"`kill -9` of two of these at once, {len({row.fault for row in pairs})} pairs"] = pairs
+    lines = [_line(_ONE_MACHINE_HEAD), _line(["---"] * len(_ONE_MACHINE_HEAD))]
+    lines += [
+        _line([description, *_cells(mine)[: len(_ONE_MACHINE_HEAD) - 1]])
+        for description, mine in groups.items()
+        if mine
+    ]
+    return _with_load(lines, rows)
+
+
+def _with_load(lines: Sequence[str], rows: Sequence[Row]) -> str:
     loads = [row.load for row in rows]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            (
-                "One-minute load average of the machine when the faults were injected: "
-                f"{median(loads):g} / {max(loads):g}."
-            ),
-        ]
-    )
+    load = f"{median(loads):g} / {max(loads):g}"
+    about = f"One-minute load average of the machine when the faults were injected: {load}."
+    return "\n".join([*lines, "", about])
 
 
-def page_with(text: str, written: str) -> str:
-    """Return a page with its table replaced."""
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return f"{before}{_BEGIN}\n\n{written}\n\n{_END}{after}"
+def page_with(text: str, cluster: str, one_machine: str) -> str:
+    """Return a page with its tables replaced."""
+    return _replaced(_replaced(text, _CLUSTER, cluster), _ONE_MACHINE, one_machine)
+
+
+def _replaced(text: str, name: str, written: str) -> str:
+    begin, end = f"<!-- {name}: written by scripts/reliability-table -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{written}\n\n{end}{after}"
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:
@@ -102,7 +130,8 @@ def _line(cells: Sequence[str]) -> str:
 
 def main() -> None:
     """Write the page."""
-    PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), table(read(LEDGER))), encoding="utf-8")
+    tables = table(read(LEDGER)), one_machine_table(read(ONE_MACHINE_LEDGER))
+    PAGE.write_text(page_with(PAGE.read_text(encoding="utf-8"), *tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluster.faults import FAULTS
 from cluster.ledger import Row, append, read
-from cluster.table import LEDGER, PAGE, page_with, table
+from cluster.table import LEDGER, ONE_MACHINE_LEDGER, PAGE, one_machine_table, page_with, table
 
 __all__: list[str] = []
 
@@ -35,6 +35,14 @@ def test_a_line_shows_the_median_and_the_worst_of_all_repetitions() -> None:
     )
 
 
+def test_pairs_of_kills_on_one_machine_share_a_line() -> None:
+    rows = [Row("raylet", noticed_s=1.0), Row("raylet+run"), Row("raylet+run"), Row("gcs+run", noticed_s=2.0)]
+    _, _, alone, pairs, *_ = one_machine_table(rows).splitlines()
+    assert alone.startswith("| `kill -9` of the raylet | 1 | 1 | 1.0 / 1.0 s | – |")
+    assert "2 pairs | 3 | 3 | 2.0 / 2.0 s |" in pairs
+
+
 def test_the_page_is_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert page == page_with(page, table(read(LEDGER))), "run scripts/reliability-table"
+    tables = table(read(LEDGER)), one_machine_table(read(ONE_MACHINE_LEDGER))
+    assert page == page_with(page, *tables), "run scripts/reliability-table"

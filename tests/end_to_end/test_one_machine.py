@@ -6,11 +6,16 @@ With `TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl` each kill is repeated an
 
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.ledger import append
+from cluster.ledger import Row, append
+from dispatcher_process import until
 from one_machine import KINDS, machine, repeat, run_study
+
+from service.client import Client
+from studies.states import StudyState
 
 __all__: list[str] = []
 
@@ -65,3 +70,57 @@ def set_clock(file: Path, offset: str) -> None:
     new = file.with_suffix(".new")
     new.write_text(offset)
     new.replace(file)
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A memory cgroup (version 1) of 4 GiB; needs root."""
+    mine = next(
+        line.split(":")[2]
+        for line in Path("/proc/self/cgroup").read_text().splitlines()
+        if line.split(":")[1] == "memory"
+    )
+    group = Path(f"/sys/fs/cgroup/memory{mine}/small-{os.getpid()}")
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(4 * 2**30))
+    yield group
+    until(lambda: not (group / "cgroup.procs").read_text(), what="its processes to end")
+    group.rmdir()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_the_kernel_kills_only_the_trial_that_needs_too_much_memory(
+    tmp_path: Path, small_memory: Path
+) -> None:
+    # The first lr makes the trial take all memory; see tests/plugin.
+    space = {"lr": {"choices": [1e6, 0.01, 0.02]}, "momentum": 0.0, "weight_decay": 0.0}
+    body = {
+        "workload": "greedy-high-lr",
+        "arms": [{"optimizer": "sgd", "space": space}],
+        "budget": {"trials_per_arm": 4},
+        "sampler": "grid",
+        "resources": {"max_concurrent_packs": 1},
+        "confirmation": {"seeds": 0},
+        "max_retries": 1,
+    }
+    within = ["sh", "-c", f'echo $$ > {small_memory}/cgroup.procs; exec "$@"', "up"]
+    # Otherwise Ray's own monitor, which reads the group's limit, acts first.
+    with machine(tmp_path, within=within, RAY_memory_monitor_refresh_ms="0") as running:
+        until(running.is_ready, what="a service that is ready")
+        for _ in range(_REPETITIONS):
+            with Client(running.url) as client:
+                study = client.submit(body)
+                for _event in client.watch(study.id):
+                    pass
+                trials = list(client.every_trial(study.id))
+                assert client.study(study.id).state is StudyState.COMPLETED
+            reasons = {trial.parameters["lr"]: trial.reason for trial in trials if trial.state == "failed"}
+            assert list(reasons) == [1e6]
+            assert "memory ran out" in str(reasons[1e6])
+            if _LEDGER:
+                retries = sum(trial.retries for trial in trials)
+                append(Path(_LEDGER), [Row("memory", "completed", requeued=retries, retries=retries)])
+            assert running.is_ready()
+    assert "oom_kill 0" not in (small_memory / "memory.oom_control").read_text()
