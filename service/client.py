@@ -32,6 +32,7 @@ from service.client_arguments import (
 from service.client_webhooks import WebhookRequests
 from service.documents import Document, to_document
 from service.schemas import Account, ArmBest, EventList, Health, Readiness, StudyPlan
+from service.settings import service_url
 from service.sse import parse_events
 from service.transport import ProblemError, ServiceUnreachable, Transport, path_segment
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
@@ -76,7 +77,7 @@ class Client(WebhookRequests):
     """
 
     def __init__(self, url: str, token: str | None = None, *, timeout_s: float = 30.0) -> None:
-        self.url = str(url).rstrip("/")
+        self.url = service_url(str(url))
         self._transport = Transport(self.url, token, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ import json
 import logging
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -28,6 +29,7 @@ from service import errors
 from service.errors import FieldError, HTTPProblem, Problem, ProblemKind
 from service.public_address import root_path
 from service.session_cookie import safe_redirect_path
+from studies.drafts import with_catalog_problems
 from studies.errors import (
     MAX_PROBLEMS,
     CatalogEmpty,
@@ -129,6 +131,7 @@ def _handle_tangent_error(request: Request, error: Exception) -> Response:
         return internal_error_response(request, error)
     match error:
         case SpecInvalid():
+            error = _with_catalog_problems(request, error)
             # The faults of a request without a body are in its parameters, such as a page token.
             has_body = request.method not in {"GET", "HEAD"}
             kind = kind if has_body else errors.PARAMETER_INVALID
@@ -160,6 +163,16 @@ def _handle_tangent_error(request: Request, error: Exception) -> Response:
             )
         case _:
             return problem_response(request, errors.problem_of(kind, error=error))
+
+
+def _with_catalog_problems(request: Request, error: SpecInvalid) -> SpecInvalid:
+    """Return the error with what the catalogue says, if the study could not be parsed."""
+    if error.draft is None:
+        return error
+    # Its own faults are enough while the database does not answer.
+    with suppress(StoreUnavailable):
+        return with_catalog_problems(error, request.app.state.store.catalog())
+    return error
 
 
 def _login_response(request: Request, headers: Mapping[str, str]) -> Response:

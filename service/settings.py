@@ -1,9 +1,11 @@
 """The settings of the service and its client, read once from the environment (`TANGENT_…`)."""
 
-__all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback", "local_url"]
+__all__ = ["ServiceSettings", "SettingsInvalid", "is_loopback", "local_url", "service_url"]
 
 import ipaddress
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -22,8 +24,11 @@ from studies.database_urls import sqlite_url, with_password
 from studies.errors import TangentError
 from studies.logs import LogFormat, LogLevel
 from studies.secret_files import read_secret
+from studies.validation_errors import describe_expected
 
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._~-]*)*")
+# The options whose names differ from their settings'.
+_OPTIONS = {"database_url": "database", "ray_address": "ray"}
 _OTLP_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
@@ -71,6 +76,11 @@ def _path(value: Any) -> Any:
     if not _ROOT_PATH.fullmatch(path):
         raise ValueError("expected a path such as /tangent")
     return path
+
+
+def service_url(url: str) -> str:
+    """Return the URL of a service without a slash at its end, and without the `/v1` of its API."""
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
 def local_url(host: str, port: int) -> str:
@@ -154,7 +164,7 @@ class ServiceSettings(BaseSettings):
             "can join, and anything else is the address of a running one."
         ),
     )
-    url: Annotated[str, AfterValidator(_http)] = Field(
+    url: Annotated[str, AfterValidator(_http), AfterValidator(service_url)] = Field(
         default_factory=_default_url,
         description="URL of the service for its clients; by default from `host` and `port`.",
     )
@@ -234,8 +244,17 @@ class ServiceSettings(BaseSettings):
                 if item["type"] != "default_factory_not_called"
             ]
             raise SettingsInvalid(
-                "; ".join(f"{_variable(str(item['loc'][0]))}: {_describe_fault(item)}" for item in faults)
+                "; ".join(
+                    f"{_source(str(item['loc'][0]), given)}: {_describe_fault(item)}" for item in faults
+                )
             ) from None
+
+
+def _source(name: str, given: Mapping[str, Any]) -> str:
+    """Return what set a setting: an option of the command line, or its environment variable."""
+    variable, value = _variable(name), given.get(name)
+    is_option = value is not None and os.environ.get(variable) != str(value)
+    return f"--{_OPTIONS.get(name, name.replace('_', '-'))}" if is_option else variable
 
 
 def _variable(name: str) -> str:
@@ -246,5 +265,9 @@ def _variable(name: str) -> str:
 def _describe_fault(item: Any) -> str:
     name, text = str(item["loc"][0]), item["input"]
     value = "" if name in {"token", "database_url"} else f", got {str(text)[:80]!r}"
-    message = str(item["ctx"]["error"]) if item["type"] == "value_error" else str(item["msg"])
+    message = (
+        str(item["ctx"]["error"])
+        if item["type"] == "value_error"
+        else describe_expected(item["type"], item.get("ctx", {})) or str(item["msg"])
+    )
     return f"{message[:1].lower()}{message[1:]}{value}"

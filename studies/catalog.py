@@ -15,7 +15,6 @@ __all__ = [
     "suggest_name",
 ]
 
-import difflib
 import math
 from collections.abc import Iterable
 from typing import Literal, Self
@@ -23,8 +22,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from studies.direction import Direction
+from studies.errors import shown
 from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Scalar
+from studies.suggestions import closest_name
 
 
 class Bounds(FrozenModel):
@@ -289,14 +290,15 @@ class Catalog(FrozenModel):
         """Return the packages whose optimizers, or whose workloads, could not be loaded."""
         return tuple(package for package in self.broken if package.kind == kind)
 
-    def hint(self, kind: Literal["optimizer", "workload"], name: str) -> str:
-        """Return a hint for an unknown name: the closest known name, and the packages that may add it."""
+    def describe_unknown(self, kind: Literal["optimizer", "workload"], name: str) -> str:
+        """Return the message for an unknown name, with the closest known one and packages that may add it."""
         known = self.optimizers if kind == "optimizer" else self.workloads
-        return "; ".join([suggest_name(name, known), *map(str, self.broken_of(kind))])
+        hints = [suggest_name(name, known), *map(str, self.broken_of(kind))]
+        return "; ".join([f"there is no {kind} {shown(name)}", *hints])
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown name: the closest known name, or all of them."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names) or 'none yet'}"
+    close = closest_name(name, names)
+    return f"did you mean {close!r}?" if close else f"known: {', '.join(names) or 'none yet'}"

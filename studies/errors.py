@@ -123,9 +123,11 @@ class SpecInvalid(TangentError):
     Attributes:
         problems: the faults, at most `MAX_PROBLEMS`.
         omitted: the number of further faults.
+        draft: the data, if it could not be parsed; `studies.drafts` finds what the catalogue says about it.
     """
 
-    def __init__(self, problems: Sequence[SpecProblem]) -> None:
+    def __init__(self, problems: Sequence[SpecProblem], *, draft: Mapping[str, Any] | None = None) -> None:
+        self.draft = draft
         self.problems = tuple(problems[:MAX_PROBLEMS])
         self.omitted = len(problems) - len(self.problems)
         message = "; ".join(f"{p.pointer or '/'}: {p.message}" for p in self.problems)

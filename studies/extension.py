@@ -3,7 +3,7 @@
 __all__ = ["Extension", "extended", "more_seeds", "parse_extension", "with_actual_budget"]
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -66,7 +66,9 @@ def parse_extension(data: Any) -> Extension:
     try:
         return Extension.model_validate(data)
     except ValidationError as error:
-        raise SpecInvalid(problems_of(error, data, of=Extension)) from None
+        raise SpecInvalid(
+            problems_of(error, data, of=Extension), draft=cast("Mapping[str, Any]", data)
+        ) from None
 
 
 def more_seeds(spec: StudySpec, *, seeds: int | None = None) -> Extension:

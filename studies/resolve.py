@@ -301,10 +301,8 @@ def resolve_arms(
     for n, arm in enumerate(arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
-            hint = catalog.hint("optimizer", arm.optimizer)
-            problems.append(
-                SpecProblem(f"/arms/{n}/optimizer", f"there is no optimizer {arm.optimizer!r}; {hint}")
-            )
+            message = catalog.describe_unknown("optimizer", arm.optimizer)
+            problems.append(SpecProblem(f"/arms/{n}/optimizer", message))
             continue
         resolver = _ArmResolver(arm, card, pointer=f"/arms/{n}", sampler=sampler)
         resolved = resolver.resolve(trials_per_arm)
@@ -351,12 +349,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     problems: list[SpecProblem] = []
     workload = catalog.workloads.get(spec.workload)
     if workload is None:
-        problems.append(
-            SpecProblem(
-                "/workload",
-                f"there is no workload {spec.workload!r}; {catalog.hint('workload', spec.workload)}",
-            )
-        )
+        problems.append(SpecProblem("/workload", catalog.describe_unknown("workload", spec.workload)))
     problems += arm_problems
     batch_size, limit = (
         spec.training.batch_size,

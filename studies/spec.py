@@ -437,4 +437,6 @@ def parse_spec(data: Any) -> StudySpec:
     try:
         return StudySpec.model_validate(data)
     except ValidationError as error:
-        raise SpecInvalid(problems_of(error, data, of=StudySpec)) from None
+        raise SpecInvalid(
+            problems_of(error, data, of=StudySpec), draft=cast("Mapping[str, Any]", data)
+        ) from None

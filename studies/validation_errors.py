@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from studies.errors import SpecProblem, json_pointer, shown
+from studies.suggestions import closest_name
 
 _NOT_IN_DATA = frozenset(
     {"range", "choices", "fixed", "tune", "pair", "none", "asha", "hyperband", "median", "[key]"}
@@ -55,7 +56,11 @@ def _describe_unknown_field(location: tuple[int | str, ...], of: type[BaseModel]
             # A hyperparameter in a space may have the name of a dimension's field.
             models = [model for field in fields for model in _models_in(field.annotation)] or models
     names = dict.fromkeys(name for model in models for name in model.model_fields)
-    return f"unknown field; the {'only field is' if len(names) == 1 else 'fields are'} {', '.join(names)}"
+    close = closest_name(str(location[-1]), names)
+    hint = f"; did you mean {close!r}?" if close else ""
+    return (
+        f"unknown field; the {'only field is' if len(names) == 1 else 'fields are'} {', '.join(names)}{hint}"
+    )
 
 
 def describe_expected(kind: str, context: Mapping[str, Any]) -> str | None:

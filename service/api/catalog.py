@@ -48,7 +48,7 @@ def catalog_router() -> APIRouter:
         store: Store = request.app.state.store
         catalog = store.catalog()
         if name not in catalog.optimizers:
-            raise NotFound(f"there is no optimizer {name!r}; {catalog.hint('optimizer', name)}")
+            raise NotFound(catalog.describe_unknown("optimizer", name))
         return catalog.optimizers[name]
 
     @router.get(
@@ -76,7 +76,7 @@ def catalog_router() -> APIRouter:
         store: Store = request.app.state.store
         catalog = store.catalog()
         if name not in catalog.workloads:
-            raise NotFound(f"there is no workload {name!r}; {catalog.hint('workload', name)}")
+            raise NotFound(catalog.describe_unknown("workload", name))
         return catalog.workloads[name]
 
     @router.get(

@@ -2,6 +2,16 @@
 
 __all__ = ["BAD_INPUT", "FAILED", "CommandError"]
 
+import os
+import re
+from typing import Any, Final
+
+import typer
+
+# How Typer words a value that is not among the choices of an option.
+_NOT_ONE_OF: Final = " is not one of "
+_CHOICE: Final = re.compile(r"'([^']*)'")
+
 FAILED = 1
 """Exit status of a command that failed."""
 
@@ -23,6 +33,8 @@ def explain(error: Exception) -> CommandError | None:
 
     A rejected study gets one sentence per fault, each with its pointer, as the API worded it.
     """
+    if isinstance(error, typer.BadParameter):
+        return _explain_value(error)
     # Slow to import, and needed only after an error.
     from service.client import ProblemError
     from service.client_arguments import ArgumentInvalid
@@ -59,6 +71,33 @@ def explain(error: Exception) -> CommandError | None:
             return CommandError(str(error))
         case _:
             return None
+
+
+def _explain_value(error: typer.BadParameter) -> CommandError | None:
+    """Return the message for an option with an invalid value; None for one that is missing."""
+    from pydantic import ValidationError
+
+    from studies.suggestions import closest_name
+    from studies.validation_errors import describe_expected
+
+    if not isinstance(error.__cause__, ValidationError):
+        return None
+    # Any, because Typer does not export the types of its parameters.
+    parameter: Any = error.param
+    (fault, *_) = error.__cause__.errors(include_url=False)
+    given = fault["input"]
+    choices = _CHOICE.findall(fault["msg"].partition(_NOT_ONE_OF)[2])
+    if choices:
+        close = closest_name(str(given), choices)
+        hint = f"; did you mean {close!r}?" if close else ""
+        expected = f"expected {', '.join(choices[:-1])} or {choices[-1]}"
+    else:
+        hint, expected = "", describe_expected(fault["type"], fault.get("ctx", {}))
+    if expected is None:
+        return None
+    is_from_environment = parameter.envvar is not None and os.environ.get(parameter.envvar) == given
+    name = parameter.envvar if is_from_environment else max(parameter.opts, key=len)
+    return CommandError(f"{name}: {expected}, got {given!r}{hint}", exit_code=BAD_INPUT)
 
 
 def _omitted(count: int) -> tuple[str, ...]:

@@ -87,6 +87,10 @@ def submit(
         document["name"] = name
     with connected(url, token) as service:
         if validate_only:
-            show_plan(f"{file} is valid", service.client.validate(document), as_json=as_json)
+            show_plan(
+                f"{'standard input' if file == '-' else file} is valid",
+                service.client.validate(document),
+                as_json=as_json,
+            )
             return
         show_study(service, service.client.submit(document), as_json=as_json, watch=watch)

@@ -296,7 +296,7 @@ async def _new(
 
 async def _submitted(request: Request, form: Form) -> StudySpec | str:
     """Return the study in a form, or the page with its problems."""
-    return await body_parsers(request).run(lambda: submitted_spec(form.get("spec", "")))
+    return await body_parsers(request).run(lambda: submitted_spec(form.get("spec", ""), _store(request)))
 
 
 def _submit(

@@ -10,6 +10,7 @@ from service.analysis_cache import AnalysisCache
 from service.dashboard.rendering import render
 from service.errors import HTTPProblem
 from service.request_documents import read_document_text
+from studies.drafts import with_catalog_problems
 from studies.errors import NotFound, SpecInvalid, SpecProblem
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store
@@ -46,12 +47,13 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
     )
 
 
-def submitted_spec(text: str) -> StudySpec | str:
+def submitted_spec(text: str, store: Store) -> StudySpec | str:
     """Return the study that the submitted text describes, or the page with the text and its problems."""
     try:
         return parse_spec(read_document_text(text))
     except SpecInvalid as error:
-        return invalid_html(text, error.problems, omitted=error.omitted)
+        complete = with_catalog_problems(error, store.catalog())
+        return invalid_html(text, complete.problems, omitted=complete.omitted)
     except HTTPProblem as error:
         return invalid_html(text, [SpecProblem("", error.detail)])
 

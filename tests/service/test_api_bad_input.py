@@ -118,6 +118,41 @@ def test_all_faults_are_reported_at_once(http: httpx.Client) -> None:
     ]
 
 
+def test_unknown_names_are_reported_together_with_all_other_faults(http: httpx.Client) -> None:
+    arms = [
+        "AdamP",
+        {"optimizer": "Adam P", "space": {"lr": -1}},
+        {"optimizer": "adamw", "space": {"momentum": 0.9, "lr": -1}},
+        {"optimizer": "adamp", "spaec": {}, "name": "b"},
+        {"optimizer": 5},
+    ]
+    body = whole(workload="Digits", arms=arms, seed=-1, bugdet={})
+    expected = {
+        "/workload",
+        "/arms/0/optimizer",
+        "/arms/1/optimizer",
+        "/arms/2/space/momentum",
+        "/arms/2/space/lr",
+        "/arms/3/spaec",
+        "/arms/4/optimizer",
+        "/seed",
+        "/bugdet",
+    }
+    faults = problem(http.post("/v1/studies", json=body), 422, "spec-invalid")["errors"]
+    found = {fault["pointer"]: fault["detail"] for fault in faults}
+    assert set(found) == expected
+    assert len(faults) == len(expected)
+    for pointer, hint in (
+        ("/arms/0/optimizer", "'adamp'"),
+        ("/arms/1/optimizer", "'adamp'"),
+        ("/arms/3/spaec", "'space'"),
+        ("/bugdet", "'budget'"),
+    ):
+        assert f"did you mean {hint}?" in found[pointer]
+    page = http.post("/new", data={"spec": json.dumps(body)}).text
+    assert [pointer for pointer in expected if pointer not in page] == []
+
+
 def test_a_thousand_faults_are_summarised(http: httpx.Client) -> None:
     arms = [{"optimizer": "adamp", **{f"field{n}": n for n in range(50)}} for _ in range(20)]
     body = problem(http.post("/v1/studies", json=whole(arms=arms)), 422, "spec-invalid")

@@ -330,3 +330,16 @@ def test_a_viewer_may_not_extend_studies(
         ) as client:
             sent = {"seeds": 9} if verb != "clone" else {"seed": 9}
             assert client.post(f"/v1/studies/{study}:{verb}", json=sent).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("verb", "changed", "pointer"),
+    [("clone", {"seed": -1}, "/seed"), ("extend", {"seeds": -1}, "/seeds")],
+)
+def test_unknown_optimizers_are_reported_together_with_all_other_faults(
+    http: httpx.Client, play: Play, body: Body, verb: str, changed: Body, pointer: str
+) -> None:
+    arms = ["AdamP", {"optimizer": "adamw", "space": {"momentum": 0.9}}]
+    answer = http.post(f"/v1/studies/{play(body)}:{verb}", json={"arms": arms, **changed})
+    found = {fault["pointer"] for fault in answer.json()["errors"]}
+    assert found == {"/arms/0/optimizer", "/arms/1/space/momentum", pointer}

@@ -242,7 +242,7 @@ def test_the_api_documentation_lists_its_operations_below_the_path(url: str) -> 
 
 @pytest.mark.parametrize("given", ["tangent", "//x", "/a b", "/a?b", "/a/../b", "/ü", "https://x/y"])
 def test_a_root_path_that_is_no_path_is_refused(given: str, settings: ServiceSettings) -> None:
-    with pytest.raises(SettingsInvalid, match="TANGENT_ROOT_PATH: expected a path"):
+    with pytest.raises(SettingsInvalid, match="--root-path: expected a path"):
         ServiceSettings.load(home=settings.home, root_path=given)
 
 

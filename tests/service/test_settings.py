@@ -73,9 +73,9 @@ def test_the_default_url_of_a_service_on_all_addresses_is_loopback(host: str, ur
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("PORT", "abc", "integer"),
-        ("PORT", "0", "greater than or equal to 1"),
-        ("PORT", "65536", "less than or equal to 65535"),
+        ("PORT", "abc", "whole number"),
+        ("PORT", "0", "at least 1"),
+        ("PORT", "65536", "at most 65535"),
         ("LOG_LEVEL", "loud", "'warning'"),
         ("URL", "ftp://here", "http://"),
         ("HOST", "a" * 300, "255"),
