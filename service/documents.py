@@ -5,8 +5,6 @@ Only their form is read here; the service validates them.
 
 __all__ = ["Document", "DocumentInvalid", "read_document", "to_document"]
 
-import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,8 @@ from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
-from service.strict_json import MAX_DEPTH, check_values, integer
+from service.errors import HTTPProblem
+from service.strict_json import MAX_DEPTH, check_values, read_json
 from service.strict_yaml import NotYAML, read_yaml
 from studies.errors import SpecInvalid, SpecProblem, json_kind, json_pointer, shown
 
@@ -152,47 +151,10 @@ def _unreadable(source: str, reason: str) -> DocumentInvalid:
 
 def _parse(body: bytes, source: str, *, is_json: bool) -> Any:
     try:
-        return _parse_json(body) if is_json else read_yaml(body)
-    except UnicodeDecodeError:
-        raise _unreadable(source, "is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise _unreadable(source, f"{where}: not valid JSON: {error.msg.lower()}") from None
+        return read_json(body) if is_json else read_yaml(body)
+    except HTTPProblem as error:
+        raise _unreadable(source, error.detail.replace("the body", "the document", 1)) from None
     except NotYAML as error:
-        where = f"line {error.line}, column {error.column}: " if error.line else ""
-        raise _unreadable(source, f"{where}not valid YAML: {error.reason}") from None
+        raise _unreadable(source, f"the document is {error}") from None
     except SpecInvalid as error:
         raise DocumentInvalid(source, error.problems) from None
-    except RecursionError:
-        raise _unreadable(source, "is nested too deeply") from None
-    except ValueError as error:
-        raise _unreadable(source, str(error)) from None
-
-
-def _parse_json(body: bytes) -> Any:
-    return json.loads(
-        body.decode("utf-8-sig"),
-        object_pairs_hook=_unique_keys,
-        parse_constant=_no_constant,
-        parse_float=_finite,
-        parse_int=integer,
-    )
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number; expected a finite number")
-
-
-def _finite(text: str) -> float:
-    if math.isfinite(number := float(text)):
-        return number
-    raise ValueError(f"{text} is too large; expected a finite number")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in mapping:
-            raise ValueError(f"the key {key!r} appears twice in one object")
-        mapping[key] = value
-    return mapping

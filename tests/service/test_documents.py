@@ -50,25 +50,29 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "expected"),
+    ("name", "text", "pointer", "where"),
     [
-        ("s.json", '{"a": 1,', "line 1, column 9: "),
-        ("s.json", '{"a": 1, "a": 2}', "the key 'a' appears twice"),
-        ("s.json", '{"a": NaN}', "NaN is not a JSON number"),
-        ("s.json", "[" * 100_000, "is nested too deeply"),
-        ("s.yaml", "a: [1\nb: 2", "line 2, column 2: "),
-        ("s.json", '{"a": 1e999}', "1e999 is too large"),
-        ("s.yaml", "a: 1\nb: 2\na: 3", "/a: line 3: "),
+        ("s.json", '{"a": 1,', "", "line 1, column 9"),
+        ("s.json", '{"a": 1, "a": 2}', "/a", "twice"),
+        ("s.json", '{"a": [NaN]}', "/a/0", "nan"),
+        ("s.json", '{"a": 1e999}', "/a", "inf"),
+        ("s.json", "[" * 100_000, "", "32 levels"),
+        ("s.json", '{"a":' + " " * (1 << 20), "", "1 MiB"),
+        ("s.yaml", "a: [1\nb: 2", "", "line 2, column 2"),
+        ("s.yaml", "a: 1\nb: 2\na: 3", "/a", "line 3"),
+        ("s.yaml", "a: {b: 2026-01-01}", "/a/b", "line 1"),
     ],
 )
-def test_a_syntax_error_names_its_line_and_column(
-    tmp_path: Path, name: str, text: str, expected: str
+def test_a_fault_is_reported_with_the_file_and_its_place(
+    tmp_path: Path, name: str, text: str, pointer: str, where: str
 ) -> None:
     path = put(tmp_path, name, text)
     with pytest.raises(DocumentInvalid) as caught:
         read_document(path)
-    assert path in str(caught.value)
-    assert expected in str(caught.value)
+    (problem,), (sentence,) = caught.value.problems, caught.value.sentences
+    assert problem.pointer == pointer
+    assert where in problem.message
+    assert sentence.startswith(f"{path}: ")
 
 
 def test_a_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_a_missing_or_binary_file_is_an_error(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path / "none.json", "no such file or directory"),
         (tmp_path, "is a directory"),
-        (tmp_path / "s.json", "not UTF-8 text"),
+        (tmp_path / "s.json", "not valid UTF-8"),
     ):
         with pytest.raises(DocumentInvalid, match=expected):
             read_document(str(path))
