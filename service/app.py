@@ -92,6 +92,9 @@ _THREADS = 20
 _MAX_RECENT_CREDENTIALS = 10_000
 # From one address; a person needs one.
 _LOGINS_PER_S = 2.0
+# From all addresses. The audit log records no more refused logins, so that an attack from many addresses does
+# not keep the database writing.
+_RECORDED_LOGINS_PER_S = 10.0
 # Requested by probes and scrapers, which know each replica by its address. They reveal nothing to a page of
 # another site that its user could not see.
 _PROBE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -212,6 +215,7 @@ def create_app(
     app.state.recent_credentials = RecentCredentials(max_entries=_MAX_RECENT_CREDENTIALS)
     app.state.write_threads = WriteThreads()
     app.state.login_limits = RateLimits(_LOGINS_PER_S)
+    app.state.refusal_limits = RateLimits(_RECORDED_LOGINS_PER_S)
     if store is not None:
         app.state.store = store
         app.state.analyses = AnalysisCache(store, pool=analysis_pool)

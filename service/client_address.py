@@ -34,21 +34,24 @@ def client_address(peer: str | None, forwarded: Iterable[str], *, trusted: Seque
 def neighbourhood(address: str | None) -> str:
     """Return the key by which requests of an address are counted.
 
-    For IPv6 it is the /64 network, because its owner has all addresses in it.
+    For IPv6 it is the /56 network: one subscriber usually has all addresses in it.
+
+    Source: RIPE-690, section 4.2.
     """
     found = None if address is None else _address(address)
     if found is None or found.version == 4:
         return str(found or address)
-    return str(ipaddress.ip_network((int(found), 64), strict=False))
+    return str(ipaddress.ip_network((int(found), 56), strict=False))
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Return the address, or None if the text is not one.
 
-    An IPv4 address in IPv6 notation, such as `::ffff:10.0.0.1`, is returned as the IPv4 address.
+    An IPv4 address in IPv6 notation, such as `::ffff:10.0.0.1`, is returned as the IPv4 address. The zone of
+    an address, such as `%eth0`, is dropped: it may be any text, and the audit log shows addresses.
     """
     try:
-        found = ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return (found.ipv4_mapped or found) if found.version == 6 else found

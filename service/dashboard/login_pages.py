@@ -59,7 +59,14 @@ def _log_in(request: Request, form: LoginForm) -> Response:
         )
     # A token copied from a terminal often has spaces around it.
     token, lasts = form.get("token", "").strip(), timedelta(hours=settings.session_hours)
-    secret = store.log_in(token, lifetime=lasts, address=address) if token else None
+    refusals: RateLimits = request.app.state.refusal_limits
+    secret = (
+        store.log_in(
+            token, lifetime=lasts, address=address, records_refusal=refusals.take("all addresses") == 0
+        )
+        if token
+        else None
+    )
     if secret is None:
         problem = (
             "This token is not valid: it was revoked or never existed. "

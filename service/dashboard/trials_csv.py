@@ -4,8 +4,11 @@ __all__ = ["trials_csv"]
 
 import csv
 import io
+import re
 from collections.abc import Sequence
+from typing import Final
 
+from studies.control_characters import strip_controls
 from studies.views import TrialView
 
 _FIELDS = (
@@ -35,6 +38,10 @@ _FIELDS = (
 )
 
 
+# A cell is a formula if it starts with one of these signs; full-width signs count in some languages.
+_FORMULA: Final = re.compile("(?:^|[;|\t\n])(?=[=+@\\-\uff1d\uff0b\uff20\uff0d\t\n])")
+
+
 def trials_csv(trials: Sequence[TrialView]) -> str:
     """Return RFC 4180 text with a header row: numbers in full, missing values empty, times in ISO 8601.
 
@@ -43,7 +50,7 @@ def trials_csv(trials: Sequence[TrialView]) -> str:
     names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*_FIELDS, *names])
+    writer.writerow([*_FIELDS, *(_cell(name) for name in names)])
     for trial in trials:
         fields = trial.model_dump(mode="json", include=set(_FIELDS))
         writer.writerow(
@@ -56,7 +63,8 @@ def trials_csv(trials: Sequence[TrialView]) -> str:
 
 
 def _cell(value: object) -> object:
-    # Spreadsheets run text that starts like this as a formula, and a reason may quote any text.
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    """Return a value as a cell that no spreadsheet runs as a formula; a reason may quote any text."""
+    if not isinstance(value, str):
+        return value
+    # Quotation marks do not help: a spreadsheet may expect another separator than the comma.
+    return _FORMULA.sub(lambda found: f"{found[0]}'", strip_controls(value))

@@ -93,11 +93,24 @@ class Accounts:
             found = tokens.authenticate(connection, secret)
         return self._record_use(found)
 
-    def log_in(self, secret: str, *, lifetime: timedelta, address: str | None) -> str | None:
+    def log_in(
+        self, secret: str, *, lifetime: timedelta, address: str | None, records_refusal: bool = True
+    ) -> str | None:
         """Begin a browser session for the valid token with this secret and return the session's own secret.
 
         Return None if the token is not valid. The audit log records both.
+
+        Args:
+            secret: the token's secret.
+            lifetime: how long the session lasts.
+            address: where the login comes from.
+            records_refusal: whether the audit log records an invalid token. Under attack the caller can turn
+                this off, so that the database is only read.
         """
+        with self._database.read() as connection:
+            is_valid = tokens.authenticate(connection, secret) is not None
+        if not is_valid and not records_refusal:
+            return None
         with self._database.write() as connection:
             found = tokens.authenticate(connection, secret)
             if found is None:

@@ -27,6 +27,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from studies.actors import Actor, check_role
+from studies.control_characters import escape_controls
 from studies.errors import Conflict, SpecInvalid, SpecProblem, TokenNotFound, shown
 from studies.store import audit, quotas, tables, webhooks
 from studies.views import Quotas, Role, TokenView
@@ -82,7 +83,7 @@ def create(
                 )
             ]
         )
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or escape_controls(name, multiline=False) != name:
         raise SpecInvalid(
             [
                 SpecProblem(

@@ -5,13 +5,18 @@ import io
 import json
 import re
 import socket
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from populated_store import AttackTarget
+
+from studies.errors import SpecInvalid
 
 __all__: list[str] = []
 
@@ -404,14 +409,51 @@ def test_no_path_escapes_the_static_folders(attacked: AttackTarget, below: str, 
     assert b"root:" not in answer
 
 
-def test_no_cell_of_a_csv_is_a_formula(attacked: AttackTarget) -> None:
+def test_no_cell_of_any_csv_is_a_formula(attacked: AttackTarget) -> None:
+    study = attacked.data.completed[0]
     with attacked.client("vera") as client:
-        for query in ("", "?phase=confirmation"):
-            text = client.get(f"/studies/{attacked.data.completed[0]}/trials.csv{query}").text
-            for row in csv.reader(io.StringIO(text)):
-                for cell in row:
-                    is_number = re.fullmatch(r"-?[0-9.]+(e[-+]?[0-9]+)?", cell)
-                    assert is_number or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")), cell
+        texts = [
+            client.get(f"/studies/{study}/trials.csv{query}").text for query in ("", "?phase=confirmation")
+        ]
+        with zipfile.ZipFile(io.BytesIO(client.get(f"/v1/studies/{study}/bundle").content)) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".csv")]
+            texts += [archive.read(name).decode() for name in names]
+    assert len(texts) == 4
+    for cell in (cell for text in texts for row in csv.reader(io.StringIO(text)) for cell in row):
+        is_number = re.fullmatch(r"-?[0-9.]+(e[-+]?[0-9]+)?", cell)
+        assert is_number or not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")), cell
+
+
+NAMES = ["[bold red]eve[/]", "=1+1|cmd", "<script>alert(1)</script>", "{{7*7}}", "😀 比較", "%s%n", "a" * 64]
+
+
+def test_hostile_names_in_the_audit_log_are_shown_as_text(attacked: AttackTarget) -> None:
+    for name in NAMES:
+        attacked.store.create_token(name, role="viewer")
+        attacked.store.revoke_token(name)
+    with attacked.client("root") as client:
+        found = [entry["subject"] for entry in client.get("/v1/audit?verb=token.create").json()["items"]]
+    assert set(NAMES) <= set(found)
+    command = [sys.executable, "-m", "service", "audit", "--verb", "token.revoke"]
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "TANGENT_URL": attacked.url,
+        "TANGENT_TOKEN": attacked.data.secrets["root"],
+        "COLUMNS": "220",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    shown = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
+    ).stdout
+    assert [name for name in NAMES if name not in shown] == []
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("name", ["a\x9b2J", "a\u202eb", "a\u2028b", "a\nb", "a\x1b[2J", ""])
+def test_a_token_cannot_have_a_name_that_controls_a_terminal(attacked: AttackTarget, name: str) -> None:
+    with pytest.raises(SpecInvalid) as refused:
+        attacked.store.create_token(name, role="viewer")
+    assert [problem.pointer for problem in refused.value.problems] == ["/name"]
 
 
 @pytest.mark.parametrize(

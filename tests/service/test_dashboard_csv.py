@@ -40,8 +40,33 @@ def test_trials_download_as_csv_with_a_column_per_hyperparameter(http: httpx.Cli
     ] == ["sgdp"] * 6
 
 
-def test_a_formula_in_a_reason_is_escaped(known: Store) -> None:
-    run = Trained(known).train()
-    trial = known.every_trial(run.id)[0].model_copy(update={"reason": "=HYPERLINK(1)", "worker": "-x"})
-    assert "'=HYPERLINK(1)" in trials_csv([trial])
-    assert "'-x" in trials_csv([trial])
+HOSTILE = {
+    "=HYPERLINK(1)": "'=HYPERLINK(1)",
+    "-x": "'-x",
+    "+1+cmd|' /C calc'!A0": "'+1+cmd|' /C calc'!A0",
+    "@SUM(1)": "'@SUM(1)",
+    "\t=1": "'\t'=1",
+    "\r\n=1": "'\n'=1",
+    "a\n=1": "a\n'=1",
+    "\uff1d1": "'\uff1d1",
+    # Spreadsheets of some languages separate cells at semicolons.
+    "x;=1;-2": "x;'=1;'-2",
+    'x";=1': "x\";'=1",
+    "\x1b[2J\x00=1\u202e": "[2J=1",
+    "\x00=1": "'=1",
+    "expected a - b = c": "expected a - b = c",
+    "a, b": "a, b",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_of_a_table_is_a_formula_or_a_control_character(known: Store, text: str) -> None:
+    trial = known.every_trial(Trained(known).train().id)[0]
+    hostile = trial.model_copy(
+        update={"reason": text, "worker": text, "parameters": {**trial.parameters, text: text}}
+    )
+    header, row = csv.reader(io.StringIO(trials_csv([hostile]), newline=""))
+    cells = dict(zip(header, row, strict=True))
+    expected = HOSTILE[text]
+    assert (cells["reason"], cells["worker"], cells[expected]) == (expected, expected, expected)

@@ -1,6 +1,7 @@
 """The login: a browser sends its token once, and then a cookie."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from http.cookies import SimpleCookie
@@ -8,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from service.app import create_app
+from service.rate_limits import RateLimits
 from service.session_cookie import safe_redirect_path
 from service.settings import ServiceSettings
 from studies.store import Store
@@ -234,11 +237,63 @@ def test_an_open_service_has_no_login(http: httpx.Client) -> None:
     assert "requires no token" in http.get("/account", headers=PAGE).text
 
 
+BURST = 8
+
+
+def guess(
+    app: FastAPI, client_of: ClientOf, headers: Callable[[int], dict[str, str]], *, times: int
+) -> list[httpx.Response]:
+    """Log in with invalid tokens from several threads and return the responses."""
+    with client_of(app) as client, ThreadPoolExecutor(4) as threads:
+        return list(
+            threads.map(
+                lambda n: client.post("/login", data={"token": f"guess-{n}"}, headers=headers(n)),
+                range(times),
+            )
+        )
+
+
 @pytest.mark.usefixtures("secret")
-def test_logins_are_rate_limited(settings: ServiceSettings, store: Store, client_of: ClientOf) -> None:
-    with client_of(create_app(settings, store)) as client:
-        answers = [client.post("/login", data={"token": "wrong"}) for _ in range(20)]
+@pytest.mark.parametrize(
+    ("trusted", "forwarded"),
+    [
+        ((), None),
+        ((), "198.51.100.{0}"),
+        (("127.0.0.1",), "203.0.113.{0}, 198.51.100.7"),
+        (("127.0.0.1",), "2001:db8:0:{0:x}::{0:x}"),
+    ],
+    ids=["one address", "made-up addresses", "made-up addresses before the proxy", "one IPv6 network"],
+)
+def test_a_brute_force_of_one_sender_is_stopped_after_a_burst(
+    settings: ServiceSettings,
+    store: Store,
+    client_of: ClientOf,
+    trusted: tuple[str, ...],
+    forwarded: str | None,
+) -> None:
+    app = create_app(settings.model_copy(update={"trusted_proxies": trusted}), store)
+    # Practically no time passes for these buckets.
+    app.state.login_limits = RateLimits(2.0, clock=lambda: 0.0)
+    answers = guess(
+        app,
+        client_of,
+        lambda n: {} if forwarded is None else {"x-forwarded-for": forwarded.format(n)},
+        times=60,
+    )
     refused = [answer for answer in answers if answer.status_code == 429]
-    assert len(refused) >= 5
+    assert len(answers) - len(refused) == BURST
     assert refused[0].json()["type"] == "/problems/rate-limited"
     assert int(refused[0].headers["retry-after"]) >= 1
+
+
+def test_a_brute_force_from_many_addresses_locks_no_one_out_and_fills_no_audit_log(
+    settings: ServiceSettings, store: Store, client_of: ClientOf, secret: str
+) -> None:
+    app = create_app(settings.model_copy(update={"trusted_proxies": ("127.0.0.1",)}), store)
+    app.state.refusal_limits = RateLimits(10.0, clock=lambda: 0.0)
+    answers = guess(app, client_of, lambda n: {"x-forwarded-for": f"198.51.100.{n}"}, times=100)
+    assert {answer.status_code for answer in answers} == {401}
+    assert store.audit(verb="login.refused").total == 40
+    with client_of(app) as client:
+        answer = log_in(client, secret, **{"x-forwarded-for": "203.0.113.1"})
+        assert (answer.status_code, store.audit(verb="login").total) == (303, 1)

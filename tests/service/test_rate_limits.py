@@ -159,6 +159,7 @@ def test_an_open_service_has_no_rate_limit(slow: ServiceSettings, store: Store, 
         ("10.0.0.1", ["1.2.3.4, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
         ("10.0.0.1", ["1.2.3.4", "198.51.100.1"], "198.51.100.1"),
         ("10.0.0.1", ["<script>"], "10.0.0.1"),
+        ("10.0.0.1", ["fe80::1%\u202e<script>"], "fe80::1"),
         ("10.0.0.1", ["198.51.100.1, x, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
         # A dual-stack socket reports IPv4 addresses like this.
@@ -178,14 +179,16 @@ def test_only_trusted_proxies_may_name_the_client_address(
     ("one", "other", "is_one"),
     [
         ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
-        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("2001:db8:1:2::1", "2001:db8:1:ff::1", True),
+        ("2001:db8:1:2::1", "2001:db8:1:102::1", False),
+        ("fe80::1%eth0", "fe80::1%=cmd", True),
         ("198.51.100.1", "198.51.100.2", False),
         ("198.51.100.1", "::ffff:198.51.100.1", True),
         ("testclient", "testclient", True),
         (None, None, True),
     ],
 )
-def test_ipv6_addresses_of_one_64_network_count_as_one(
+def test_ipv6_addresses_of_one_56_network_count_as_one(
     one: str | None, other: str | None, *, is_one: bool
 ) -> None:
     assert (neighbourhood(one) == neighbourhood(other)) is is_one
