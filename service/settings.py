@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from studies.database_urls import sqlite_url, with_password
+from studies.database_urls import literal_folder, sqlite_url, with_password
 from studies.errors import TangentError
 from studies.logs import LogFormat, LogLevel
 from studies.secret_files import read_secret
@@ -120,7 +120,7 @@ class ServiceSettings(BaseSettings):
         env_prefix="TANGENT_", env_ignore_empty=True, frozen=True, extra="forbid"
     )
 
-    home: Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)] = Field(
+    home: Annotated[Path, AfterValidator(literal_folder)] = Field(
         default=Path("~/.tangent"),
         validate_default=True,
         description="Folder of the embedded database and the logs.",

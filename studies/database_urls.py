@@ -3,7 +3,15 @@
 This module does not import SQLAlchemy, because the command line reads its settings too often to wait for it.
 """
 
-__all__ = ["has_password", "mask_tracebacks", "masked", "masked_url", "sqlite_url", "with_password"]
+__all__ = [
+    "has_password",
+    "literal_folder",
+    "mask_tracebacks",
+    "masked",
+    "masked_url",
+    "sqlite_url",
+    "with_password",
+]
 
 import re
 import sys
@@ -26,6 +34,19 @@ _PASSWORD_OF_ANY_URL = re.compile(r"(://[^\s:/@]*):[^\s/@]+@")
 _ARGUMENT = re.compile(r"(?P<before>[?&]|(?<![^\s'\"]))(?P<name>[\w%.-]+)=(?P<value>'[^']*'|[^&\s]*)")
 _SECRET_NAME = re.compile(r"password|passwd|secret", re.IGNORECASE)
 _USER = re.compile(rf"^({_SCHEME})([^:/@]*)(:.*)?@", re.DOTALL)
+
+
+def literal_folder(folder: Path) -> Path:
+    """Return a folder that the user names as an absolute path.
+
+    Raises:
+        ValueError: SQLite cannot open files in it, because its name is not UTF-8.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected a path in UTF-8; rename the folder, or choose another") from None
+    return folder.expanduser().absolute()
 
 
 def sqlite_url(path: Path) -> str:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from studies.child_environment import passed_variables
-from studies.database_urls import sqlite_url, with_password
+from studies.database_urls import literal_folder, sqlite_url, with_password
 from studies.logs import LogFormat
 from workers.packages import package_folders
 
@@ -42,7 +42,7 @@ class DispatcherSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TANGENT_", frozen=True, extra="ignore")
 
-    home: Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(Path.absolute)] = Field(
+    home: Annotated[Path, AfterValidator(literal_folder)] = Field(
         default=Path.home() / ".tangent", description="Folder of the embedded database and the logs."
     )
     database_url: str = Field(

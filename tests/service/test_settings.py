@@ -1,9 +1,11 @@
 """Settings: safe defaults, one line for every fault, and no secret shown."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from service.settings import ServiceSettings, SettingsInvalid, is_loopback
 
@@ -134,3 +136,15 @@ def test_settings_are_frozen_and_show_no_secret() -> None:
 )
 def test_only_loopback_hosts_are_local(host: str, is_own: bool) -> None:
     assert is_loopback(host) is is_own
+
+
+def test_a_home_is_an_absolute_literal_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = ServiceSettings.load(home="a%2Fb?c#d")
+    assert settings.home == tmp_path / "a%2Fb?c#d"
+    assert make_url(settings.database).database == str(settings.home / "tangent.db")
+
+
+def test_a_home_whose_name_is_not_utf8_is_refused() -> None:
+    with pytest.raises(SettingsInvalid, match=r"^TANGENT_HOME: expected a path in UTF-8"):
+        ServiceSettings.load(home=Path(os.fsdecode(b"/tmp/\xff")))

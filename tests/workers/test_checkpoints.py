@@ -227,3 +227,14 @@ def test_naming_and_deleting_checkpoints_does_not_import_torch() -> None:
         "import sys, workers.checkpoints as c; c.discard('/nonexistent/x'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["a::b", "a%2Fb?c#d", "[a]*", "~", "比較 🚀"])
+def test_every_character_of_a_folders_name_is_literal(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    url = checkpoint_url(str(folder), trial_id="t", attempt=1, epoch=2)
+    save(url, {"epoch": 2})
+    assert [file.name for file in folder.iterdir()] == ["t-attempt1-epoch2.pt"]
+    assert load(url) == {"epoch": 2}
+    discard(str(folder))
+    assert list(tmp_path.iterdir()) == []
