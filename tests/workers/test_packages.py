@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ray.core.generated import common_pb2
+
+from workers.local_ray import _InstalledCodeJob
 
 __all__: list[str] = []
 
@@ -47,3 +51,12 @@ def test_modules_and_entry_points_are_found_but_replace_no_other_module(folder: 
     assert "own_optimizers:ENTRY" in points
     assert own == str(folder / "own_optimizers.py")
     assert not [file for file in others if file.startswith(str(folder))]
+
+
+def test_a_job_gives_workers_no_folder_of_its_driver() -> None:
+    job = _InstalledCodeJob()
+    # As Ray does while it connects.
+    job._py_driver_sys_path.extend(["/start/folder"])
+    # Its types are incomplete.
+    messages: Any = common_pb2
+    assert list(messages.JobConfig.FromString(job._serialize()).py_driver_sys_path) == []
