@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from studies.database_urls import masked
 from studies.logs import message_of
 from studies.trials import Claim
 from workers.run import READY
@@ -103,8 +104,10 @@ class SpareRun:
         with self.process.stderr as errors:
             # Once the process has its study, its output goes to the study's log.
             for line in errors:
-                self._last_lines.append(line)
-                sys.stderr.write(line)
+                # A library that the run cannot import prints its error before the run masks tracebacks.
+                shown = masked(line)
+                self._last_lines.append(shown)
+                sys.stderr.write(shown)
 
 
 def stop_all(runs: Iterable[RunProcess]) -> None:

@@ -189,7 +189,9 @@ def test_a_run_that_dies_before_it_has_a_study_is_reported_with_its_error_until_
     play: SimulatedDispatcher, dispatcher: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "ray.py").write_text("raise ImportError('libray is missing')")
+    (tmp_path / "broken" / "ray.py").write_text(
+        "raise ImportError('libray is missing at ftp://me:secret@here/')"
+    )
     monkeypatch.setattr(dispatcher, "_run_environment", lambda: {"PYTHONPATH": str(tmp_path / "broken")})
 
     def problem() -> str | None:
@@ -198,7 +200,10 @@ def test_a_run_that_dies_before_it_has_a_study_is_reported_with_its_error_until_
         return play.store.dispatchers()[dispatcher._settings.name].problem
 
     reported = until(problem, what="the report", timeout_s=30.0)
-    assert reported == "a run exited with status 1 before it had a study: ImportError: libray is missing"
+    assert reported.startswith(
+        "a run exited with status 1 before it had a study: ImportError: libray is missing at ftp://me:"
+    )
+    assert "secret" not in reported
     assert dispatcher._spare is None
     dispatcher._prepare_spare()
     assert dispatcher._spare is None, "the next one starts after a delay"
