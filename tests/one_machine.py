@@ -30,10 +30,11 @@ _ROOT = Path(__file__).parents[1]
 _READY_WITHIN_S = 150.0
 _CLOSED_WITHIN_S = 200.0
 _ENDED_WITHIN_S = 20.0
+_NOTICED_WITHIN_S = 15.0
 _BODY: Mapping[str, Any] = {
     "workload": "slow-plane",
     "arms": ["adamp", "sgd"],
-    "budget": {"trials_per_arm": 2, "epochs": 10},
+    "budget": {"trials_per_arm": 3, "epochs": 10},
     "sampler": "random",
     "resources": {"max_pack_size": 1},
     "confirmation": {"seeds": 0},
@@ -116,11 +117,13 @@ class Kind:
         description: its name in the documentation.
         pids: returns the processes of this kind.
         trains: whether trials in training are lost with it.
+        ends_ray_late: whether the raylet ends with it, but only after seconds.
     """
 
     description: str
     pids: Callable[[Machine], Sequence[int]]
     trains: bool = False
+    ends_ray_late: bool = False
 
 
 def _running(module: str) -> Callable[[Machine], Sequence[int]]:
@@ -146,8 +149,12 @@ KINDS: Mapping[str, Kind] = {
     "ray-node": Kind("the process that starts Ray", _running("workers.local_node"), trains=True),
     "gcs": Kind("Ray's GCS", _below("gcs_server"), trains=True),
     "raylet": Kind("the raylet", _below("raylet/raylet"), trains=True),
-    "dashboard-agent": Kind("Ray's dashboard agent", _below("ray::DashboardAgent"), trains=True),
-    "runtime-env-agent": Kind("Ray's runtime environment agent", _below("ray::RuntimeEnvAgent"), trains=True),
+    "dashboard-agent": Kind(
+        "Ray's dashboard agent", _below("ray::DashboardAgent"), trains=True, ends_ray_late=True
+    ),
+    "runtime-env-agent": Kind(
+        "Ray's runtime environment agent", _below("ray::RuntimeEnvAgent"), trains=True, ends_ray_late=True
+    ),
     "log-monitor": Kind("Ray's log monitor", _below("log_monitor.py")),
     "dashboard": Kind("Ray's dashboard", _below("dashboard/dashboard.py")),
     "autoscaler": Kind("Ray's autoscaler", _below("autoscaler/_private/monitor.py")),
@@ -177,6 +184,8 @@ def repeat(machine: Machine, kinds: Sequence[str]) -> Row:
                 timeout_s=_ENDED_WITHIN_S,
             )
             machine.start_again()
+        elif any(KINDS[kind].ends_ray_late for kind in kinds):
+            until(lambda: not machine.is_ready(), what="an outage", timeout_s=_NOTICED_WITHIN_S)
 
     return run_study(machine, "+".join(kinds), kill)
 
@@ -208,11 +217,13 @@ def run_study(machine: Machine, fault: str, strike: Callable[[], None]) -> Row:
         row.broken += found
     finally:
         store.close()
-    with contextlib.suppress(AssertionError):
-        until(machine.is_ready, what="readiness", timeout_s=60)
+    try:
+        until(machine.is_ready, what="a service that is ready again", timeout_s=60)
+    except AssertionError as error:
+        row.broken.append(str(error))
     page = httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False)
-    if not machine.is_ready() or not page.is_success:
-        row.broken.append(f"/readyz is not ready, or the study's page answers {page.status_code}")
+    if not page.is_success:
+        row.broken.append(f"the study's page answers {page.status_code}")
     return row
 
 
