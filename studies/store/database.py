@@ -259,7 +259,8 @@ class Database:
 
     def _describe_full_disk(self, error: BaseException | None) -> str | None:
         """Return what to do if SQLite fails because its disk is full; it may call that a disk I/O error."""
-        if not isinstance(error, sqlite3.Error) or error.sqlite_errorcode & 0xFF not in _FULL:
+        # Errors that the driver itself raises, such as for a closed connection, have no code.
+        if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", 0) & 0xFF not in _FULL:
             return None
         folder = Path(self._engine.url.database or "").absolute().parent
         with contextlib.suppress(OSError):
