@@ -12,7 +12,7 @@ def closest_name(name: str, known: Iterable[str]) -> str | None:
     A space, a hyphen and an underscore are the same.
     """
     by_form = {_form(candidate): candidate for candidate in known}
-    # Longer texts are no name, and comparing them takes time.
+    # A longer text is not a name, and comparing it takes time.
     close = difflib.get_close_matches(_form(name[:100]), by_form, n=1)
     return by_form[close[0]] if close else None
 
