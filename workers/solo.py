@@ -52,6 +52,9 @@ class Solo:
             default 1 on the CPU, where there is nothing to wait for and a NaN is caught before it reaches the
             weights, and 32 elsewhere.
 
+    Attributes:
+        model: the member's own model.
+
     Raises:
         CheckpointUnusable: the state does not fit this model and optimizer.
     """
@@ -80,14 +83,14 @@ class Solo:
         self._warmup_fraction = pack.warmup_fraction
         # Built on the CPU so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(member.seed), device=torch.device("cpu")):
-            self._model = workload.build_model()
-        self._model.to(device)
-        self._optimizer = build_optimizer(entry, self._model, member.parameters, decay_1d=pack.decay_1d)
+            self.model = workload.build_model()
+        self.model.to(device)
+        self._optimizer = build_optimizer(entry, self.model, member.parameters, decay_1d=pack.decay_1d)
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.
         self._lr_group = self._initial_lrs.index(self._lr) if self._lr in self._initial_lrs else 0
-        self._weights = weights_of(self._model)
+        self._weights = weights_of(self.model)
         self._probe = Probe(self._weights, projection=projection_of(entry, member))
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
@@ -123,7 +126,7 @@ class Solo:
     def test(self) -> float:
         """Return the test metric after the last epoch, which may not be finite."""
         with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
-            return self._evaluate(self._data.test)[1].item()
+            return self.evaluate(self._data.test)[1].item()
 
     def checkpoint(self) -> dict[str, Any]:
         """Return a copy of the state after the epoch just trained, on the CPU.
@@ -132,14 +135,14 @@ class Solo:
         bit as if it had never stopped. Non-persistent buffers are not in it.
         """
         return {
-            "model": on_cpu(self._model.state_dict()),
+            "model": on_cpu(self.model.state_dict()),
             "optimizer": on_cpu(self._optimizer.state_dict()),
             "elapsed_s": self._elapsed_s,
         }
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
-            self._model.load_state_dict(state["model"])
+            self.model.load_state_dict(state["model"])
             _restore(self._optimizer, state["optimizer"])
             self._elapsed_s = float(state["elapsed_s"])
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -160,7 +163,7 @@ class Solo:
         self._set_training_mode()
         train, model, optimizer, workload, probe = (
             self._data.train,
-            self._model,
+            self.model,
             self._optimizer,
             self._workload,
             self._probe,
@@ -202,33 +205,35 @@ class Solo:
         # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
         # its norm and probes on the CPU.
         numbers = [
-            self._evaluate(self._data.validation),
+            self.evaluate(self._data.validation),
             weight_norm(self._weights).unsqueeze(0),
             self._probe.read(),
         ]
         return _floats(torch.cat([part.to(self._device) for part in numbers]))
 
     @torch.no_grad()
-    def _evaluate(self, split: Split) -> Tensor:
-        """Return the mean loss and the mean metric over a split, [2].
+    def evaluate(self, split: Split, *, batch_size: int | None = None) -> Tensor:
+        """Return the mean loss and the mean metric over a split, [2], after an epoch.
 
-        The model must be in evaluation mode.
+        Args:
+            split: what to evaluate on.
+            batch_size: examples evaluated at once; by default as many as in every epoch.
         """
         return split_means(
             split,
-            batch_size=max(EVALUATION_BATCH, self._batch_size),
-            sums=lambda inputs, targets: batch_sums(self._workload, self._model(inputs), targets),
+            batch_size=batch_size or max(EVALUATION_BATCH, self._batch_size),
+            sums=lambda inputs, targets: batch_sums(self._workload, self.model(inputs), targets),
         )
 
     def _set_training_mode(self) -> None:
-        self._model.train()
+        self.model.train()
         # Schedule-free optimizers train at one point and evaluate at another; their train() and eval() move
         # the weights between the two.
         if callable(train := getattr(self._optimizer, "train", None)):
             train()
 
     def _set_evaluation_mode(self) -> None:
-        self._model.eval()
+        self.model.eval()
         # BatchNorm keeps the statistics of the training point. schedule_free's README recommends recomputing
         # them with some forward passes; on digits-cnn, at three learning rates, that changed no validation
         # loss by more than 0.005 after the first epoch.

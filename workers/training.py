@@ -22,6 +22,7 @@ from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pa
 from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
+from workers.stacked.plan import NotStackable
 from workers.stacked.width_tuning import WidthTuner
 from workers.workload_errors import CannotTrain
 from workers.workloads import Data, Workload
@@ -144,20 +145,21 @@ def train_pack(
     }
     tuner = tuner or WidthTuner()
     chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
-    engine: OneByOneEngine | StackedEngine
-    if chosen.width == 1 or len(pack.members) == 1:
-        engine = OneByOneEngine(pack, workload=workload, entry=entry, data=data, device=device, states=states)
-    else:
-        engine = StackedEngine(
-            pack,
-            workload=workload,
-            entry=entry,
-            data=data,
-            device=device,
-            states=states,
-            width=chosen.width,
-            compiled=tuner.compiled,
-        )
+    parts: dict[str, Any] = {
+        "workload": workload,
+        "entry": entry,
+        "data": data,
+        "device": device,
+        "states": states,
+    }
+    engine: OneByOneEngine | StackedEngine | None = None
+    if chosen.width > 1 and len(pack.members) > 1:
+        try:
+            engine = StackedEngine(pack, width=chosen.width, compiled=tuner.compiled, **parts)
+        except NotStackable as error:
+            # The check saw two members of another pack of this kind.
+            chosen = tuner.train_one_by_one(chosen, pack, error)
+    engine = engine or OneByOneEngine(pack, **parts)
     reports = _train(pack, engine, objectives, is_leaving)
     return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
 

@@ -11,12 +11,13 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from workers.stacked.constants import first_difference
 from workers.stacked.forward import Forward
 from workers.stacked.plan import StackPlan
 
@@ -199,37 +200,6 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _have_same_constants(one: StackPlan, other: StackPlan) -> bool:
     """Return whether the constants that a graph took from one plan's model are the same in the other's."""
-    return one.buffer_names == other.buffer_names and _is_same(_constants(one), _constants(other))
-
-
-def _constants(plan: StackPlan) -> dict[str, object]:
-    """Return what a model holds outside its rows: shared buffers, and plain attributes of its modules."""
-    constants: dict[str, object] = {
-        name: buffer for name, buffer in plan.template.named_buffers() if name not in plan.buffer_names
-    }
-    torch_attributes = vars(nn.Module()).keys()
-    for index, module in enumerate(plan.template.modules()):
-        constants |= {
-            f"{index} {name}": value for name, value in vars(module).items() if name not in torch_attributes
-        }
-    return constants
-
-
-def _is_same(one: object, other: object) -> bool:
-    """Return whether two constants are equal.
-
-    Objects other than tensors, numbers, strings and containers of them count as equal if their types are.
-    """
-    if type(one) is not type(other):
+    if one.buffer_names != other.buffer_names:
         return False
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        mine, theirs = cast("Mapping[object, object]", one), cast("Mapping[object, object]", other)
-        return mine.keys() == theirs.keys() and all(
-            _is_same(value, theirs[key]) for key, value in mine.items()
-        )
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        items, others = cast("Sequence[object]", one), cast("Sequence[object]", other)
-        return len(items) == len(others) and all(map(_is_same, items, others))
-    return one == other if isinstance(one, bool | int | float | complex | str) else True
+    return first_difference(*(plan.constants_of(plan.template) for plan in (one, other))) is None

@@ -3,8 +3,9 @@
 A workload is trained as a stack only if both agree.
 """
 
-__all__ = ["why_not_stackable"]
+__all__ = ["describe_one_by_one", "why_not_stackable"]
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import astuple, replace
@@ -20,7 +21,9 @@ from workers.optimizers import OptimizerEntry
 from workers.optimizers.registry import ParameterGroup, check
 from workers.pack_protocol import Pack
 from workers.results import EpochResult
+from workers.seeding import generator_states, seeded
 from workers.solo import Solo
+from workers.stacked.constants import first_difference, held_by
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Workload
@@ -36,15 +39,29 @@ _NARROW_TOLERANCE = 1e-2
 
 Optimizers of Adam's kind turn rounding noise in a gradient of zero into whole steps.
 """
+_EVALUATION_TOLERANCE = 1e-3
+"""Relative difference allowed between evaluations in batches of different sizes.
+
+A loss in half precision is rounded once for each batch.
+"""
 _SMALL = 1e-6
 """Numbers below this are compared by absolute difference: a cosine of 1e-17 is as good as one of 1e-16."""
 _NONZERO: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
 """Used in place of defaults of 0, so that decay and momentum take part in the comparison."""
 
+_DRAWS = (
+    "the model draws random numbers (dropout), which a stack cannot draw separately for trials with "
+    "different seeds"
+)
+
 
 class _Trained(NamedTuple):
     result: EpochResult
     model: dict[str, Tensor]
+
+
+class _KeepsState(Exception):
+    """Training alone changed something that a stack's members would share; the message says what."""
 
 
 def why_not_stackable(
@@ -54,9 +71,14 @@ def why_not_stackable(
 
     The check runs in float64, where rounding cannot hide a difference, or in the model's own precision if the
     model cannot run in float64. Its two members share a seed if those of the pack do.
+
+    It runs the user's code: models are built, and trained unless an obstacle is found first. The attributes
+    of a copy of the workload change, not those of the workload itself, and global generators are restored. It
+    cannot take back other effects: on files, global variables, or objects that the workload refers to.
     """
     if entry.stacked is None:
-        return _one_by_one(f"{entry.card.title} has no batched form")
+        return describe_one_by_one(f"{entry.card.title} has no batched form")
+    workload = copy.copy(workload)
     pack = _pair(pack, entry)
     small = Data(
         train=data.train.head(_STEPS * pack.batch_size),
@@ -64,29 +86,34 @@ def why_not_stackable(
         test=data.test.head(pack.batch_size),
     )
     # This checks the model's own dtypes, which the check in float64 cannot do.
+    before = held_by(workload)
     plan = _attempt(lambda: StackPlan(pack, workload=workload, entry=entry, data=small, device=device))
     if isinstance(plan, NotStackable):
-        return _one_by_one(str(plan))
+        return describe_one_by_one(str(plan))
     alone: list[_Trained] | Exception = []
     for tolerance, (workload_, data_) in (
         (_TOLERANCE, in_float64(workload, small)),
         (_NARROW_TOLERANCE, (workload, small)),
     ):
         # The lambdas are called at once.
-        alone = _attempt(lambda: _train_alone(pack, workload_, entry, data_, device))  # noqa: B023
+        alone = _attempt(lambda: _train_alone(pack, workload_, entry, data_, device, plan))  # noqa: B023
+        if isinstance(alone, _KeepsState):
+            return describe_one_by_one(str(alone))
         if isinstance(alone, Exception):
             continue
         stacked = _attempt(lambda: _train_stacked(pack, workload_, entry, data_, device))  # noqa: B023
-        why = (
-            _describe_error(stacked)
-            if isinstance(stacked, Exception)
-            else _describe_difference(alone, stacked, tolerance)
-        )
-        return _one_by_one(why) if why is not None else None
-    return _one_by_one(f"training one of them alone for {_STEPS} steps raised {type(alone).__name__}")
+        if isinstance(stacked, Exception):
+            return describe_one_by_one(_describe_error(stacked))
+        why = _describe_difference(alone, stacked, tolerance)
+        changed = first_difference(before, held_by(workload))
+        if why is None and changed is not None:
+            why = f"the workload changes its attribute {changed!r}, which all members of a stack would share"
+        return describe_one_by_one(why) if why is not None else None
+    return describe_one_by_one(f"training one of them alone for {_STEPS} steps raised {type(alone).__name__}")
 
 
-def _one_by_one(why: str) -> str:
+def describe_one_by_one(why: str) -> str:
+    """Return the sentence that says why trials are not stacked."""
     return f"Trials are trained one by one: {why}."
 
 
@@ -118,8 +145,18 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
 
 
 def _train_alone(
-    pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+    pack: Pack,
+    workload: Workload,
+    entry: OptimizerEntry,
+    data: Data,
+    device: torch.device,
+    plan: StackPlan | Exception,
 ) -> list[_Trained]:
+    """Train each member alone.
+
+    Raises:
+        _KeepsState: training or evaluation depends on more than the rows of a stack.
+    """
 
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
         optimizer = entry.build(groups, parameters)
@@ -134,16 +171,43 @@ def _train_alone(
         Solo(member, pack=pack, workload=workload, entry=plain, data=data, device=device)
         for member in pack.members
     ]
-    return [_Trained(solo.train_epoch(1), solo.checkpoint()["model"]) for solo in solos]
+    trained: list[_Trained] = []
+    for solo in solos:
+        before = plan.constants_of(solo.model) if isinstance(plan, StackPlan) else {}
+        trained.append(_Trained(solo.train_epoch(1), solo.checkpoint()["model"]))
+        after = plan.constants_of(solo.model) if isinstance(plan, StackPlan) else {}
+        changed = first_difference(before, after)
+        if changed is not None:
+            raise _KeepsState(
+                f"{changed!r} of the model changes in training and is not a parameter or a buffer of its "
+                "state, and members of a stack would share it"
+            )
+    _raise_if_evaluation_varies(solos[0], data, device)
+    return trained
+
+
+def _raise_if_evaluation_varies(solo: Solo, data: Data, device: torch.device) -> None:
+    """Raise _KeepsState if the value of a split depends on its batches, whose size differs in a stack."""
+    with seeded(0, device=device):
+        before = generator_states(device)
+        whole = solo.evaluate(data.validation)
+        if generator_states(device) != before:
+            raise _KeepsState("the model draws random numbers in evaluation, where a stack has other batches")
+        halves = solo.evaluate(data.validation, batch_size=math.ceil(len(data.validation) / 2))
+    if _relative(whole.double(), halves.double()) > _EVALUATION_TOLERANCE:
+        raise _KeepsState("the result of an evaluation depends on its batches, and a stack has others")
 
 
 def _train_stacked(
     pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> list[_Trained]:
     stack = Stack.initial(StackPlan(pack, workload=workload, entry=entry, data=data, device=device))
-    return [
+    trained = [
         _Trained(result, stack.checkpoint(row)["model"]) for row, result in enumerate(stack.train_epoch(1))
     ]
+    if stack.is_random and not stack.is_paired:
+        raise NotStackable(_DRAWS)
+    return trained
 
 
 def _attempt(run: Callable[[], T]) -> T | Exception:
@@ -195,10 +259,7 @@ def _describe_error(error: Exception) -> str:
     if is_out_of_memory(error):
         return "a stack of 2 ran out of memory"
     if "randomness" in text:
-        return (
-            "the model draws random numbers (dropout), which a stack cannot draw separately for trials with "
-            "different seeds"
-        )
+        return _DRAWS
     if ".item()" in text or "data-dependent" in text or "dynamic shape" in text:
         return (
             "the model or the loss looks at a tensor's value (a Python if, .item(), a boolean mask), which "

@@ -12,6 +12,8 @@ from workers.optimizers.batched.layout import Layout
 from workers.optimizers.batched.optimizer import StackedOptimizer
 from workers.pack_protocol import Pack
 from workers.seeding import initialisation_seed, seeded
+from workers.stacked.constants import constants_of, first_difference
+from workers.stacked.obstacles import model_obstacle, optimizer_obstacle
 from workers.workloads import Data, Workload
 
 
@@ -42,7 +44,9 @@ class StackPlan:
         steps: steps in an epoch.
 
     Raises:
-        NotStackable: the trained parameters have several dtypes, or one too narrow to accumulate sums in.
+        NotStackable: the user's code in a model or an optimizer would not run as it does alone; the models
+            differ outside their parameters and buffers; or the trained parameters have several dtypes, or one
+            too narrow to accumulate sums in.
         ValueError: from the optimizer, if a configuration is not legal.
     """
 
@@ -61,6 +65,15 @@ class StackPlan:
             build_optimizer(entry, first, member.parameters, decay_1d=pack.decay_1d)
             for member in pack.members
         ]
+        # After the optimizers, which may add hooks to the parameters.
+        for model in models.values():
+            _raise_unless_none(model_obstacle(model))
+        for member, optimizer in zip(pack.members, optimizers, strict=True):
+            _raise_unless_none(
+                optimizer_obstacle(
+                    optimizer, own_class=self.optimizer.own_class, lr=float(member.parameters["lr"])
+                )
+            )
         names = {id(parameter): name for name, parameter in first.named_parameters()}
         self.trained_names = tuple(
             names[id(parameter)] for group in optimizers[0].param_groups for parameter in group["params"]
@@ -81,11 +94,28 @@ class StackPlan:
             )
         )
         self.steps = len(data.train) // pack.batch_size
+        constants = [self.constants_of(model) for model in models.values()]
+        for other in constants[1:]:
+            differing = first_difference(constants[0], other)
+            if differing is not None:
+                raise NotStackable(
+                    f"{differing!r} of the model depends on the seed and is not a parameter or a buffer, "
+                    "which all members of a stack share"
+                )
+
+    def constants_of(self, model: nn.Module) -> dict[str, object]:
+        """Return copies of what a model of this workload holds outside the rows of a stack."""
+        return constants_of(model, rows={*self.buffer_names, *(slot.name for slot in self.layout.slots)})
 
     def _build(self, seed: int) -> nn.Module:
         # Build the models on the CPU, so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(seed), device=torch.device("cpu")):
             return self.workload.build_model()
+
+
+def _raise_unless_none(obstacle: str | None) -> None:
+    if obstacle is not None:
+        raise NotStackable(obstacle)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 __all__ = ["MAX_WIDTH", "WidthTuner", "device_name"]
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +15,8 @@ from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack, StackWidth
 from workers.solo import Solo
 from workers.stacked.compiled import CompiledSteps
-from workers.stacked.equivalence_check import why_not_stackable
-from workers.stacked.plan import StackPlan
+from workers.stacked.equivalence_check import describe_one_by_one, why_not_stackable
+from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
 from workers.workloads import Data, Workload
 
@@ -82,10 +83,25 @@ class WidthTuner:
         if pack.width is not None:
             return alone.model_copy(update={"width": pack.width})
         if key not in self._measured:
-            self._measured[key] = _measure(
-                alone, pack, workload=workload, entry=entry, data=data, device=device
-            )
+            try:
+                self._measured[key] = _measure(
+                    alone, pack, workload=copy.copy(workload), entry=entry, data=data, device=device
+                )
+            except NotStackable as error:
+                return self.train_one_by_one(alone, pack, error)
         return self._measured[key]
+
+    def train_one_by_one(self, chosen: StackWidth, pack: Pack, error: NotStackable) -> StackWidth:
+        """Return the width 1 for packs of this kind, because one of them turned out not to be stackable.
+
+        Args:
+            chosen: the result of `choose` for the pack.
+            pack: the pack.
+            error: why it cannot be stacked.
+        """
+        key = _key(chosen, pack)
+        self._reasons[key] = describe_one_by_one(str(error))
+        return chosen.model_copy(update={"width": 1, "reason": self._reasons[key]})
 
     def lower(self, chosen: StackWidth, pack: Pack, *, width: int, ran_out_with: int) -> StackWidth:
         """Return the width to use after a stack ran out of memory, and keep it for the next packs.

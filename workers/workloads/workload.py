@@ -70,10 +70,10 @@ class Workload(ABC):
 
     The model and the loss run for one configuration at a time, or for a stack of configurations by
     `torch.func.functional_call` under `vmap`. To be stacked they must not branch on a tensor's value, call
-    `.item()` or keep counters in Python. BatchNorm needs a `momentum`, every parameter needs a gradient, and
-    random numbers (dropout) must come from torch's global generator. Before the first pack, two
-    configurations are trained for two steps, stacked and one by one; if the results differ, the workload is
-    trained one trial at a time.
+    `.item()` or keep counters in Python, and modules and parameters must have no hooks. BatchNorm needs a
+    `momentum`, every parameter needs a gradient, and random numbers (dropout) must come from torch's global
+    generator. Before the first pack, two configurations are trained for two steps, stacked and one by one; if
+    the results differ, or the code does what a stack cannot, the workload is trained one trial at a time.
     """
 
     card: WorkloadCard

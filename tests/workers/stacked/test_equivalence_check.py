@@ -146,7 +146,7 @@ def test_the_reason_names_an_optimizer_without_a_batched_form() -> None:
         (Branching, "looks at a tensor's value"),
         (Masking, "looks at a tensor's value"),
         (Wasteful, "leaves parameters unused"),
-        (Remembering, "writes in place into a tensor that all trials share"),
+        (Remembering, "'1.scale' of the model changes in training"),
         (
             lambda: nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 10)),
             "looks at a tensor's value",

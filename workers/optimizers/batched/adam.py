@@ -23,6 +23,7 @@ from workers.optimizers.batched.optimizer import Coefficients, StackedOptimizer
 class StackedAdam(StackedOptimizer):
     """torch.optim.Adam, whose weight decay is an L2 penalty."""
 
+    own_class = "torch.optim.adam.Adam"
     moments = ("exp_avg", "exp_avg_sq")
     is_decoupled = False
 
@@ -71,12 +72,14 @@ class StackedAdam(StackedOptimizer):
 class StackedAdamW(StackedAdam):
     """torch.optim.AdamW."""
 
+    own_class = "torch.optim.adamw.AdamW"
     is_decoupled = True
 
 
 class StackedAdamP(StackedAdamW):
     """adamp.AdamP."""
 
+    own_class = "adamp._adamp.AdamP"
     can_project = True
 
     def coefficients(self, lr: Tensor, *, done: int) -> dict[str, Tensor]:
@@ -102,6 +105,8 @@ class StackedQHAdam(StackedAdam):
     Like that class it accumulates the weights of its means, w = beta w + 1 from 0, in float32 for any dtype
     of the model.
     """
+
+    own_class = "pytorch_optimizer.optimizer.qhadam.QHAdam"
 
     def __init__(self, hyperparameters: Mapping[str, Tensor], layout: Layout) -> None:
         super().__init__(hyperparameters, layout)

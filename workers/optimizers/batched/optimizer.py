@@ -52,12 +52,15 @@ class StackedOptimizer(ABC):
     Attributes:
         moments: names of the state tensors that are as large as the weights, as in the optimizer's own class;
             they start at 0.
+        own_class: qualified name of the optimizer class that it steps like, as in `torch.optim.adamw.AdamW`;
+            members with an optimizer of another class, such as a subclass, are not stacked. None accepts any.
         is_decoupled: whether weight decay shrinks the weights directly rather than being added to the
             gradient.
         can_project: whether updates lose their component along scale-invariant weights (AdamP, SGDP).
     """
 
     moments: ClassVar[tuple[str, ...]]
+    own_class: ClassVar[str | None] = None
     is_decoupled: ClassVar[bool] = True
     can_project: ClassVar[bool] = False
 

@@ -20,6 +20,7 @@ from workers.optimizers.batched.optimizer import Coefficients, StackedOptimizer
 class StackedSGD(StackedOptimizer):
     """torch.optim.SGD, with weight decay as an L2 penalty and an undampened first gradient."""
 
+    own_class = "torch.optim.sgd.SGD"
     moments = ("momentum_buffer",)
     is_decoupled = False
 
@@ -68,6 +69,7 @@ class StackedSGD(StackedOptimizer):
 class StackedSGDP(StackedSGD):
     """adamp.SGDP."""
 
+    own_class = "adamp._sgdp.SGDP"
     moments = ("momentum",)
     is_decoupled = True
     can_project = True
