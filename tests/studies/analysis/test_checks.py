@@ -109,6 +109,20 @@ def test_unequal_budgets_are_reported_once_a_study_has_closed() -> None:
     assert not _of("unequal-budgets", record(arms, state=StudyState.RUNNING))
 
 
+def test_defaults_that_are_not_on_a_grid_do_not_count_as_budget() -> None:
+    def on_grid(ks: list[int], *, defaults: list[int]) -> Arm:
+        parameters = {n: {"k": k} for n, k in enumerate([*defaults, *ks])}
+        space = {"lr": 0.01, "k": {"choices": ks}, "rule": "plain"}
+        return Arm(search=[0.9] * len(parameters), parameters=parameters, optimizer="stepper", space=space)
+
+    arms = {"off": on_grid([2, 3, 4], defaults=[5]), "on": on_grid([5, 6, 7], defaults=[])}
+    assert not any(
+        "most_trials" in check.figures for check in _of("unequal-budgets", record(arms, sampler="grid"))
+    )
+    fewer = {**arms, "on": on_grid([5, 6], defaults=[])}
+    assert _of("unequal-budgets", record(fewer, sampler="grid"))[0].figures["fewest_trials"] == 2
+
+
 def test_epochs_that_differ_because_trials_ended_early_are_not_called_unequal_budgets() -> None:
     checks = _of(
         "unequal-budgets",
