@@ -142,11 +142,12 @@ def test_every_link_of_every_page_stays_below_the_path(
     pending, seen, outside = [f"{url}/", f"{url}/docs", f"{url}/studies/{study}"], set[str](), set[str]()
     while pending:
         page = pending.pop()
-        # Pages that differ only in their query have the same links.
+        # Pages that differ only in their query or in the number of a trial have the same links.
         path = urlsplit(page).path
-        if path in seen:
+        kind = re.sub(r"\.(adamp|adamw)\.c?\d+", ".ARM.N", path)
+        if kind in seen:
             continue
-        seen.add(path)
+        seen.add(kind)
         answer = browser.get(page)
         # Forms have addresses that expect another method or a query.
         assert answer.status_code in {200, 204, 405, 422}, (page, answer.status_code)
@@ -162,7 +163,7 @@ def test_every_link_of_every_page_stays_below_the_path(
         "/docs",
         "/suites/small",
         f"/studies/{study}",
-        f"/trials/{study}.adamp.0",
+        f"/trials/{study}.ARM.N",
         "/account",
     } <= paths
     assert any(path.startswith("/static/style.") for path in paths)
