@@ -29,7 +29,6 @@ import psutil
 
 from studies.child_environment import trial_environment
 from studies.errors import TangentError
-from studies.private_files import make_private
 from studies.process_tree import end_adopted
 from workers.parent_watchdog import LEAVE_SIGNAL
 from workers.ray_rejection import describe_rejection
@@ -87,8 +86,6 @@ _VITAL = frozenset({"raylet", "gcs_server"})
 # The path of a socket has at most 107 bytes (unix(7)). This is how Ray names its own in the temporary folder.
 _LONGEST_TEMPORARY_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 _SHORT_TEMPORARY_FOLDER = "/tmp"  # noqa: S108 # Ray itself uses it unless TMPDIR is set
-# The argument with which a raylet is given the folder of its logs and sockets.
-_SESSION = "--session_dir="
 # Ray's title for the processes of Tune's trials.
 _TRAINABLE = "ray::ResourceTrainable"
 _EMPTY_POLLS = 3
@@ -168,7 +165,6 @@ class NodeProcess:
             if time.monotonic() > deadline:
                 self.stop()
                 raise NodeFailed(f"Ray did not start within {_READY_WITHIN_S:g} s: {self.last_line}")
-        _make_session_private(self._process.pid)
 
     def call_when_ended(self, on_end: Callable[[], None]) -> None:
         """Call `on_end`, from another thread, if the node ends before `stop`."""
@@ -267,15 +263,6 @@ def _children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=recursive)
     except psutil.Error:
         return []
-
-
-def _make_session_private(pid: int) -> None:
-    """Take the folder of a node's logs and sockets from other users; Ray lets everyone write there."""
-    for process in _children(pid, recursive=True):
-        with contextlib.suppress(psutil.Error):
-            for argument in process.cmdline():
-                if argument.startswith(_SESSION):
-                    make_private(Path(argument.removeprefix(_SESSION)))
 
 
 def _vital_below(pid: int) -> list[psutil.Process]:
