@@ -21,6 +21,7 @@ __all__: list[str] = []
 
 _REPETITIONS = int(os.environ.get("TANGENT_REPETITIONS", "1"))
 _LEDGER = os.environ.get("TANGENT_LEDGER")
+_TESTS = Path(__file__).parents[1]
 _ALONE = [(kind,) for kind in KINDS]
 _PAIRS = list(itertools.combinations(KINDS, 2))
 
@@ -40,35 +41,25 @@ def test_a_study_survives_the_kill_of_any_processes(tmp_path: Path, kinds: tuple
 
 
 @pytest.mark.ray
-@pytest.mark.clock
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_a_study_survives_a_clock_that_is_set_forward_and_back(tmp_path: Path) -> None:
-    offset = tmp_path / "offset"
-    offset.write_text("+0")
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
-    fake = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "TANGENT_TRIAL_ENVIRONMENT": "FAKETIME_*",
-        # Setting a machine's clock leaves this one alone.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    with machine(tmp_path, **fake) as running:
-        for name, hours in (("clock-forward", "+1h"), ("clock-back", "-1h")):
-            for _ in range(_REPETITIONS):
-                offset.write_text("+0")
-                row = run_study(running, name, lambda hours=hours: set_clock(offset, hours))
+    hours = tmp_path / "hours"
+    hours.write_text("0")
+    folders = os.pathsep.join(str(_TESTS / folder) for folder in ("..", "plugin", "shifted_clock"))
+    with machine(tmp_path, PYTHONPATH=folders, CLOCK_OFFSET_FILE=str(hours)) as running:
+        for _ in range(_REPETITIONS):
+            for name, offset in (("clock-forward", 1), ("clock-back", 0)):
+                row = run_study(running, name, lambda offset=offset: set_clock(hours, offset))
                 if _LEDGER:
                     append(Path(_LEDGER), [row])
                 assert (row.broken, row.requeued) == ([], 0)
 
 
-def set_clock(file: Path, offset: str) -> None:
+def set_clock(file: Path, hours: int) -> None:
     """Set the clock of all processes that read their offset from a file."""
     new = file.with_suffix(".new")
-    new.write_text(offset)
+    new.write_text(str(hours))
     new.replace(file)
 
 
