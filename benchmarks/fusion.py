@@ -37,7 +37,7 @@ from tables import Table, add_outputs, machine, publish
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.pack_protocol import EpochReport, Member, Pack, StackWidth
 from workers.training import train_pack
-from workers.workloads import Data, Split, Workload, load_workloads
+from workers.workloads import Data, Split, Workload, builtin_workloads
 
 __all__ = ["main"]
 
@@ -221,7 +221,7 @@ def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
 
 def main() -> None:
     """Measure and print."""
-    workloads, entries = load_workloads(), load_optimizers()
+    workloads, entries = builtin_workloads(), load_optimizers()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

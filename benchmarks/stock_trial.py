@@ -17,7 +17,7 @@ from torch import nn
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
 from studies.space import Parameters
-from workers.workloads import Data, Split, Workload, load_workloads
+from workers.workloads import Data, Split, Workload, builtin_workloads
 
 _EVALUATION_BATCH = 512
 
@@ -37,7 +37,7 @@ def _optimizer(card: OptimizerCard, model: nn.Module, parameters: Parameters) ->
 
 @functools.cache
 def _loaded(name: str) -> tuple[Workload, Data]:
-    workload = load_workloads()[name]
+    workload = builtin_workloads()[name]
     return workload, workload.load_data(torch.device("cpu"))
 
 

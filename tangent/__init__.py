@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from studies.spec import StudySpec
     from workers.optimizers import OptimizerEntry
     from workers.optimizers.batched.optimizer import StackedOptimizer
-    from workers.workloads import Data, Split, Workload
+    from workers.workloads import Data, LoopWorkload, Split, Workload, to_device
 
 __all__ = [
     "Bounds",
@@ -39,6 +39,7 @@ __all__ = [
     "Data",
     "Fixed",
     "Hyperparameter",
+    "LoopWorkload",
     "OptimizerCard",
     "OptimizerEntry",
     "Parameters",
@@ -53,6 +54,7 @@ __all__ = [
     "Workload",
     "WorkloadCard",
     "arguments",
+    "to_device",
 ]
 
 # The names of each module, and the extra of the distribution that the module needs.
@@ -68,7 +70,7 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "studies.spec": (None, ("StudySpec",)),
     "workers.optimizers": ("workers", ("OptimizerEntry",)),
     "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
-    "workers.workloads": ("workers", ("Data", "Split", "Workload")),
+    "workers.workloads": ("workers", ("Data", "LoopWorkload", "Split", "Workload", "to_device")),
 }
 
 

@@ -27,10 +27,10 @@ from workers.optimizers import load_optimizers
 from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.stacked.width_tuning import WidthTuner
 from workers.training import train_pack
-from workers.workloads import Data, Split, Workload, load_workloads
+from workers.workloads import Data, Split, Workload, builtin_workloads
 
 CPU = torch.device("cpu")
-WORKLOADS = load_workloads()
+WORKLOADS = builtin_workloads()
 OPTIMIZERS = load_optimizers()
 
 

@@ -38,22 +38,22 @@ def no_report(package: BrokenPackage) -> None:
     del package
 
 
-def load_entries(group: str, kind: type[T], *, on_broken: OnBroken = no_report) -> list[T]:
+def load_entries(group: str, *kinds: type[T], on_broken: OnBroken = no_report) -> list[T]:
     """Return the entries of all installed entry points of a group, in the order of their names.
 
-    An entry point names an instance of `kind`, a list or tuple of instances, or a callable without arguments
-    that returns either, such as the class itself. One that cannot be imported, raises an error, or names
-    anything else is left out, and a warning names it.
+    An entry point names an instance of one of `kinds`, a list or tuple of instances, or a callable without
+    arguments that returns either, such as the class itself. One that cannot be imported, raises an error, or
+    names anything else is left out, and a warning names it.
 
     Args:
         group: entry point group, e.g. `tangent.workloads`.
-        kind: the class of the entries.
+        kinds: the classes of the entries.
         on_broken: called with each package that could not be loaded.
     """
     entries: list[T] = []
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         try:
-            entries += _entries_of(point, kind)
+            entries += _entries_of(point, kinds)
         # Importing a foreign module may raise anything, and may even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             logging.getLogger(__name__).warning(
@@ -100,17 +100,18 @@ def _described(point: EntryPoint, error: BaseException) -> BrokenPackage:
     )
 
 
-def _entries_of(point: EntryPoint, kind: type[T]) -> list[T]:
+def _entries_of(point: EntryPoint, kinds: tuple[type[T], ...]) -> list[T]:
     loaded: object = point.load()
     value = (
-        loaded if isinstance(loaded, kind) or not callable(loaded) else cast("Callable[[], object]", loaded)()
+        loaded
+        if isinstance(loaded, kinds) or not callable(loaded)
+        else cast("Callable[[], object]", loaded)()
     )
     values = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [value]
     entries: list[T] = []
     for entry in values:
-        if not isinstance(entry, kind):
-            raise TypeError(
-                f"expected an instance of {kind.__name__} or a list of them, got {type(entry).__name__}"
-            )
+        if not isinstance(entry, kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"expected an instance of {names}, or a list of them, got {type(entry).__name__}")
         entries.append(entry)
     return entries

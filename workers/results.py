@@ -1,6 +1,14 @@
 """What one trial measured in an epoch, and when it counts as diverged: one rule for every engine."""
 
-__all__ = ["EVALUATION_BATCH", "EpochResult", "batch_sums", "epoch_result", "scalar_loss", "split_means"]
+__all__ = [
+    "EVALUATION_BATCH",
+    "EpochResult",
+    "batch_sums",
+    "epoch_result",
+    "scalar_loss",
+    "scalar_of",
+    "split_means",
+]
 
 import math
 from collections.abc import Callable, Sequence
@@ -52,6 +60,8 @@ def epoch_result(
     elapsed_s: float,
     lr: float,
     initial_lr: float,
+    has_validation_loss: bool = True,
+    metric_function: str = "metric_sum",
 ) -> EpochResult:
     """Return the result of an epoch.
 
@@ -67,6 +77,8 @@ def epoch_result(
         elapsed_s: training seconds so far.
         lr: learning rate at the epoch's last step.
         initial_lr: the trial's own `lr`, for the message about a divergence.
+        has_validation_loss: whether the workload measures one; without it the value is NaN.
+        metric_function: the workload's function that returns the metric, for the message about a fault.
     """
     diverged_at = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
     counted = losses[:diverged_at]
@@ -91,17 +103,18 @@ def epoch_result(
         gradient_cosine=gradient_cosine,
         projected_fraction=projected_fraction,
     )
-    if math.isnan(validation_metric) and math.isfinite(norm) and math.isfinite(validation_loss):
+    has_finite_loss = math.isfinite(validation_loss) or not has_validation_loss
+    if math.isnan(validation_metric) and math.isfinite(norm) and has_finite_loss:
         return replace(
             result,
             fault=(
                 f"validation metric is nan at epoch {epoch}, although losses and weights are finite; make "
-                "metric_sum return a number for all outputs and targets"
+                f"{metric_function} return a number in every case"
             ),
         )
     for name, value in (
         ("weight norm", norm),
-        ("validation loss", validation_loss),
+        *([("validation loss", validation_loss)] if has_validation_loss else []),
         ("validation metric", validation_metric),
     ):
         if not math.isfinite(value):
@@ -117,18 +130,29 @@ def scalar_loss(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
         CannotTrain: the workload returned something other than a scalar.
     """
     loss = workload.loss(outputs, targets)
-    return _scalar(loss, workload, workload.loss, "the mean over the batch, e.g. loss.mean()")
+    return scalar_of(loss, workload.card.name, workload.loss, "the mean over the batch, e.g. loss.mean()")
 
 
-def _scalar(value: object, workload: Workload, function: Callable[..., Tensor], meant: str) -> Tensor:
+def scalar_of(value: object, workload: str, function: Callable[..., object], meant: str) -> Tensor:
+    """Return a value that a function of a workload returned, if it is a scalar tensor.
+
+    Args:
+        value: the value.
+        workload: the workload's name.
+        function: the function that returned it.
+        meant: what to return instead of another value.
+
+    Raises:
+        CannotTrain: it is something else.
+    """
     if isinstance(value, Tensor) and value.ndim == 0:
         return value
     found = (
         f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
     )
     raise CannotTrain(
-        f"expected {function.__name__} of workload {workload.card.name!r} to return a scalar tensor, got "
-        f"{found}; return {meant}",
+        f"expected {function.__name__} of workload {workload!r} to return a scalar tensor, got {found}; "
+        f"return {meant}",
         function=function,
     )
 
@@ -146,7 +170,8 @@ def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
     # A mean over nothing is NaN, and must not spoil the sum over the other batches.
     loss_sum = torch.where(weight > 0, loss * weight, 0.0)
     metric = workload.metric_sum(_widened(outputs), targets)
-    metric = _scalar(metric, workload, workload.metric_sum, "the sum over the batch, e.g. metric.sum()")
+    meant = "the sum over the batch, e.g. metric.sum()"
+    metric = scalar_of(metric, workload.card.name, workload.metric_sum, meant)
     return torch.stack([loss_sum, weight, _widened(metric)])
 
 

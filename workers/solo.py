@@ -17,18 +17,11 @@ from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
-from workers.results import (
-    EVALUATION_BATCH,
-    EpochResult,
-    batch_sums,
-    epoch_result,
-    scalar_loss,
-    split_means,
-)
+from workers.results import EpochResult, epoch_result
 from workers.schedules import factor
-from workers.seeding import epoch_order, initialisation_seed, noise_seed, seeded
-from workers.workload_errors import CannotTrain
-from workers.workloads import Data, Split, Workload
+from workers.seeding import initialisation_seed, noise_seed, seeded
+from workers.training_tasks import training_task
+from workers.workloads import AnyWorkload, Data
 
 CHECK_EVERY = 32
 """Steps between two checks of the training loss on a device that runs asynchronously."""
@@ -45,7 +38,7 @@ class Solo:
         pack: the settings that its members share.
         workload: what to train.
         entry: the optimizer.
-        data: the workload's data, on `device`.
+        data: the data of a workload of tensors, on `device`; None for any other.
         device: where to train.
         state: what `checkpoint` returned after the last epoch trained; None before the first.
         check_every: steps between two checks of the training loss; each check waits for the device. By
@@ -64,27 +57,26 @@ class Solo:
         member: Member,
         *,
         pack: Pack,
-        workload: Workload,
+        workload: AnyWorkload,
         entry: OptimizerEntry,
-        data: Data,
+        data: Data | None,
         device: torch.device,
         state: Mapping[str, Any] | None = None,
         check_every: int | None = None,
     ) -> None:
         self._seed = member.seed
-        self._workload = workload
-        self._data = data
         self._device = device
         self._check_every = check_every or (1 if device.type == "cpu" else CHECK_EVERY)
-        self._batch_size = pack.batch_size
-        self._steps = len(data.train) // pack.batch_size
-        self._total_steps = self._steps * pack.epochs
         self._schedule: ScheduleName = "constant" if entry.card.schedule == "constant" else pack.schedule
         self._warmup_fraction = pack.warmup_fraction
         # Built on the CPU so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(member.seed), device=torch.device("cpu")):
             self.model = workload.build_model()
         self.model.to(device)
+        self._task = training_task(
+            workload, self.model, data=data, seed=member.seed, batch_size=pack.batch_size, device=device
+        )
+        self._total_steps = self._task.steps * pack.epochs
         self._optimizer = build_optimizer(entry, self.model, member.parameters, decay_1d=pack.decay_1d)
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
@@ -98,20 +90,12 @@ class Solo:
             self._resume(state)
 
     def train_epoch(self, epoch: int) -> EpochResult:
-        """Train one more epoch, counted from 1, evaluate, and return the result.
-
-        Examples that do not fill a last batch are left out of the epoch, so that every step has the same
-        batch size.
-        """
+        """Train one more epoch, counted from 1, evaluate, and return the result."""
         self._epoch = epoch
         with seeded(noise_seed(self._seed, epoch=epoch), device=self._device):
             self._synchronize()
             started = time.perf_counter()
-            order = epoch_order(self._seed, epoch=epoch, examples=len(self._data.train))[
-                : self._steps * self._batch_size
-            ]
-            batches = order.to(self._device).view(self._steps, self._batch_size).unbind()
-            losses = self._train(batches, done=(epoch - 1) * self._steps)
+            losses = self._train(epoch)
             self._synchronize()
             self._elapsed_s += time.perf_counter() - started
             return epoch_result(
@@ -121,12 +105,14 @@ class Solo:
                 elapsed_s=self._elapsed_s,
                 lr=float(self._optimizer.param_groups[self._lr_group]["lr"]),
                 initial_lr=self._lr,
+                has_validation_loss=self._task.has_validation_loss,
+                metric_function=self._task.metric_function,
             )
 
     def test(self) -> float:
         """Return the test metric after the last epoch, which may not be finite."""
         with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
-            return self.evaluate(self._data.test)[1].item()
+            return self._task.evaluate("test")[1].item()
 
     def checkpoint(self) -> dict[str, Any]:
         """Return a copy of the state after the epoch just trained, on the CPU.
@@ -153,38 +139,20 @@ class Solo:
                 f"{error}"
             ) from error
 
-    def _train(self, batches: Sequence[Tensor], *, done: int) -> list[float]:
-        """Train an epoch and return its losses, which end soon after one that is not finite.
-
-        Args:
-            batches: the examples of each step.
-            done: steps trained before this epoch.
-        """
+    def _train(self, epoch: int) -> list[float]:
+        """Train an epoch and return its losses, which end soon after one that is not finite."""
         self._set_training_mode()
-        train, model, optimizer, workload, probe = (
-            self._data.train,
-            self.model,
-            self._optimizer,
-            self._workload,
-            self._probe,
-        )
-        probed = probed_steps(self._steps)
+        task, optimizer, probe = self._task, self._optimizer, self._probe
+        done = (epoch - 1) * task.steps
+        probed = probed_steps(task.steps)
         losses: list[float] = []
         unread: list[Tensor] = []
-        for step, rows in enumerate(batches):
+        for step, batch in enumerate(task.batches(epoch)):
             if self._schedule != "constant":
                 self._set_lr(done + step)
-            loss = scalar_loss(
-                workload, model(train.inputs.index_select(0, rows)), train.targets.index_select(0, rows)
-            )
-            if not loss.requires_grad:
-                raise CannotTrain(
-                    f"expected loss of workload {workload.card.name!r} to depend on the parameters, got a "
-                    "loss without a gradient; remove .detach(), .item() and torch.no_grad()",
-                    function=workload.loss,
-                )
+            loss = task.loss(batch)
             unread.append(loss.detach())
-            if len(unread) == self._check_every or step == self._steps - 1:
+            if len(unread) == self._check_every or step == task.steps - 1:
                 read = _floats(torch.stack(unread))
                 unread.clear()
                 losses += read
@@ -205,25 +173,11 @@ class Solo:
         # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
         # its norm and probes on the CPU.
         numbers = [
-            self.evaluate(self._data.validation),
+            self._task.evaluate("validation"),
             weight_norm(self._weights).unsqueeze(0),
             self._probe.read(),
         ]
         return _floats(torch.cat([part.to(self._device) for part in numbers]))
-
-    @torch.no_grad()
-    def evaluate(self, split: Split, *, batch_size: int | None = None) -> Tensor:
-        """Return the mean loss and the mean metric over a split, [2], after an epoch.
-
-        Args:
-            split: what to evaluate on.
-            batch_size: examples evaluated at once; by default as many as in every epoch.
-        """
-        return split_means(
-            split,
-            batch_size=batch_size or max(EVALUATION_BATCH, self._batch_size),
-            sums=lambda inputs, targets: batch_sums(self._workload, self.model(inputs), targets),
-        )
 
     def _set_training_mode(self) -> None:
         self.model.train()

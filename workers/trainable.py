@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from workers.optimizers import OptimizerEntry
     from workers.stacked.width_tuning import WidthTuner
-    from workers.workloads import DataCache, Workload
+    from workers.workloads import AnyWorkload, DataCache
 
 T = TypeVar("T")
 # Ray's functions have no complete types.
@@ -192,9 +192,9 @@ class PackTrainable(tune.Trainable):
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
         data = resources.data.load(workload, device=resources.device)
-        if pack.workload not in resources.differences:
+        if data is not None and pack.workload not in resources.differences:
             resources.differences[pack.workload] = card_differences(workload.card, data)
-        self._differences = resources.differences[pack.workload]
+        self._differences = resources.differences.get(pack.workload, ())
         # The data stay for later packs, and with them the processes that read them.
         self._kept = descendants()
         return train_pack(
@@ -214,7 +214,7 @@ class _Resources:
 
     device: "torch.device"
     optimizers: "Mapping[str, OptimizerEntry]"
-    workloads: "Mapping[str, Workload]"
+    workloads: "Mapping[str, AnyWorkload]"
     data: "DataCache"
     tuner: "WidthTuner"
     # By workload: in what its data differs from its card.

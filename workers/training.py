@@ -23,9 +23,9 @@ from workers.results import EpochResult
 from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import NotStackable
-from workers.stacked.width_tuning import WidthTuner
+from workers.stacked.width_tuning import WidthTuner, one_by_one
 from workers.workload_errors import CannotTrain
-from workers.workloads import Data, Workload
+from workers.workloads import AnyWorkload, Data, Workload
 
 _log = logging.getLogger("tangent.training")
 # Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
@@ -33,6 +33,8 @@ _log = logging.getLogger("tangent.training")
 _CHECKPOINT_EVERY_S = 1.5
 # Checkpoints may take at most one part in this many of the pack's time.
 _CHECKPOINT_SHARE = 10
+
+_OWN_BATCHES = "Trials are trained one by one: the workload has batches and a training step of its own."
 
 State = Mapping[str, Any]
 """A member's state as an engine's `checkpoint` returns it."""
@@ -61,9 +63,9 @@ class OneByOneEngine:
         self,
         pack: Pack,
         *,
-        workload: Workload,
+        workload: AnyWorkload,
         entry: OptimizerEntry,
-        data: Data,
+        data: Data | None,
         device: torch.device,
         states: Sequence[State | None],
     ) -> None:
@@ -88,9 +90,9 @@ class OneByOneEngine:
 def train_pack(
     pack: Pack,
     *,
-    workload: Workload,
+    workload: AnyWorkload,
     entry: OptimizerEntry,
-    data: Data,
+    data: Data | None,
     device: torch.device,
     tuner: WidthTuner | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
@@ -110,15 +112,16 @@ def train_pack(
     If the pack names a folder, checkpoints are also saved after an epoch every few seconds, and their URLs
     come with that epoch's report. Such a checkpoint that cannot be saved is logged and skipped.
 
-    Members are stacked if the optimizer has a batched form, two members pass the equivalence check, and
-    stacking is faster. The stack width is the pack's own or, if it has none, is measured first, which takes
-    about a second. A width that was measured, or lowered because memory ran out, comes with the next report.
+    Members of a workload of tensors are stacked if the optimizer has a batched form, two members pass the
+    equivalence check, and stacking is faster. The stack width is the pack's own or, if it has none, is
+    measured first, which takes about a second. A width that was measured, or lowered because memory ran out,
+    comes with the next report.
 
     Args:
         pack: what to train; its workload and optimizer must be the ones given here.
         workload: the workload.
         entry: the optimizer.
-        data: the workload's data, on `device`.
+        data: the data of a workload of tensors, on `device`; None for any other.
         device: where to train.
         tuner: the stack widths that this worker has measured, used and added to; a new one by default.
         is_leaving: whether to save all checkpoints now and stop, asked after each epoch and again before the
@@ -132,11 +135,6 @@ def train_pack(
 
     Errors that a workload or an optimizer raises about its configuration pass through.
     """
-    if pack.batch_size > len(data.train):
-        raise CannotTrain(
-            f"expected a batch size of at most {len(data.train)}, the number of training examples of "
-            f"{pack.workload}, got {pack.batch_size}; lower batch_size"
-        )
     states = [_load_state(member, pack) for member in pack.members]
     objectives = {
         index: _Objective(**state["objective"])
@@ -144,22 +142,34 @@ def train_pack(
         if state and state["objective"]
     }
     tuner = tuner or WidthTuner()
-    chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
-    parts: dict[str, Any] = {
-        "workload": workload,
-        "entry": entry,
-        "data": data,
-        "device": device,
-        "states": states,
-    }
+    chosen = one_by_one(pack, device=device, reason=_OWN_BATCHES)
     engine: OneByOneEngine | StackedEngine | None = None
-    if chosen.width > 1 and len(pack.members) > 1:
-        try:
-            engine = StackedEngine(pack, width=chosen.width, compiled=tuner.compiled, **parts)
-        except NotStackable as error:
-            # The check saw two members of another pack of this kind.
-            chosen = tuner.train_one_by_one(chosen, pack, error)
-    engine = engine or OneByOneEngine(pack, **parts)
+    if isinstance(workload, Workload):
+        assert data is not None, "a workload of tensors has data"
+        if pack.batch_size > len(data.train):
+            raise CannotTrain(
+                f"expected a batch size of at most {len(data.train)}, the number of training examples of "
+                f"{pack.workload}, got {pack.batch_size}; lower batch_size"
+            )
+        chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
+        if chosen.width > 1 and len(pack.members) > 1:
+            try:
+                engine = StackedEngine(
+                    pack,
+                    workload=workload,
+                    entry=entry,
+                    data=data,
+                    device=device,
+                    states=states,
+                    width=chosen.width,
+                    compiled=tuner.compiled,
+                )
+            except NotStackable as error:
+                # The check saw two members of another pack of this kind.
+                chosen = tuner.train_one_by_one(chosen, pack, error)
+    engine = engine or OneByOneEngine(
+        pack, workload=workload, entry=entry, data=data, device=device, states=states
+    )
     reports = _train(pack, engine, objectives, is_leaving)
     return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
 

@@ -1,20 +1,22 @@
-"""A package that adds an optimizer and a workload to the catalogue."""
+"""A package that adds an optimizer and two workloads to the catalogue."""
 
-__all__ = ["SIGNUM", "Signum", "TwoMoons"]
+__all__ = ["SIGNUM", "AugmentedMoons", "Signum", "TwoMoons"]
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader, TensorDataset
 
 from tangent import (
     Bounds,
     Data,
     Hyperparameter,
+    LoopWorkload,
     OptimizerCard,
     OptimizerEntry,
     Parameters,
@@ -23,6 +25,7 @@ from tangent import (
     Workload,
     WorkloadCard,
     arguments,
+    to_device,
 )
 
 
@@ -138,3 +141,44 @@ def _moons(count: int, generator: torch.Generator) -> Split:
     lower = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], dim=1)
     points = torch.where(targets.unsqueeze(1) == 0, upper, lower)
     return Split(inputs=points + 0.2 * torch.randn(count, 2, generator=generator), targets=targets)
+
+
+class AugmentedMoons(LoopWorkload):
+    """The same points, moved a little at random each time that they are used, from a DataLoader."""
+
+    card = TwoMoons.card.model_copy(
+        update={
+            "name": "augmented-moons",
+            "title": "Two moons, augmented",
+            "description": "Two moons with batches from a DataLoader: each point is moved at random by 0.1.",
+            "epoch_s": 0.02,
+        }
+    )
+
+    def build_model(self) -> nn.Module:
+        """Return the network of the other workload."""
+        return TwoMoons().build_model()
+
+    def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[Any]:
+        """Return shuffled batches of points and their half circles."""
+        del epoch
+        train = TwoMoons().load_data(torch.device("cpu")).train
+        return DataLoader(TensorDataset(train.inputs, train.targets), batch_size=batch_size, shuffle=True)
+
+    def training_step(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the mean cross-entropy with label smoothing."""
+        points, half_circles = batch
+        outputs = model(points + 0.1 * torch.randn_like(points))
+        return functional.cross_entropy(outputs, half_circles, label_smoothing=0.1)
+
+    def evaluate(
+        self, model: nn.Module, split: Literal["validation", "test"], *, device: torch.device
+    ) -> Mapping[str, float]:
+        """Return the accuracy and the mean cross-entropy."""
+        data = TwoMoons().load_data(torch.device("cpu"))
+        points, half_circles = to_device((getattr(data, split).inputs, getattr(data, split).targets), device)
+        outputs = model(points)
+        return {
+            "accuracy": (outputs.argmax(dim=-1) == half_circles).float().mean().item(),
+            "loss": functional.cross_entropy(outputs, half_circles).item(),
+        }

@@ -56,6 +56,27 @@ def test_a_study_on_real_data_finds_each_arms_best_and_stores_every_epoch(
         assert trial.worker is not None
 
 
+def test_a_workload_with_its_own_batches_is_pruned_and_confirmed(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit(
+        "looped-plane",
+        arms=["adamp", "adamw"],
+        trials=4,
+        epochs=3,
+        pruner={"kind": "asha", "min_epochs": 1},
+        confirmation={"seeds": 2},
+    )
+    study = dispatcher.closed(study_id)
+    assert (study.state, study.progress.confirmations_finished) == (StudyState.COMPLETED, 8)
+    trials = dispatcher.store.every_trial(study_id)
+    assert {trial.state for trial in trials} == {TrialState.COMPLETED, TrialState.PRUNED}
+    for arm in dispatcher.store.arms(study_id):
+        assert arm.best is not None
+        assert arm.best.test_value is not None
+    measured = dispatcher.store.measurements(trials[0].id)
+    assert measured[0].validation_metric is not None
+    assert measured[0].validation_loss is None
+
+
 def test_packs_trained_one_after_another_are_reproducible(dispatcher: DispatcherProcess) -> None:
     resources = {"max_concurrent_packs": 1}
     # This study measures the stack width, which is stored, so that it cannot change during the next two.

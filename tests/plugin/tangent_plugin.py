@@ -11,15 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import WorkloadCard
-from workers.workloads import Data, Split, Workload
+from workers.workloads import Data, LoopWorkload, Split, SplitName, Workload
 
 __all__ = ["WORKLOADS"]
 
@@ -72,6 +73,30 @@ class _Plane(Workload):
 
     def misbehave(self, outputs: Tensor) -> None:
         """Do nothing; subclasses override this."""
+
+
+class _Looped(LoopWorkload):
+    """Fits the same plane to batches of a DataLoader."""
+
+    card = _Plane("looped-plane").card
+
+    def build_model(self) -> nn.Module:
+        return _Line()
+
+    def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[Any]:
+        del epoch
+        train = _Plane("plane").load_data(torch.device("cpu")).train
+        return DataLoader(TensorDataset(train.inputs, train.targets), batch_size=batch_size, shuffle=True)
+
+    def training_step(self, model: nn.Module, batch: Any) -> Tensor:
+        inputs, targets = batch
+        return (model(inputs) - targets).square().mean()
+
+    def evaluate(
+        self, model: nn.Module, split: SplitName, *, device: torch.device
+    ) -> Mapping[str, float | Tensor]:
+        data = getattr(_Plane("plane").load_data(device), split)
+        return {"squared error": (model(data.inputs) - data.targets).square().mean()}
 
 
 class _Slow(_Plane):
@@ -239,6 +264,7 @@ def _ask_for_too_much() -> None:
 
 WORKLOADS = [
     _Plane("plane"),
+    _Looped(),
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),
     _WithProcesses("daemon", "-c", _DAEMON),

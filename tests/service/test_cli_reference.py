@@ -141,3 +141,13 @@ def test_the_example_optimizer_trains_the_example_workload(own: ModuleType) -> N
         optimizer.step()
     right = workload.metric_sum(model(data.validation.inputs), data.validation.targets).item()
     assert right / len(data.validation) > 0.9
+
+
+@pytest.mark.parametrize("name", ["TwoMoons", "AugmentedMoons"])
+def test_the_example_workloads_pass_the_check(own: ModuleType, name: str) -> None:
+    import torch
+
+    from workers.workload_check import check_workload
+
+    results = check_workload(getattr(own, name)(), device=torch.device("cpu"))
+    assert [result.sentence for result in results if result.status == "error"] == []

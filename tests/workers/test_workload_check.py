@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from studies.catalog import WorkloadCard
 from workers.workload_check import CheckResult, check_workload
-from workers.workloads import Data, Split, Workload, load_workloads
+from workers.workloads import Data, Split, Workload, builtin_workloads
 
 __all__: list[str] = []
 
@@ -215,7 +215,7 @@ def test_a_mistake_is_found_in_the_function_that_makes_it(broken: type[Workload]
 def test_an_error_of_the_workload_names_its_function_and_line(broken: type[Workload], function: str) -> None:
     (error,) = _errors(broken())
     assert function in error.sentence
-    assert Path(__file__).name in error.sentence
+    assert Path(__file__).name in f"{error.sentence} {error.where}"
 
 
 def test_state_shared_by_trials_is_found() -> None:
@@ -235,7 +235,7 @@ def test_examples_in_two_splits_are_a_warning() -> None:
 
 @pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d"])
 def test_our_own_workloads_have_no_errors(name: str) -> None:
-    assert _errors(load_workloads()[name]) == []
+    assert _errors(builtin_workloads()[name]) == []
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from workers.seeding import seeded
-from workers.workloads import Data, DataCache, Split, Workload, load_workloads
+from workers.workloads import Data, DataCache, Split, Workload, builtin_workloads
 from workers.workloads.card_differences import card_differences
 
 __all__: list[str] = []
 
 CPU = torch.device("cpu")
-WORKLOADS = load_workloads()
+WORKLOADS = builtin_workloads()
 
 every_workload = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS.keys())
 images = pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn", "mnist5k-cnn"])

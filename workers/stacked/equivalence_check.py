@@ -20,13 +20,13 @@ from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry
 from workers.optimizers.registry import ParameterGroup, check
 from workers.pack_protocol import Pack
-from workers.results import EpochResult
+from workers.results import EpochResult, batch_sums, split_means
 from workers.seeding import generator_states, seeded
 from workers.solo import Solo
 from workers.stacked.constants import first_difference, held_by
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
-from workers.workloads import Data, Workload
+from workers.workloads import Data, Split, Workload
 from workers.workloads.float64 import in_float64
 
 T = TypeVar("T")
@@ -182,18 +182,27 @@ def _train_alone(
                 f"{changed!r} of the model changes in training and is not a parameter or a buffer of its "
                 "state, and members of a stack would share it"
             )
-    _raise_if_evaluation_varies(solos[0], data, device)
+    _raise_if_evaluation_varies(solos[0], workload, data.validation, device)
     return trained
 
 
-def _raise_if_evaluation_varies(solo: Solo, data: Data, device: torch.device) -> None:
+@torch.no_grad()
+def _raise_if_evaluation_varies(solo: Solo, workload: Workload, split: Split, device: torch.device) -> None:
     """Raise _KeepsState if the value of a split depends on its batches, whose size differs in a stack."""
+
+    def means(batch_size: int) -> Tensor:
+        return split_means(
+            split,
+            batch_size=batch_size,
+            sums=lambda inputs, targets: batch_sums(workload, solo.model(inputs), targets),
+        )
+
     with seeded(0, device=device):
         before = generator_states(device)
-        whole = solo.evaluate(data.validation)
+        whole = means(len(split))
         if generator_states(device) != before:
             raise _KeepsState("the model draws random numbers in evaluation, where a stack has other batches")
-        halves = solo.evaluate(data.validation, batch_size=math.ceil(len(data.validation) / 2))
+        halves = means(math.ceil(len(split) / 2))
     if _relative(whole.double(), halves.double()) > _EVALUATION_TOLERANCE:
         raise _KeepsState("the result of an evaluation depends on its batches, and a stack has others")
 

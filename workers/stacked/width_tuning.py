@@ -1,6 +1,6 @@
 """The choice of the stack width: measured on the device in about a second, and kept for later packs."""
 
-__all__ = ["MAX_WIDTH", "WidthTuner", "device_name"]
+__all__ = ["MAX_WIDTH", "WidthTuner", "device_name", "one_by_one"]
 
 import copy
 import time
@@ -60,13 +60,7 @@ class WidthTuner:
         Every kind of pack goes through the equivalence check once. A pack that specifies a width then gets
         it; for all others, widths are measured. No pack gets a width that has run out of memory here.
         """
-        alone = StackWidth(
-            workload=pack.workload,
-            optimizer=pack.optimizer,
-            batch_size=pack.batch_size,
-            device=device_name(device),
-            width=1,
-        )
+        alone = one_by_one(pack, device=device)
         if pack.width == 1:
             return alone
         key = _key(alone, pack)
@@ -120,6 +114,18 @@ class WidthTuner:
             update={"width": width, "reason": reason}
         )
         return self._lowered[key]
+
+
+def one_by_one(pack: Pack, *, device: torch.device, reason: str | None = None) -> StackWidth:
+    """Return the width of a pack whose members are trained one by one, with the reason if there is one."""
+    return StackWidth(
+        workload=pack.workload,
+        optimizer=pack.optimizer,
+        batch_size=pack.batch_size,
+        device=device_name(device),
+        width=1,
+        reason=reason,
+    )
 
 
 def device_name(device: torch.device) -> str:

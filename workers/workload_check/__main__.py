@@ -17,7 +17,7 @@ from studies.control_characters import strip_controls
 from workers.packages import use_packages
 from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
-from workers.workloads import Workload, load_workloads
+from workers.workloads import AnyWorkload, LoopWorkload, Workload, load_workloads
 
 _BAD_TARGET = 2
 
@@ -61,7 +61,7 @@ def _device(name: str) -> torch.device:
     return torch.device("cuda:0" if name == "cuda" else "cpu")
 
 
-def _workload(target: str) -> Workload:
+def _workload(target: str) -> AnyWorkload:
     """Return the workload of a name in the catalogue, or at PACKAGE:NAME."""
     if ":" not in target:
         installed = load_workloads()
@@ -78,11 +78,13 @@ def _workload(target: str) -> Workload:
     # Importing a user's module may raise anything.
     except Exception as error:
         raise _TargetInvalid(
-            f"cannot load {target}: {type(error).__name__}: {error}; name a Workload in an "
+            f"cannot load {target}: {type(error).__name__}: {error}; name a workload in an "
             "installed module, or in one in a folder that TANGENT_PACKAGES names"
         ) from error
-    if not isinstance(workload, Workload):
-        raise _TargetInvalid(f"expected {target} to be a Workload, got {type(workload).__name__}")
+    if not isinstance(workload, Workload | LoopWorkload):
+        raise _TargetInvalid(
+            f"expected {target} to be a Workload or a LoopWorkload, got {type(workload).__name__}"
+        )
     return workload
 
 

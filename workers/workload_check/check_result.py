@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from studies.formatting import plural
-from workers.workload_errors import describe_error, place_of
+from workers.workload_errors import CannotTrain, describe_error, place_of
 
 _SHOWN: Final = 5
 Status = Literal["ok", "note", "warning", "error"]
@@ -32,9 +32,11 @@ class CheckResult:
     where: str | None = None
 
     @classmethod
-    def about(cls, function: Callable[..., Any] | type, check: str, status: Status, sentence: str) -> Self:
+    def about(
+        cls, function: Callable[..., Any] | type | None, check: str, status: Status, sentence: str
+    ) -> Self:
         """Return a result about a function or class of the workload."""
-        place = place_of(function)
+        place = place_of(function) if function is not None else None
         return cls(check, status, sentence, f"{place.filename}:{place.lineno}" if place else None)
 
 
@@ -53,6 +55,8 @@ def calling(check: str, *, workload: str) -> Generator[None]:
         yield
     except CheckFailed:
         raise
+    except CannotTrain as error:
+        raise CheckFailed(CheckResult.about(error.function, check, "error", str(error))) from error
     # A workload may raise anything.
     except Exception as error:
         fault = describe_error(error, workload=workload)

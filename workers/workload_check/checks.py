@@ -10,14 +10,15 @@ from workers.workload_check.check_result import CheckFailed, CheckResult
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.training_checks import check_training
-from workers.workloads import Data, Workload
+from workers.workloads import AnyWorkload, Data, Workload
 
 
-def check_workload(workload: Workload, *, device: torch.device) -> Iterator[CheckResult]:
+def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
-    It loads the data twice, builds the model a few times, and trains a few steps with AdamP at its defaults.
-    After an error without whose repair later checks cannot run, the iterator ends.
+    It loads the data of a workload of tensors twice, builds the model a few times, and trains a few steps
+    with AdamP at its defaults. After an error without whose repair later checks cannot run, the iterator
+    ends.
 
     Args:
         workload: what to check.
@@ -26,13 +27,12 @@ def check_workload(workload: Workload, *, device: torch.device) -> Iterator[Chec
     try:
         data: Data | None = None
         has_errors = False
-        for found in check_data(workload, device):
+        for found in check_data(workload, device) if isinstance(workload, Workload) else ():
             if isinstance(found, Data):
                 data = found
             else:
                 has_errors |= _prevents_training(found)
                 yield found
-        assert data is not None, "check_data ends with the data"
         for result in check_model(workload, data, device):
             has_errors |= _prevents_training(result)
             yield result

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from studies.formatting import count, plural
 from workers.workload_check.check_result import CheckFailed, CheckResult, calling
-from workers.workloads import Data, DataCache, Split, Workload
+from workers.workloads import Data, Split, Workload, load_data
 from workers.workloads.card_differences import shared_inputs
 
 _SPLITS: Final = ("train", "validation", "test")
@@ -24,7 +24,7 @@ def check_data(workload: Workload, device: torch.device) -> Iterator[CheckResult
     """
     name = workload.card.name
     with calling("data", workload=name):
-        data, again = (DataCache().load(workload, device=device) for _ in range(2))
+        data, again = (load_data(workload, device=device) for _ in range(2))
     splits = {split: _split(data, split) for split in _SPLITS}
     if empty := [split for split, examples in splits.items() if not len(examples)]:
         raise CheckFailed(

@@ -2,25 +2,32 @@
 
 __all__ = ["check_model"]
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from studies.formatting import count, metric, number, plural
-from workers.results import batch_sums, scalar_loss
+from workers.results import batch_sums
 from workers.seeding import seeded
-from workers.workload_check.check_result import CheckFailed, CheckResult, calling, first_names
-from workers.workloads import Data, Split, Workload
+from workers.training_tasks import TrainingTask, step_function, training_task
+from workers.workload_check.check_result import CheckResult, calling, first_names
+from workers.workloads import AnyWorkload, Data, LoopWorkload, Split, SplitName, Workload
 
 _SEED: Final = 0
 _TOLERANCE: Final = 1e-3
 """Relative difference allowed between sums over the same examples in batches of different sizes."""
 
 
-def check_model(workload: Workload, data: Data, device: torch.device) -> Iterator[CheckResult]:
+def check_model(workload: AnyWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
     """Yield the results about the model, its gradients, the loss and the metric.
+
+    Args:
+        workload: what to check.
+        data: the data of a workload of tensors, on `device`; None for any other.
+        device: where to train.
 
     Raises:
         CheckFailed: the workload's code raised an error, or the loss has no gradient.
@@ -29,17 +36,23 @@ def check_model(workload: Workload, data: Data, device: torch.device) -> Iterato
         model, twin = (_built(workload) for _ in range(2))
     yield from _construction(workload, model, twin)
     model.to(device)
-    batch = data.train.head(workload.card.batch_size)
-    yield from _gradients(workload, model, batch, device)
-    yield from _evaluation(workload, model, data)
+    size = workload.card.batch_size if data is None else min(workload.card.batch_size, len(data.train))
+    with calling("batches", workload=workload.card.name):
+        task = training_task(workload, model, data=data, seed=_SEED, batch_size=size, device=device)
+    yield from _gradients(workload, task, model, device)
+    if isinstance(workload, Workload):
+        assert data is not None, "a workload of tensors has data"
+        yield from _evaluation(workload, model, data)
+    else:
+        yield from _own_evaluation(workload, task, model, device)
 
 
-def _built(workload: Workload) -> nn.Module:
+def _built(workload: AnyWorkload) -> nn.Module:
     with seeded(_SEED, device=torch.device("cpu")):
         return workload.build_model()
 
 
-def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iterator[CheckResult]:
+def _construction(workload: AnyWorkload, model: nn.Module, twin: nn.Module) -> Iterator[CheckResult]:
     found = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     yield CheckResult("model", "ok", f"{plural(found, 'trainable parameter')}")
     if found != workload.card.parameters:
@@ -64,28 +77,22 @@ def _construction(workload: Workload, model: nn.Module, twin: nn.Module) -> Iter
 
 
 def _gradients(
-    workload: Workload, model: nn.Module, batch: Split, device: torch.device
+    workload: AnyWorkload, task: TrainingTask, model: nn.Module, device: torch.device
 ) -> Iterator[CheckResult]:
+    step = step_function(workload)
     model.train()
-    with calling("loss", workload=workload.card.name), seeded(_SEED, device=device):
-        loss = scalar_loss(workload, model(batch.inputs), batch.targets)
-    if not loss.requires_grad:
-        raise CheckFailed(
-            CheckResult.about(
-                workload.loss,
-                "loss",
-                "error",
-                "expected a loss that depends on the parameters, got one without a gradient; remove "
-                ".detach(), .item() and torch.no_grad()",
-            )
-        )
+    with seeded(_SEED, device=device):
+        with calling("batches", workload=workload.card.name):
+            batch = next(task.batches(1))
+        with calling("loss", workload=workload.card.name):
+            loss = task.loss(batch)
     value = loss.item()
     if not torch.isfinite(loss):
         yield CheckResult.about(
-            workload.loss, "loss", "error", f"expected a finite loss of the new model, got {value}"
+            step, "loss", "error", f"expected a finite loss of the new model, got {value}"
         )
         return
-    yield CheckResult("loss", "ok", f"{number(value)} on a batch of {plural(len(batch), 'example')}")
+    yield CheckResult("loss", "ok", f"{number(value)} on the first batch")
     with calling("gradients", workload=workload.card.name):
         loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -105,7 +112,7 @@ def _gradients(
         )
     if wrong:
         yield CheckResult.about(
-            workload.loss,
+            step,
             "gradients",
             "error",
             f"expected finite gradients, got NaN or infinity in {first_names(wrong)}",
@@ -114,6 +121,47 @@ def _gradients(
         yield CheckResult(
             "gradients", "ok", f"tensors with a finite gradient: {len(trained)} of {len(trained)}"
         )
+
+
+def _own_evaluation(
+    workload: LoopWorkload, task: TrainingTask, model: nn.Module, device: torch.device
+) -> Iterator[CheckResult]:
+    """Yield whether the workload's own evaluation returns a finite metric, the same one each time."""
+    model.eval()
+    function = workload.evaluate
+    splits: tuple[SplitName, ...] = ("validation", "test")
+    for split in splits:
+        check = f"{split} metric"
+        found: list[float] = []
+        for _ in range(2):
+            with calling(check, workload=workload.card.name), seeded(_SEED, device=device):
+                found.append(task.evaluate(split)[1].item())
+        if not all(map(math.isfinite, found)):
+            yield CheckResult.about(function, check, "error", f"expected a finite metric, got {found[0]}")
+        elif found[0] != found[1]:
+            yield CheckResult.about(
+                function,
+                check,
+                "error",
+                f"expected the same metric from two evaluations, got {number(found[0])} and "
+                f"{number(found[1])}; change no state in evaluate",
+            )
+        else:
+            yield _in_range(workload, function, check, found[0])
+
+
+def _in_range(
+    workload: AnyWorkload, function: Callable[..., object], check: str, value: float
+) -> CheckResult:
+    if workload.card.unit == "fraction" and not 0 <= value <= 1:
+        return CheckResult.about(
+            function,
+            check,
+            "error",
+            f"expected a fraction between 0 and 1 as the card says, got {number(value)}",
+        )
+    shown = metric(value, workload.card.unit)
+    return CheckResult(check, "ok", f"{workload.card.metric} {shown} before training")
 
 
 @torch.no_grad()
@@ -155,17 +203,7 @@ def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: 
             f"expected the sum over {plural(len(part), 'example')} to be that of their two halves, "
             f"{number(sum(parts))}, got {number(total)}{meant}",
         )
-    value = total / len(part)
-    if workload.card.unit == "fraction" and not 0 <= value <= 1:
-        return CheckResult.about(
-            function,
-            check,
-            "error",
-            f"expected a fraction between 0 and 1 as the card says, got {number(value)}",
-        )
-    return CheckResult(
-        check, "ok", f"{workload.card.metric} {metric(value, workload.card.unit)} before training"
-    )
+    return _in_range(workload, function, check, total / len(part))
 
 
 def _loss(workload: Workload, whole: Tensor, pieces: list[Tensor]) -> CheckResult:

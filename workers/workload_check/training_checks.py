@@ -4,7 +4,7 @@ __all__ = ["check_training"]
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +18,14 @@ from workers.checkpoints import load, save
 from workers.memory import MemoryMeter
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.pack_protocol import Member, Pack
-from workers.results import EpochResult, scalar_loss
+from workers.results import EpochResult
 from workers.seeding import initialisation_seed, seeded
 from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
+from workers.training_tasks import step_function, training_task
 from workers.workload_check.check_result import CheckResult, calling, first_names
-from workers.workloads import Data, Split, Workload
+from workers.workload_check.shortened import shortened, steps_of_epoch
+from workers.workloads import AnyWorkload, Data, Workload
 
 _OPTIMIZER: Final = "adamp"
 _SEED: Final = 0
@@ -35,28 +37,26 @@ _MAX_SCALED: Final = 64
 _SLOW: Final = 3.0
 
 
-def check_training(workload: Workload, data: Data, device: torch.device) -> Iterator[CheckResult]:
+def check_training(workload: AnyWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
     """Yield the results about training with AdamP at its defaults.
 
     Raises:
         CheckFailed: the workload's code raised an error.
     """
     entry = load_optimizers()[_OPTIMIZER]
-    pack = _pack(workload, entry)
-    size = pack.batch_size
-    small = Data(
-        train=data.train.head(_STEPS * size),
-        validation=data.validation.head(size),
-        test=data.test.head(size),
-    )
+    pack = _pack(workload, entry, data)
+    short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.batch_size)
     with calling("training", workload=workload.card.name):
-        yield from _repeatable(workload, pack, entry, small, device)
-        yield _stackable(workload, pack, entry, small, device)
-        yield from _scale_invariance(workload, small.train.head(size), device)
+        yield from _repeatable(short, pack, entry, small, device)
+        if isinstance(workload, Workload) and small is not None:
+            yield _stackable(workload, pack, entry, small, device)
+        else:
+            yield CheckResult("stacking", "note", "trials of a LoopWorkload are trained one by one")
+        yield from _scale_invariance(workload, data, pack.batch_size, device)
         yield from _speed(workload, pack, entry, data, device)
 
 
-def _pack(workload: Workload, entry: OptimizerEntry) -> Pack:
+def _pack(workload: AnyWorkload, entry: OptimizerEntry, data: Data | None) -> Pack:
     card = workload.card
     members = tuple(
         Member(trial_id=str(n), attempt=1, parameters=entry.card.defaults, seed=_SEED) for n in range(2)
@@ -69,13 +69,13 @@ def _pack(workload: Workload, entry: OptimizerEntry) -> Pack:
         from_epoch=0,
         to_epoch=2,
         epochs=2,
-        batch_size=min(card.batch_size, card.examples["train"]),
+        batch_size=card.batch_size if data is None else min(card.batch_size, len(data.train)),
         maximize=card.direction == "maximize",
     )
 
 
 def _repeatable(
-    workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
+    workload: AnyWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
 ) -> Iterator[CheckResult]:
     """Train two epochs, again from the start, and again from a checkpoint after the first."""
 
@@ -130,7 +130,7 @@ def _repeatable(
     )
 
 
-def _first_epoch(workload: Workload, result: EpochResult) -> CheckResult:
+def _first_epoch(workload: AnyWorkload, result: EpochResult) -> CheckResult:
     problem = result.divergence or result.fault
     if problem is not None:
         return CheckResult.about(
@@ -138,7 +138,10 @@ def _first_epoch(workload: Workload, result: EpochResult) -> CheckResult:
         )
     if not result.effective_step > 0 and not math.isnan(result.effective_step):
         return CheckResult.about(
-            workload.loss, "two steps", "error", "expected steps that move the weights, but none moved"
+            step_function(workload),
+            "two steps",
+            "error",
+            "expected steps that move the weights, got none",
         )
     return CheckResult(
         "two steps", "ok", f"training loss {number(result.train_loss)}, finite values after two steps"
@@ -170,12 +173,22 @@ def _stackable(
     )
 
 
-def _scale_invariance(workload: Workload, batch: Split, device: torch.device) -> Iterator[CheckResult]:
+def _scale_invariance(
+    workload: AnyWorkload, data: Data | None, batch_size: int, device: torch.device
+) -> Iterator[CheckResult]:
     """Yield which weights the loss depends on by their direction only, and which AdamP would project."""
     with seeded(initialisation_seed(_SEED), device=torch.device("cpu")):
         model = workload.build_model()
     model.to(device).train()
-    loss = _loss(workload, model, batch, device)
+    task = training_task(workload, model, data=data, seed=_SEED, batch_size=batch_size, device=device)
+    with seeded(_SEED, device=device):
+        batch = next(task.batches(1))
+
+    def batch_loss() -> Tensor:
+        with seeded(_SEED, device=device):
+            return task.loss(batch)
+
+    loss = batch_loss()
     loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
     weights = {
         name: weight
@@ -189,9 +202,7 @@ def _scale_invariance(workload: Workload, batch: Split, device: torch.device) ->
         return
     tested = dict(list(weights.items())[:_MAX_SCALED])
     invariant = [
-        name
-        for name, weight in tested.items()
-        if _is_scale_invariant(workload, model, batch, device, weight, loss=loss.item())
+        name for name, weight in tested.items() if _is_scale_invariant(batch_loss, weight, loss=loss.item())
     ]
     projected = [
         name
@@ -218,39 +229,26 @@ def _named(names: list[str]) -> str:
     return f" ({first_names(names)})" if names else ""
 
 
-def _loss(workload: Workload, model: nn.Module, batch: Split, device: torch.device) -> Tensor:
-    with seeded(_SEED, device=device):
-        return scalar_loss(workload, model(batch.inputs), batch.targets)
-
-
-@torch.no_grad()
-def _is_scale_invariant(
-    workload: Workload,
-    model: nn.Module,
-    batch: Split,
-    device: torch.device,
-    weight: nn.Parameter,
-    *,
-    loss: float,
-) -> bool:
+def _is_scale_invariant(batch_loss: Callable[[], Tensor], weight: nn.Parameter, *, loss: float) -> bool:
     """Return whether doubling a weight leaves the loss as it is, but for the normalisation's eps."""
-    weight.mul_(2.0)
-    doubled = _loss(workload, model, batch, device).item()
-    weight.div_(2.0)
+    weight.data.mul_(2.0)
+    doubled = batch_loss().item()
+    weight.data.div_(2.0)
     return abs(doubled - loss) <= _SCALE_TOLERANCE * max(abs(loss), 1e-6)
 
 
 def _speed(
-    workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
+    workload: AnyWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
 ) -> Iterator[CheckResult]:
-    steps = max(1, min(_TIMED_STEPS, len(data.train) // pack.batch_size))
     size = pack.batch_size
-    timed = replace(data, train=data.train.head(steps * size), validation=data.validation.head(size))
+    in_epoch = steps_of_epoch(workload, data, batch_size=size)
+    steps = max(1, min(_TIMED_STEPS, in_epoch))
+    short, timed = shortened(workload, data, steps=steps, batch_size=size)
     meter = MemoryMeter(device)
-    solo = Solo(pack.members[0], pack=pack, workload=workload, entry=entry, data=timed, device=device)
+    solo = Solo(pack.members[0], pack=pack, workload=short, entry=entry, data=timed, device=device)
     first = solo.train_epoch(1).elapsed_s
     step_s = (solo.train_epoch(2).elapsed_s - first) / steps
-    epoch_s = step_s * (len(data.train) // size)
+    epoch_s = step_s * in_epoch
     grown = meter.grown()
     yield CheckResult(
         "speed",

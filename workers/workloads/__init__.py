@@ -1,35 +1,48 @@
 """The workloads that a worker can train: built-in ones, and entry points in `tangent.workloads`.
 
-An entry point of that group is a `Workload`, as a class or an instance, or a list of them. The target on each
-built-in card is the mean validation value over three fresh seeds of the better of AdamW and Nesterov SGD,
-each at the best of 8 to 12 random configurations, with the card's own epochs and batch size and a cosine
-schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the best of a few learning rates.
+An entry point of that group is a `Workload` or a `LoopWorkload`, as a class or an instance, or a list of
+them. The target on each built-in card is the mean validation value over three fresh seeds of the better of
+AdamW and Nesterov SGD, each at the best of 8 to 12 random configurations, with the card's own epochs and
+batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the
+best of a few learning rates.
 """
 
-__all__ = ["Data", "DataCache", "Split", "Workload", "load_workloads"]
+__all__ = [
+    "AnyWorkload",
+    "Data",
+    "DataCache",
+    "LoopWorkload",
+    "Split",
+    "SplitName",
+    "Workload",
+    "builtin_workloads",
+    "load_data",
+    "load_workloads",
+    "to_device",
+]
 
 from workers.entry_points import OnBroken, by_name, load_entries, no_report
 from workers.workloads.digits import DigitsCnn, DigitsMlp
+from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
 from workers.workloads.toys import Antipode2d, Rosenbrock3d
-from workers.workloads.workload import Data, DataCache, Split, Workload
+from workers.workloads.workload import AnyWorkload, Data, DataCache, Split, Workload, load_data
 
 _GROUP = "tangent.workloads"
 
 
-def load_workloads(*, on_broken: OnBroken = no_report) -> dict[str, Workload]:
+def builtin_workloads() -> dict[str, Workload]:
+    """Return our own workloads by name, without loading their data."""
+    builtin = (DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d())
+    return {workload.card.name: workload for workload in builtin}
+
+
+def load_workloads(*, on_broken: OnBroken = no_report) -> dict[str, AnyWorkload]:
     """Return all workloads by name, the built-in ones first, without loading their data.
 
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     A package that cannot be loaded is passed to `on_broken`.
     """
-    builtin: list[Workload] = [
-        DigitsMlp(),
-        DigitsCnn(),
-        Mnist5kCnn(),
-        PydocLm(),
-        Rosenbrock3d(),
-        Antipode2d(),
-    ]
-    return by_name([*builtin, *load_entries(_GROUP, Workload, on_broken=on_broken)], group=_GROUP)
+    installed: list[AnyWorkload] = load_entries(_GROUP, Workload, LoopWorkload, on_broken=on_broken)
+    return by_name([*builtin_workloads().values(), *installed], group=_GROUP)

@@ -1,15 +1,17 @@
 """The interface of a workload: data, a model, a loss and a metric."""
 
-__all__ = ["Data", "DataCache", "Split", "Workload"]
+__all__ = ["AnyWorkload", "Data", "DataCache", "Split", "Workload", "load_data"]
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from studies.catalog import WorkloadCard
 from workers.workload_errors import CannotTrain
+from workers.workloads.loop_workload import LoopWorkload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,30 +117,37 @@ class Workload(ABC):
         """
 
 
+AnyWorkload = Workload | LoopWorkload
+"""A workload of any kind."""
+
+
 class DataCache:
     """Each workload's data, loaded once per device and kept for the lifetime of the worker."""
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, torch.device], Data] = {}
 
-    def load(self, workload: Workload, *, device: torch.device) -> Data:
-        """Return the workload's data on the device, loading it on first use.
+    def load(self, workload: AnyWorkload, *, device: torch.device) -> Data | None:
+        """Return a workload's data on the device, loading it on first use; None if it has batches of its own.
 
         Raises:
             CannotTrain: the workload returned something else.
         """
+        if not isinstance(workload, Workload):
+            return None
         key = (workload.card.name, device)
         if key not in self._loaded:
-            self._loaded[key] = _checked(workload.load_data(device), workload, device)
+            self._loaded[key] = load_data(workload, device=device)
         return self._loaded[key]
 
 
-def _checked(data: object, workload: Workload, device: torch.device) -> Data:
-    """Return what `load_data` returned.
+def load_data(workload: Workload, *, device: torch.device) -> Data:
+    """Return a workload's data on a device.
 
     Raises:
-        CannotTrain: it is not data on this device.
+        CannotTrain: the workload returned something else.
     """
+    data: Any = workload.load_data(device)
     name = workload.card.name
     if not isinstance(data, Data):
         raise CannotTrain(

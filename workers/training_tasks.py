@@ -1,0 +1,207 @@
+"""What one trial trains on: the batches of an epoch, the loss of a batch, and the values of a split."""
+
+__all__ = [
+    "LoopTask",
+    "TensorTask",
+    "TrainingTask",
+    "step_function",
+    "training_task",
+]
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
+from workers.seeding import epoch_order
+from workers.workload_errors import CannotTrain
+from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, Workload, to_device
+
+
+class TrainingTask(Protocol):
+    """A workload with one trial's model, batch size and seed.
+
+    Attributes:
+        steps: batches of an epoch.
+        has_validation_loss: whether `evaluate` has measured a loss.
+        metric_function: name of the workload's function that returns the metric.
+    """
+
+    steps: int
+    metric_function: str
+    has_validation_loss: bool
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """Yield the batches of an epoch, counted from 1."""
+        ...
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return the loss of a batch, a scalar tensor with a gradient."""
+        ...
+
+    def evaluate(self, split: SplitName) -> Tensor:
+        """Return the mean loss and the metric of a split, [2]; the model is in evaluation mode."""
+        ...
+
+
+def training_task(
+    workload: AnyWorkload,
+    model: nn.Module,
+    *,
+    data: Data | None,
+    seed: int,
+    batch_size: int,
+    device: torch.device,
+) -> TrainingTask:
+    """Return the task of a trial.
+
+    Args:
+        workload: what to train.
+        model: the trial's model, on `device`.
+        data: the data of a workload of tensors, on `device`; None for any other.
+        seed: the trial's seed.
+        batch_size: examples in a batch.
+        device: where to train.
+    """
+    if isinstance(workload, Workload):
+        assert data is not None, "a workload of tensors has data"
+        return TensorTask(workload, model, data=data, seed=seed, batch_size=batch_size, device=device)
+    return LoopTask(workload, model, batch_size=batch_size, device=device)
+
+
+def step_function(workload: AnyWorkload) -> Callable[..., object]:
+    """Return the function of a workload that returns the loss of a batch."""
+    return workload.loss if isinstance(workload, Workload) else workload.training_step
+
+
+class TensorTask:
+    """A task whose examples are tensors on the device.
+
+    Examples that do not fill a last batch are left out of an epoch, so that every step has the same batch
+    size.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        model: nn.Module,
+        *,
+        data: Data,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self._workload, self._model, self._data = workload, model, data
+        self._seed, self._batch_size, self._device = seed, batch_size, device
+        self.steps = len(data.train) // batch_size
+        self.has_validation_loss = True
+        self.metric_function = "metric_sum"
+
+    def batches(self, epoch: int) -> Iterator[Tensor]:
+        """Yield the rows of each batch."""
+        order = epoch_order(self._seed, epoch=epoch, examples=len(self._data.train))
+        rows = order[: self.steps * self._batch_size].to(self._device)
+        return iter(rows.view(self.steps, self._batch_size).unbind())
+
+    def loss(self, batch: Tensor) -> Tensor:
+        """Return the mean loss over the examples in these rows."""
+        train = self._data.train
+        loss = scalar_loss(
+            self._workload,
+            self._model(train.inputs.index_select(0, batch)),
+            train.targets.index_select(0, batch),
+        )
+        if not loss.requires_grad:
+            raise CannotTrain(
+                f"expected loss of workload {self._workload.card.name!r} to depend on the parameters, got a "
+                "loss without a gradient; remove .detach(), .item() and torch.no_grad()",
+                function=self._workload.loss,
+            )
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self, split: SplitName) -> Tensor:
+        """Return the mean loss and the mean metric over a split, [2]."""
+        return split_means(
+            self._data.validation if split == "validation" else self._data.test,
+            batch_size=max(EVALUATION_BATCH, self._batch_size),
+            sums=lambda inputs, targets: batch_sums(self._workload, self._model(inputs), targets),
+        )
+
+
+class LoopTask:
+    """A task whose batches, training step and evaluation are the workload's own."""
+
+    def __init__(
+        self, workload: LoopWorkload, model: nn.Module, *, batch_size: int, device: torch.device
+    ) -> None:
+        self._workload, self._model = workload, model
+        self._batch_size, self._device = batch_size, device
+        self.steps = workload.steps_per_epoch(batch_size)
+        self.has_validation_loss = False
+        self.metric_function = "evaluate"
+        if self.steps < 1:
+            raise CannotTrain(
+                f"expected at least one step per epoch of workload {workload.card.name!r}, got {self.steps} "
+                f"with batches of {batch_size}; lower batch_size",
+                function=workload.steps_per_epoch,
+            )
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        """Yield the batches of an epoch, on the device.
+
+        Raises:
+            CannotTrain: there are fewer than `steps`.
+        """
+        yielded = 0
+        for batch in self._workload.train_batches(batch_size=self._batch_size, epoch=epoch):
+            yield to_device(batch, self._device)
+            yielded += 1
+            if yielded == self.steps:
+                return
+        raise CannotTrain(
+            f"expected {self.steps} batches of {self._batch_size} in epoch {epoch} of workload "
+            f"{self._workload.card.name!r}, got {yielded}; correct steps_per_epoch or the card's examples",
+            function=self._workload.train_batches,
+        )
+
+    def loss(self, batch: Any) -> Tensor:
+        """Return the loss of the workload's training step."""
+        step = self._workload.training_step
+        found = step(self._model, batch)
+        if isinstance(found, Mapping):
+            if "loss" not in found:
+                raise CannotTrain(
+                    f"expected training_step of workload {self._workload.card.name!r} to return a loss, or a "
+                    f"mapping with `loss`, got {', '.join(map(str, found)) or 'an empty mapping'}",
+                    function=step,
+                )
+            found = found["loss"]
+        loss = scalar_of(found, self._workload.card.name, step, "a mean over the batch, e.g. loss.mean()")
+        if not loss.requires_grad:
+            raise CannotTrain(
+                f"expected the loss of workload {self._workload.card.name!r} to depend on the parameters, "
+                "got one without a gradient; remove .detach(), .item() and torch.no_grad()",
+                function=step,
+            )
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self, split: SplitName) -> Tensor:
+        """Return the loss, NaN if the workload has none, and the card's metric over a split, [2]."""
+        card, function = self._workload.card, self._workload.evaluate
+        found: Any = function(self._model, split, device=self._device)
+        if not isinstance(found, Mapping) or card.metric not in found:
+            names = list(cast("Mapping[str, Any]", found)) if isinstance(found, Mapping) else []
+            raise CannotTrain(
+                f"expected evaluate of workload {card.name!r} to return a mapping with {card.metric!r}, the "
+                f"metric on its card, got {', '.join(names) or type(cast('object', found)).__name__}",
+                function=function,
+            )
+        values = cast("Mapping[str, Any]", found)
+        self.has_validation_loss = "loss" in values
+        numbers = [float(values.get("loss", math.nan)), float(values[card.metric])]
+        return torch.tensor(numbers, dtype=torch.float64)

@@ -1,0 +1,100 @@
+"""A workload with its own batches, training step and evaluation, trained by Tangent's loop."""
+
+__all__ = ["LoopWorkload", "SplitName", "to_device"]
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from studies.catalog import WorkloadCard
+
+B = TypeVar("B")
+SplitName = Literal["validation", "test"]
+
+
+class LoopWorkload(ABC):
+    """A model with batches of any kind, a training step and an evaluation.
+
+    Tangent's loop builds the optimizer, sets the learning rate, moves batches to the device, takes the steps,
+    watches for divergence, saves checkpoints and resumes from them. Its trials are trained one at a time: a
+    `Workload` of tensors can be stacked, which is faster for small models.
+
+    A trial must depend on nothing but its configuration and its seed. Before each epoch the global generators
+    of torch, numpy and `random` are seeded. Draw from these: a `DataLoader` without a `generator` of its own
+    does, in its workers too.
+    """
+
+    card: WorkloadCard
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Return a new model on the CPU, initialised from the global generators, which the caller seeds."""
+
+    @abstractmethod
+    def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[Any]:
+        """Return the batches of an epoch, on the CPU: tensors, or dicts, lists and tuples of them.
+
+        The loop takes `steps_per_epoch` batches and leaves out the others, such as a last one that is not
+        full.
+
+        Args:
+            batch_size: examples in a batch.
+            epoch: the epoch, counted from 1. A stream starts at the position that follows from it, so that a
+                trial can resume after any epoch.
+        """
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Return the number of batches that are trained in an epoch; by default, those that are full."""
+        return self.card.examples["train"] // batch_size
+
+    @abstractmethod
+    def training_step(self, model: nn.Module, batch: Any) -> Tensor | Mapping[str, Tensor]:
+        """Return the loss of a batch, a scalar tensor, or a mapping with it under `loss`.
+
+        Args:
+            model: the model on its device, in training mode.
+            batch: one of `train_batches`, on the model's device.
+        """
+
+    @abstractmethod
+    def evaluate(
+        self, model: nn.Module, split: SplitName, *, device: torch.device
+    ) -> Mapping[str, float | Tensor]:
+        """Return metrics over a whole split: the card's metric, and `loss` if there is a validation loss.
+
+        It is called without gradients. `to_device` moves a batch.
+
+        Args:
+            model: the model on its device, in evaluation mode.
+            split: `validation` or `test`.
+            device: the model's device.
+        """
+
+
+def to_device(batch: B, device: torch.device) -> B:
+    """Return a batch with every tensor in it on a device.
+
+    Args:
+        batch: a tensor, or a dict, list or tuple (named ones too) of batches; other values stay as they are.
+        device: where the tensors go. Pinned memory is copied without waiting.
+    """
+    return cast("B", _moved(batch, device))
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        items = cast("Mapping[Any, Any]", batch).items()
+        return {key: _moved(value, device) for key, value in items}
+    if isinstance(batch, list | tuple):
+        parts = [_moved(part, device) for part in cast("Sequence[Any]", batch)]
+        if isinstance(batch, list):
+            return parts
+        kind = cast("type[Any]", type(cast("Any", batch)))
+        # A named tuple takes its fields as arguments.
+        return kind(*parts) if hasattr(kind, "_fields") else tuple(parts)
+    return batch
