@@ -1,5 +1,7 @@
 """What processes of a dispatcher inherit: neither the folder in which it was started nor its secrets."""
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -38,15 +40,28 @@ def test_no_process_imports_from_the_start_folder_and_rays_processes_get_no_secr
     assert list(dispatcher.start_folder.glob("*.executed")) == []
 
 
+def _modes(files: Iterable[Path]) -> dict[str, int]:
+    """Return the modes of files; a checkpoint may be deleted meanwhile."""
+    modes: dict[str, int] = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            modes[file.name] = file.stat().st_mode & 0o777
+    return modes
+
+
 def test_only_the_owner_may_use_the_files_of_a_dispatcher_whatever_its_umask(
     dispatcher: DispatcherProcess,
 ) -> None:
+    checkpoints, logs = dispatcher.home / "checkpoints", dispatcher.home / "logs"
     study_id = dispatcher.submit("slow-plane", trials=1)
-    until(lambda: any((dispatcher.home / "checkpoints").rglob("*.pt")), what="a checkpoint")
+    saved = until(
+        lambda: {name: mode for name, mode in _modes(checkpoints.rglob("*")).items() if ".pt" in name},
+        what="a checkpoint",
+    )
+    assert set(saved.values()) == {0o600}
     dispatcher.closed(study_id)
-    files = [dispatcher.home, *dispatcher.home.glob("tangent.db*"), *(dispatcher.home / "logs").rglob("*")]
-    files += [dispatcher.home / "logs", *(dispatcher.home / "checkpoints").rglob("*")]
-    names = {file.name for file in files}
-    assert f"run-{study_id}.log" in names
-    assert "tangent.db" in names or not dispatcher.url.startswith("sqlite")
-    assert {file: oct(file.stat().st_mode) for file in files if file.stat().st_mode & 0o077} == {}
+    files = _modes([*dispatcher.home.glob("tangent.db*"), *logs.iterdir()])
+    assert f"run-{study_id}.log" in files
+    assert "tangent.db" in files or not dispatcher.url.startswith("sqlite")
+    assert set(files.values()) == {0o600}
+    assert set(_modes([dispatcher.home, checkpoints, logs]).values()) == {0o700}
