@@ -131,7 +131,12 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
     given = np.array(numbers, np.float64)
 
     def run(phase: int, first: int, last: int, scratch: Any) -> None:
-        step(phase, kind, first, last, plan.items, plan.table, plan.scalars, given, *plan.memory, scratch)
+        parts = (plan.items, plan.table, plan.scalars, given, *plan.memory, scratch)
+        try:
+            step(phase, kind, first, last, *parts)
+        except OSError:
+            # It has been compiled, but not written to numba's cache: the disk is full, for example.
+            step(phase, kind, first, last, *parts)
 
     scratch = plan.scratch(threads)
     if threads == 1:

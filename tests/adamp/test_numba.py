@@ -437,3 +437,18 @@ SGDP([weight], lr=0.1, fused=True).step()
 print(sum(_numba_kernels.compiled_step().stats.cache_hits.values()))
 """
     assert [python(code, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)] == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_a_full_disk_does_not_keep_the_first_step_from_being_taken(tmp_path: Path) -> None:
+    code = """
+import resource, torch
+from adamp import AdamP
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+weight = torch.nn.Parameter(torch.ones(2, 3))
+weight.grad = torch.ones(2, 3)
+optimizer = AdamP([weight], fused=True)
+optimizer.step()
+print(optimizer.state[weight]["step"], float(weight[0, 0]) < 1)
+"""
+    assert python(code, NUMBA_CACHE_DIR=str(tmp_path)) == "1 True"
