@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from service.client import Client, ProblemError, ServiceUnreachable
+    from service.client_arguments import ArgumentInvalid
+    from service.documents import DocumentInvalid
     from studies.catalog import (
         Bounds,
         Constraint,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from workers.workloads import Data, LoopWorkload, Split, Workload, to_device
 
 __all__ = [
+    "ArgumentInvalid",
     "Bounds",
     "Choices",
     "Client",
@@ -37,6 +40,7 @@ __all__ = [
     "Constraint",
     "Containment",
     "Data",
+    "DocumentInvalid",
     "Fixed",
     "Hyperparameter",
     "LoopWorkload",
@@ -60,6 +64,8 @@ __all__ = [
 # The names of each module, and the extra of the distribution that the module needs.
 _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "service.client": ("service", ("Client", "ProblemError", "ServiceUnreachable")),
+    "service.client_arguments": ("service", ("ArgumentInvalid",)),
+    "service.documents": ("service", ("DocumentInvalid",)),
     "studies.catalog": (
         None,
         ("Bounds", "Constraint", "Containment", "Hyperparameter", "OptimizerCard", "WorkloadCard"),
