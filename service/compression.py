@@ -45,13 +45,20 @@ class Compression:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_accepted = accepts_gzip(Headers(scope=scope))
+        request = Headers(scope=scope)
+        is_accepted = accepts_gzip(request)
         start: Message | None = None
 
         async def send_compressed(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start" and _is_compressible(message):
-                MutableHeaders(scope=message).add_vary_header("Accept-Encoding")
+                headers = MutableHeaders(scope=message)
+                headers.add_vary_header("Accept-Encoding")
+                if message["status"] == 304 and f"W/{headers.get('etag')}" in request.get(
+                    "if-none-match", ""
+                ):
+                    # The client's copy is the compressed one.
+                    headers["etag"] = f"W/{headers['etag']}"
                 if is_accepted and message["status"] == 200:
                     start = message
                     return

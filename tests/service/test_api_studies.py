@@ -55,10 +55,11 @@ def test_a_page_token_of_another_query_is_refused(http: httpx.Client, store: Sto
 
 def test_an_unchanged_study_is_answered_with_304(http: httpx.Client, store: Store, body: Body) -> None:
     study = store.submit(parse_spec(body)).id
-    tag = http.get(f"/v1/studies/{study}").headers["etag"]
+    tag = http.get(f"/v1/studies/{study}").headers["etag"].removeprefix("W/")
     for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         answer = http.get(f"/v1/studies/{study}", headers={"if-none-match": given})
-        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == (given if given.startswith("W/") else tag)
     store.move(study, StudyMove.PAUSE)
     answer = http.get(f"/v1/studies/{study}", headers={"if-none-match": tag})
     assert (answer.status_code, answer.json()["state"]) == (200, "paused")
