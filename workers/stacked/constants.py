@@ -3,7 +3,7 @@
 __all__ = ["are_same", "constants_of", "first_difference", "held_by"]
 
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
 
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 _DEPTH = 5
 """How deep containers and objects are looked into."""
+
+_LARGE = 10_000
+"""Arrays and containers with more elements are taken for data, and only their identity is compared."""
 
 _PLAIN = (bool, int, float, complex, str, bytes)
 _TORCH_ATTRIBUTES = vars(nn.Module()).keys()
@@ -106,23 +109,37 @@ def _copied(value: object, own: AbstractSet[int] | None, depth: int) -> object:
         if own is None:
             return [id(value), 0 if value.is_inference() else value._version]  # noqa: SLF001 # no public name
         return "own" if id(value) in own else value.detach().clone()
-    state = _generator_state(value)
+    if own is None and _elements(value) > _LARGE:
+        return [id(value), _elements(value)]
+    state = _state_of(value)
     if state is not None:
         return state
     if depth == 0 or isinstance(value, nn.Module | type):
         return type(value)
+    return _copied_container(value, own, depth - 1)
+
+
+def _copied_container(value: object, own: AbstractSet[int] | None, depth: int) -> object:
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
-        return {key: _copied(each, own, depth - 1) for key, each in items}
-    if isinstance(value, list | tuple | AbstractSet):
-        return [_copied(each, own, depth - 1) for each in cast("Collection[object]", value)]
+        return {key: _copied(each, own, depth) for key, each in items}
+    if isinstance(value, AbstractSet):
+        return sorted(map(repr, cast("AbstractSet[object]", value)))
+    if isinstance(value, list | tuple):
+        return [_copied(each, own, depth) for each in cast("Sequence[object]", value)]
     inside = getattr(value, "__dict__", None)
     if isinstance(inside, dict) and not callable(value):
-        return [type(value), _copied(cast("dict[str, object]", inside), own, depth - 1)]
+        return [type(value), _copied(cast("dict[str, object]", inside), own, depth)]
     return type(value)
 
 
-def _generator_state(value: object) -> object:
+def _elements(value: object) -> int:
+    if isinstance(value, np.ndarray):
+        return cast("np.ndarray[Any, Any]", value).size
+    return len(cast("Sized", value)) if isinstance(value, list | tuple | dict | set | frozenset) else 0
+
+
+def _state_of(value: object) -> object:
     """Return the state of a random generator, or an array's numbers; None for anything else."""
     if isinstance(value, torch.Generator):
         return value.get_state()

@@ -85,8 +85,8 @@ def why_not_stackable(
         validation=data.validation.head(pack.batch_size),
         test=data.test.head(pack.batch_size),
     )
-    # This checks the model's own dtypes, which the check in float64 cannot do.
     before = held_by(workload)
+    # This checks the model's own dtypes, which the check in float64 cannot do.
     plan = _attempt(lambda: StackPlan(pack, workload=workload, entry=entry, data=small, device=device))
     if isinstance(plan, NotStackable):
         return describe_one_by_one(str(plan))

@@ -1,11 +1,13 @@
 """What a stack would not run as training alone does: it is found, named, and trained one by one instead."""
 
+import math
 import random
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, story
@@ -324,4 +326,24 @@ def test_the_check_calls_no_hook_and_changes_no_attribute_of_the_workload() -> N
 def test_parametrizations_of_torch_do_not_prevent_stacking(wrap: Any) -> None:
     workload = Made(changed(lambda model: wrap(model[1])))
     pack = pack_of(workload, "adamw", member("adamw", "a"), member("adamw", "b"))
+    assert why_not_stackable(pack, workload=workload, entry=entry_of(), data=DATA, device=CPU) is None
+
+
+def test_data_and_caches_that_do_not_change_do_not_prevent_stacking() -> None:
+    class Holding(Made):
+        def __init__(self) -> None:
+            super().__init__(plain)
+            self.held = [
+                torch.zeros(3),
+                np.zeros((4, 3)),
+                {"a": {1, 2}},
+                [0] * 20_000,
+                random.Random(0),
+                DATA,
+            ]
+
+    workload = Holding()
+    pack = pack_of(workload, "adamw", member("adamw", "a"), member("adamw", "b"))
+    assert why_not_stackable(pack, workload=workload, entry=entry_of(), data=DATA, device=CPU) is None
+    workload.held.append(math.nan)
     assert why_not_stackable(pack, workload=workload, entry=entry_of(), data=DATA, device=CPU) is None
