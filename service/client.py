@@ -52,6 +52,7 @@ from studies.views import (
     StudySummary,
     StudyView,
     SuiteSummary,
+    TrialOutput,
     TrialView,
 )
 
@@ -266,6 +267,10 @@ class Client(WebhookRequests):
         return self._transport.get(
             Page[Measurement], f"/v1/trials/{path_segment(trial_id)}/measurements"
         ).items
+
+    def trial_output(self, trial_id: str) -> TrialOutput:
+        """Return the end of what a trial's worker printed."""
+        return self._transport.get(TrialOutput, f"/v1/trials/{path_segment(trial_id)}/output")
 
     def optimizers(self) -> dict[str, OptimizerCard]:
         """Return the cards of the optimizers in the catalogue, by name."""

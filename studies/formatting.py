@@ -6,6 +6,7 @@ A fraction is shown in percent. A value that is missing or not finite is shown a
 __all__ = [
     "ABSENT",
     "ago",
+    "byte_size",
     "change",
     "change_interval",
     "clip_change",
@@ -63,6 +64,13 @@ def number(value: float | None, digits: int = 4) -> str:
         return ABSENT
     mantissa, _, exponent = f"{value:.{digits}g}".replace("-", _MINUS, 1 if value < 0 else 0).partition("e")
     return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}" if exponent else mantissa
+
+
+def byte_size(size: int) -> str:
+    """Return a number of bytes in the largest unit of which there is at least one, e.g. '1.2 GB'."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = min(int(math.log10(max(size, 1))) // 3, len(units) - 1)
+    return f"{size / 1000**power:.3g}{_NBSP}{units[power]}"
 
 
 def significant(value: float | None) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "StudyView",
     "SuiteSummary",
     "TokenView",
+    "TrialOutput",
     "TrialView",
 ]
 
@@ -203,6 +204,23 @@ class StudyView(StudySummary):
         default=(),
         description="In what the workload's data differs from its card, as found when it was first loaded.",
     )
+
+
+class TrialOutput(FrozenModel):
+    """The end of what a trial's worker printed, on both standard output and standard error."""
+
+    trial_id: str = Field(description="Id of the trial.")
+    attempt: int = Field(
+        description="The attempt that printed it: the last one that printed anything, if there were several."
+    )
+    trials: int = Field(
+        description="Number of trials that its worker trained meanwhile, with this one; the output is of all."
+    )
+    text: str = Field(
+        description="The last lines, without control characters; empty if it printed nothing else."
+    )
+    size: int = Field(description="Bytes that it printed in all; the text may be only their end.")
+    written_at: datetime | None = Field(description="When it was stored; none if it printed nothing.")
 
 
 class TrialView(FrozenModel):

@@ -2,7 +2,7 @@
 
 It is the parent of a Ray node. A training process may start daemons that leave its session; when the training
 process ends, however it ends, they become children of the guardian, which ends them. When its own parent is
-gone, it ends everything. It imports neither Ray nor torch.
+gone, it ends everything. It also removes the node's folder. It imports neither Ray nor torch.
 """
 
 __all__ = ["main"]
@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from studies.process_tree import adopt_orphans, end_descendants, end_orphans
+from workers.session_folder import session_folder
 
 _POLL_S = 0.2
 
@@ -25,10 +27,15 @@ def main() -> int:
     """Run the command until it ends or this process's parent is gone; return its exit code."""
     parent_pid = int(os.environ["TANGENT_PARENT_PID"])
     adopt_orphans()
+    with session_folder() as folder:
+        return _guard(parent_pid, folder)
+
+
+def _guard(parent_pid: int, folder: Path) -> int:
     command = subprocess.Popen(
         sys.argv[1:],
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "TANGENT_PARENT_PID": str(os.getpid())},
+        env={**os.environ, "TANGENT_PARENT_PID": str(os.getpid()), "TANGENT_RAY_FOLDER": str(folder)},
     )
 
     def forward(number: int, _frame: Any) -> None:

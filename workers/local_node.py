@@ -19,8 +19,9 @@ from workers.parent_watchdog import exit_with_parent
 
 def main() -> int:
     """Start Ray, print its address, and keep it until SIGTERM; return 1 if it cannot be started."""
-    # Trials inherit the environment but have another parent, so they must not see this variable.
+    # Trials inherit the environment but have another parent, so they must not see these variables.
     exit_with_parent(int(os.environ.pop("TANGENT_PARENT_PID")), with_group=True)
+    folder = os.environ.pop("TANGENT_RAY_FOLDER")
     parser = argparse.ArgumentParser(prog="python -m workers.local_node", description=main.__doc__)
     parser.add_argument("--cpus", type=int, help="CPU cores to lend to trials (default: all)")
     arguments = parser.parse_args()
@@ -28,7 +29,7 @@ def main() -> int:
     # It advises people to turn authentication on or off.
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        address = start_local_ray(cpus=arguments.cpus)
+        address = start_local_ray(cpus=arguments.cpus, folder=folder)
     except RayUnavailable as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -51,11 +51,12 @@ class _InstalledCodeJob(JobConfig):
         return super()._serialize()
 
 
-def start_local_ray(*, cpus: int | None) -> str:
+def start_local_ray(*, cpus: int | None, folder: str | None = None) -> str:
     """Start a Ray that ends with this process, and return its address.
 
     Args:
         cpus: cores to lend to trials; None for all.
+        folder: where Ray keeps its sockets and logs; by default in the folder for temporary files.
 
     Raises:
         RayUnavailable: it cannot be started.
@@ -65,7 +66,11 @@ def start_local_ray(*, cpus: int | None) -> str:
     try:
         create_ray_token()
         return _connect(
-            "local", num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES
+            "local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=folder,
         )
     except _CONNECTION_ERRORS as error:
         raise RayUnavailable(f"cannot start a local Ray: {_reason(error)}") from error

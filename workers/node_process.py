@@ -40,6 +40,9 @@ OBJECT_STORE_BYTES = 128 * 2**20
 # Without the allocator settings, every step returns its pages to the system and requests them again.
 WORKER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's own logs: the largest size of a file, and how many older files of each are kept.
+    "RAY_ROTATION_MAX_BYTES": "16777216",
+    "RAY_ROTATION_BACKUP_COUNT": "2",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_MAX_": "0",
@@ -84,7 +87,9 @@ _STOP_WITHIN_S = 8.0
 # Without any of these a node is of no use. The raylet ends with its agents.
 _VITAL = frozenset({"raylet", "gcs_server"})
 # The path of a socket has at most 107 bytes (unix(7)). This is how Ray names its own in the temporary folder.
-_LONGEST_TEMPORARY_FOLDER = 107 - len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_LONGEST_TEMPORARY_FOLDER = 107 - len(
+    "/tangent-xxxxxxxx/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+)
 _SHORT_TEMPORARY_FOLDER = "/tmp"  # noqa: S108 # Ray itself uses it unless TMPDIR is set
 # Ray's title for the processes of Tune's trials.
 _TRAINABLE = "ray::ResourceTrainable"

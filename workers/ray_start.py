@@ -11,12 +11,13 @@ from workers.parent_watchdog import exit_with_parent
 
 def main() -> None:
     """Start a node as the command line says; with `--block`, return when the node has ended."""
-    # Ray's workers inherit the environment but have another parent, so they must not see this variable. With
-    # the whole group, because a GCS that stays behind would keep the port.
+    # Ray's workers inherit the environment but have another parent, so they must not see these variables.
+    # With the whole group, because a GCS that stays behind would keep the port.
     exit_with_parent(int(os.environ.pop("TANGENT_PARENT_PID")), with_group=True)
+    folder = os.environ.pop("TANGENT_RAY_FOLDER")
     from ray.scripts import scripts
 
-    sys.argv = ["ray", "start", *sys.argv[1:]]
+    sys.argv = ["ray", "start", *sys.argv[1:], f"--temp-dir={folder}"]
     # Ray's functions have no complete types.
     cast("Any", scripts).main()
 

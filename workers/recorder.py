@@ -6,6 +6,7 @@ It writes to the database and keeps the arms' queues up to date. It knows nothin
 __all__ = ["PackRecorder"]
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -95,6 +96,7 @@ class PackRecorder:
         # How the trials of each arm's search have ended.
         self._tallies = {name: ArmTally() for name in self.arms}
         self._outdated: deque[str] = deque()
+        self._lost_worker_at = -math.inf
         self._load()
 
     @property
@@ -114,6 +116,10 @@ class PackRecorder:
         A pack in flight may still prove the opposite.
         """
         return (self._failed >= ENOUGH_FAILED and not self._has_result) or any(self._unusable_arms())
+
+    def has_lost_worker(self, within_s: float) -> bool:
+        """Return whether a worker was lost within the last `within_s`."""
+        return self._clock() - self._lost_worker_at < within_s
 
     def failure_reason(self) -> str | None:
         """Return why the study fails: an arm, or all of them, has no usable value. None if it does not."""
@@ -214,6 +220,8 @@ class PackRecorder:
             unusable: ids of the trials whose checkpoints cannot be used; the others resume from theirs.
         """
         pack = self._packs.pop(pack_id, None)
+        if worker_failure is not None:
+            self._lost_worker_at = self._clock()
         if pack is None or not pack.members:
             return
         members = list(pack.members.values())

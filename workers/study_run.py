@@ -20,6 +20,7 @@ from studies.trials import Claim
 from workers.checkpoints import discard
 from workers.environment import environment
 from workers.local_ray import accelerators, slots
+from workers.output_collector import OutputCollector
 from workers.recorder import PackRecorder
 from workers.retry import DatabaseRetry
 from workers.scheduler import PackScheduler, RunMode
@@ -43,6 +44,7 @@ _PROGRESS_EVERY_S = 1.0
 _PROGRESS_FRACTION = 1 / 50
 _COUNT_SLOTS_EVERY_S = 2.0
 _POLL_S = 0.25
+_LOST_RECENTLY_S = 3.0
 
 
 class StudyRun:
@@ -79,6 +81,7 @@ class StudyRun:
         self._lease_s = lease_s
         self._retry = DatabaseRetry(lease_s)
         self._checkpoints = checkpoints
+        self._output = OutputCollector(checkpoints, writer=self._writer)
         self._machines = machines
         self._turn_s = turn_s
         self._packages = packages
@@ -124,6 +127,9 @@ class StudyRun:
         threads = [
             threading.Thread(target=self._keep_lease, name="lease", daemon=True),
             threading.Thread(target=self._keep_copies, name="copies", daemon=True),
+            threading.Thread(
+                target=self._output.collect_until, args=(self._is_done,), name="output", daemon=True
+            ),
         ]
         for thread in threads:
             thread.start()
@@ -190,6 +196,7 @@ class StudyRun:
         while True:
             self._wait_for_share()
             run_packs(scheduler, self.spec, is_over=self._is_over, packages=self._packages)
+            self._output.collect_last(has_lost_worker=scheduler.recorder.has_lost_worker(_LOST_RECENTLY_S))
             # The owner may change their mind at any moment: everything below uses this one reading.
             wanted = self._wanted = self._retry.persist(self._writer.resume_running)
             if wanted in _ENDING:

@@ -23,6 +23,8 @@ from studies.process_tree import adopt_orphans, descendants, end_descendants
 from studies.trials import CardDifference
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
+from workers.output_capture import OutputCapture
+from workers.output_files import output_folder
 from workers.pack_protocol import EpochReport, Pack
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
@@ -60,6 +62,7 @@ class PackTrainable(tune.Trainable):
         self._kept: set[psutil.Process] = set()
         # The folders of this machine, which may differ, and those of the dispatcher.
         use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *config.get("packages", ())])
+        self._output: OutputCapture | None = None
         self._is_leaving = False
         self._is_last = False
         # Only a process's main thread may set a handler. Ray runs actors there; tests may not.
@@ -70,6 +73,7 @@ class PackTrainable(tune.Trainable):
             # longer count.
             exit_without(_ray.get_runtime_context().gcs_address)
             adopt_orphans()
+            self._output = OutputCapture()
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -94,9 +98,10 @@ class PackTrainable(tune.Trainable):
             # get it.
             _ray.actor.exit_actor()
         result = self._train_epoch()
-        if result["done"] and _ray.is_initialized():
+        if result["done"] and self._output is not None:
             # Whatever the pack has started and left running. The next pack must not compete with it.
             end_descendants(spare=self._outlives_packs)
+            self._output.end()
         self._idle_at = time.monotonic() if result["done"] else math.inf
         return result
 
@@ -146,7 +151,7 @@ class PackTrainable(tune.Trainable):
 
     def _outlives_packs(self, process: psutil.Process) -> bool:
         """Return whether a process belongs to what this one loads once and keeps."""
-        if process in self._kept:
+        if process in self._kept or (self._output is not None and process.pid == self._output.keeper_pid):
             return True
         with suppress(psutil.Error):
             command = " ".join(process.cmdline())
@@ -178,6 +183,13 @@ class PackTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._pack = Pack.model_validate_json(config["pack"])
         self._cpus, self._gpus = config["cpus"], config["gpus"]
+        if self._output is not None:
+            pack = self._pack
+            self._output.begin(
+                folder=None if pack.checkpoints is None else output_folder(pack.checkpoints),
+                pack_id=pack.pack_id,
+                attempts={member.trial_id: member.attempt for member in pack.members},
+            )
         self._is_begun = False
         self._differences: tuple[CardDifference, ...] = ()
         self._idle_at = math.inf

@@ -310,7 +310,8 @@ def run_packs(
     resources = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
     config = {"cpus": resources["cpu"], "gpus": resources["gpu"], "packages": list(packages)}
     searcher = PackSearcher(scheduler, config=config)
-    with tempfile.TemporaryDirectory(prefix="tangent-") as folder:
+    # In the node's folder: if this process is killed, it is removed with that.
+    with tempfile.TemporaryDirectory(dir=_ray.get_runtime_context().get_temp_dir()) as folder:
         Tuner(
             _with_resources(PackTrainable, resources),
             tune_config=TuneConfig(

@@ -15,7 +15,7 @@ from studies.frozen_model import FrozenModel
 from studies.states import TrialFilter
 from studies.store import Store
 from studies.trials import Measurement
-from studies.views import Page, TrialView
+from studies.views import Page, TrialOutput, TrialView
 
 PhaseFilter = Literal["search", "confirmation", "all"]
 TrialOrder = Literal[
@@ -112,5 +112,16 @@ def trial_router() -> APIRouter:
         store: Store = request.app.state.store
         return one_page(Page[Measurement], store.measurements(trial_id))
 
-    _ = list_trials, get_trial, list_measurements
+    @router.get(
+        "/trials/{trial_id}/output",
+        response_model=TrialOutput,
+        summary="Output of a trial",
+        responses=problem_responses(errors.TRIAL_NOT_FOUND),
+    )
+    def get_output(request: Request, trial_id: TrialId) -> TrialOutput:
+        """Return the end of what a trial's worker printed while it trained the trial's last pack."""
+        store: Store = request.app.state.store
+        return store.trial_output(trial_id)
+
+    _ = list_trials, get_trial, list_measurements, get_output
     return router

@@ -50,6 +50,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "show": studies.show,
         "best": studies.best,
         "trials": trials.trials,
+        "output": trials.output,
     },
     "Results": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
     "Sharing results": {

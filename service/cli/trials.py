@@ -1,4 +1,4 @@
-"""`tangent trials`."""
+"""`tangent trials` and `tangent output`."""
 
 __all__ = ["show_last_error", "trials"]
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from service.cli.connection import Connection, StudyId, Token, Url, connected
-from service.cli.output import AsJson, console, print_json
+from service.cli.output import AsJson, console, print_error, print_json, print_raw
 from studies.states import TrialFilter
 
 Arm = Annotated[str | None, typer.Option(help="Only trials of this arm.", show_default=False)]
@@ -95,3 +95,29 @@ def show_last_error(service: Connection, study_id: str) -> None:
 
 def _describe_nothing(*, is_filtered: bool) -> str:
     return "No trials match." if is_filtered else "No trial has started yet."
+
+
+def output(
+    trial: Annotated[
+        str, typer.Argument(metavar="TRIAL", help="Id of a trial, as `tangent trials --json` lists it.")
+    ],
+    *,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Show the last lines that a trial's worker printed, also if it crashed.
+
+    A worker trains the trials of a pack together, so they share their output.
+    """
+    from service.output_text import describe_output
+
+    with connected(url, token) as service:
+        printed = service.client.trial_output(trial)
+    if as_json:
+        print_json(printed.model_dump(mode="json"))
+        return
+    if printed.text:
+        print_raw(printed.text)
+    # Not in the output, which may be written to a file.
+    print_error(describe_output(printed))

@@ -8,6 +8,7 @@ from service.dashboard.figures import trial_charts
 from service.dashboard.pack_text import describe_pack
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
+from service.output_text import describe_output
 from service.pruner_text import describe_rungs
 from studies.direction import best_value
 from studies.formatting import count, duration, metric, metric_unit, number, plural, scalar
@@ -36,7 +37,7 @@ def trial_html(store: Store, trial_id: str) -> str:
         **context,
         has_charts=True,
         json_url=f"/v1/trials/{trial_id}",
-        more_json=[f"/v1/trials/{trial_id}/measurements"],
+        more_json=[f"/v1/trials/{trial_id}/measurements", f"/v1/trials/{trial_id}/output"],
         configuration=[
             (name, scalar(trial.parameters.get(name)), describe_dimension(dimension))
             for name, dimension in arm.space.items()
@@ -101,6 +102,8 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
             *_PROBES,
         ),
         "measured_rows": [_row(m, study) for m in measurements],
+        "output": (output := store.trial_output(trial.id)),
+        "about_output": describe_output(output),
         "is_live": is_live,
         "live_url": address(f"/trials/{trial.id}/live", seen=_version(trial)) if is_live else None,
     }

@@ -27,6 +27,7 @@ from studies.store import (
     submissions,
     suites,
     summaries,
+    trial_outputs,
     trial_queries,
 )
 from studies.store.accounts import Accounts
@@ -48,6 +49,7 @@ from studies.views import (
     StudySummary,
     StudyView,
     SuiteSummary,
+    TrialOutput,
     TrialView,
 )
 
@@ -370,6 +372,15 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         with self._database.read() as connection:
             return trial_queries.measurements(connection, trial_id)
+
+    def trial_output(self, trial_id: str) -> TrialOutput:
+        """Return the end of what a trial's worker printed.
+
+        Raises:
+            TrialNotFound: the trial does not exist.
+        """
+        with self._database.read() as connection:
+            return trial_outputs.read(connection, trial_queries.trial(connection, trial_id))
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[Measurement, ...]]:
         """Return the measurements of these trials in order of their epochs, by trial id.

@@ -33,6 +33,7 @@ from studies.store import (
     study_queries,
     submissions,
     tables,
+    trial_outputs,
     trial_queries,
 )
 from studies.store.claims import pending, requeue
@@ -412,6 +413,21 @@ class RunWriter:
             stored = [difference.model_dump(mode="json") for difference in differences]
             connection.execute(
                 update(tables.study).where(tables.study.c.id == row.id).values(card_differences=stored)
+            )
+
+    def record_output(self, pack_id: str, attempts: Mapping[str, int], *, text: str, size: int) -> None:
+        """Store the end of what a worker printed while it trained a pack.
+
+        Args:
+            pack_id: the pack.
+            attempts: the attempt of each of its trials, by trial id.
+            text: the end of the output.
+            size: bytes of the whole output.
+        """
+        with self._database.write() as connection:
+            self._lock(connection)
+            trial_outputs.write(
+                connection, self._claim.study_id, pack_id, attempts, text=tables.storable(text), size=size
             )
 
     def report_progress(self) -> None:

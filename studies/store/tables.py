@@ -12,12 +12,14 @@ __all__ = [
     "measurement",
     "metadata",
     "offer",
+    "pack_output",
     "session",
     "stack_width",
     "storable",
     "study",
     "token",
     "trial",
+    "trial_output",
     "webhook",
 ]
 
@@ -258,6 +260,34 @@ measurement = Table(
             "gradient_cosine",
         )
     ),
+)
+
+pack_output = Table(
+    "pack_output",
+    metadata,
+    Column("pack_id", _Text(32), primary_key=True),
+    _study_key(primary=False),
+    Column(
+        "text", Text, nullable=False, doc="the end of what its worker printed, without control characters"
+    ),
+    Column("size", BigInteger, nullable=False, doc="bytes that its worker printed in all"),
+    Column("written_at", UTC_TIME, nullable=False),
+    Index(None, "study_id"),
+)
+
+trial_output = Table(
+    "trial_output",
+    metadata,
+    Column("trial_id", _Text(96), ForeignKey("trial.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "pack_id",
+        _Text(32),
+        ForeignKey("pack_output.pack_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+        doc="its last pack that printed anything",
+    ),
+    Column("attempt", Integer, nullable=False, doc="number of the attempt in that pack"),
 )
 
 event = Table(

@@ -123,6 +123,17 @@ class _Bad(_Plane):
             self._fault()
 
 
+class _Printing(_Slow):
+    """Prints a line in each step, and half a gigabyte in all."""
+
+    def misbehave(self, outputs: Tensor) -> None:
+        super().misbehave(outputs)
+        sys.stdout.write("a step\n")
+        sys.stdout.flush()
+        for _ in range(4):
+            os.write(1, b"x" * 2**20)
+
+
 class _WithProcesses(_Slow):
     """Starts other processes in its first step, and leaves them running."""
 
@@ -229,6 +240,11 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _print_and_die() -> None:
+    os.write(2, b"a last word\n")
+    _die()
+
+
 def _die_once() -> None:
     deaths = Path(os.environ.get("TANGENT_DATA", tempfile.gettempdir())) / "deaths"
     if not deaths.exists():
@@ -287,7 +303,9 @@ WORKLOADS = [
     _NanData("nan-data"),
     _NanMetric("nan-metric"),
     _DeepError("deep-error"),
+    _Printing("printing"),
     _Bad("deadly", _die),
+    _Bad("deadly-with-output", _print_and_die),
     _Bad("deadly-once", _die_once),
     _Bad("deadly-high-lr", _die),
     _Bad("hanging", _hang),

@@ -187,7 +187,7 @@ def test_trials_inherit_none_of_the_services_variables(
     )
     running.wait_until_ready()
     running.stop()
-    assert "['TANGENT_PARENT_PID'] 3 1000" in caplog.text
+    assert "['TANGENT_PARENT_PID', 'TANGENT_RAY_FOLDER'] 3 1000" in caplog.text
 
 
 def test_rays_advice_for_manual_use_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -287,3 +287,24 @@ def test_a_node_that_its_cluster_rejects_names_the_variable_to_set(monkeypatch: 
         monkeypatch.setenv("RAY_AUTH_MODE", mode)
         with pytest.raises(NodeFailed, match=named):
             node(program).wait_until_ready()
+
+
+def test_a_nodes_folder_is_removed_when_it_ends_and_by_the_next_node_if_its_guardian_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "tangent-of-something-else").mkdir()
+    first, second = (node(f"{STARTED}; import time; time.sleep(60)") for _ in range(2))
+    for each in (first, second):
+        each.wait_until_ready()
+    folders = set(tmp_path.glob("tangent-*/ray.lock"))
+    assert len(folders) == 2
+    os.kill(first._process.pid, signal.SIGKILL)
+    first.stop()
+    assert set(tmp_path.glob("tangent-*/ray.lock")) == folders
+    third = node(f"{STARTED}; import time; time.sleep(60)")
+    third.wait_until_ready()
+    assert len(folders & set(tmp_path.glob("tangent-*/ray.lock"))) == 1
+    second.stop()
+    third.stop()
+    assert [folder.name for folder in tmp_path.iterdir()] == ["tangent-of-something-else"]

@@ -109,7 +109,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
 
 
 def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0001", 0), ("0007", 1)):
+    for revision, seeds in (("0001", 0), ("0008", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -142,7 +142,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
     """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
-    restore(path, "0007")
+    restore(path, "0008")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
     database.close()
@@ -228,7 +228,7 @@ def test_trials_from_before_charged_seconds_are_charged_their_training(empty_url
 
 def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0007")
+    restore(path, "0008")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (

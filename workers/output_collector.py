@@ -1,0 +1,63 @@
+"""Stores what a study's workers have printed, as long as its run goes on."""
+
+__all__ = ["OutputCollector"]
+
+import logging
+import threading
+
+from studies.errors import StoreUnavailable, Superseded
+from studies.store import RunWriter
+from workers.checkpoints import discard
+from workers.output_files import output_folder, read_outputs
+
+_log = logging.getLogger("tangent.run")
+_EVERY_S = 3.0
+# The output of a worker that has died is written by another process, which may still be about to do so.
+_WRITTEN_WITHIN_S = 1.5
+
+
+class OutputCollector:
+    """Moves output from a study's folder into the database. Safe to share between threads.
+
+    Args:
+        checkpoints: the study's folder for checkpoints, a path or URL.
+        writer: writes to the study.
+    """
+
+    def __init__(self, checkpoints: str, *, writer: RunWriter) -> None:
+        self._folder = output_folder(checkpoints)
+        self._writer = writer
+        self._lock = threading.Lock()
+
+    def collect_until(self, is_done: threading.Event) -> None:
+        """Collect every few seconds until an event is set."""
+        while not is_done.wait(_EVERY_S):
+            self.collect()
+
+    def collect_last(self, *, has_lost_worker: bool) -> None:
+        """Collect once no pack is in training any more.
+
+        Args:
+            has_lost_worker: whether a worker has died within the last seconds.
+        """
+        if has_lost_worker:
+            threading.Event().wait(_WRITTEN_WITHIN_S)
+        self.collect()
+
+    def collect(self) -> None:
+        """Store the output that workers have written since the last call.
+
+        Nothing depends on it: what cannot be read or stored now is left for the next call.
+        """
+        try:
+            with self._lock:
+                for output in read_outputs(self._folder):
+                    self._writer.record_output(
+                        output.pack_id, output.attempts, text=output.text, size=output.size
+                    )
+                    discard(output.url)
+        except (Superseded, StoreUnavailable) as error:
+            _log.info("cannot store the output of workers: %s", error)
+        # Whatever the storage answers, or a trial has written there.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("cannot read the output of workers: %s", error)
