@@ -88,7 +88,7 @@ _STOP_WITHIN_S = 8.0
 _VITAL = frozenset({"raylet", "gcs_server"})
 # The path of a socket has at most 107 bytes (unix(7)). This is how Ray names its own in the temporary folder.
 _LONGEST_TEMPORARY_FOLDER = 107 - len(
-    "/tangent-xxxxxxxx/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+    "/ray-xxxxxxxx/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 )
 _SHORT_TEMPORARY_FOLDER = "/tmp"  # noqa: S108 # Ray itself uses it unless TMPDIR is set
 # Ray's title for the processes of Tune's trials.

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Short, because the path of a socket may have at most 107 bytes.
-_PREFIX = "tangent-"
-_LOCK = "ray.lock"
+_PREFIX = "ray-"
+_LOCK = "tangent.lock"
 
 
 @contextmanager
 def session_folder() -> Generator[Path]:
-    """Yield a new folder for a Ray node, and remove it at the end, with those that nobody uses any more."""
+    """Yield a new folder for a Ray node, and remove it at the end, with those that are no longer in use."""
     root = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     _remove_abandoned(root)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))

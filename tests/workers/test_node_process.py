@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -290,21 +291,24 @@ def test_a_node_that_its_cluster_rejects_names_the_variable_to_set(monkeypatch: 
 
 
 def test_a_nodes_folder_is_removed_when_it_ends_and_by_the_next_node_if_its_guardian_was_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / "tangent-of-something-else").mkdir()
-    first, second = (node(f"{STARTED}; import time; time.sleep(60)") for _ in range(2))
-    for each in (first, second):
-        each.wait_until_ready()
-    folders = set(tmp_path.glob("tangent-*/ray.lock"))
-    assert len(folders) == 2
-    os.kill(first._process.pid, signal.SIGKILL)
-    first.stop()
-    assert set(tmp_path.glob("tangent-*/ray.lock")) == folders
-    third = node(f"{STARTED}; import time; time.sleep(60)")
-    third.wait_until_ready()
-    assert len(folders & set(tmp_path.glob("tangent-*/ray.lock"))) == 1
-    second.stop()
-    third.stop()
-    assert [folder.name for folder in tmp_path.iterdir()] == ["tangent-of-something-else"]
+    # pytest's own is too long for Ray.
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        monkeypatch.setenv("RAY_TMPDIR", temporary)
+        (root / "ray-of-something-else").mkdir()
+        first, second = (node(f"{STARTED}; import time; time.sleep(60)") for _ in range(2))
+        for each in (first, second):
+            each.wait_until_ready()
+        folders = set(root.glob("ray-*/tangent.lock"))
+        assert len(folders) == 2
+        os.kill(first._process.pid, signal.SIGKILL)
+        first.stop()
+        assert set(root.glob("ray-*/tangent.lock")) == folders
+        third = node(f"{STARTED}; import time; time.sleep(60)")
+        third.wait_until_ready()
+        assert len(folders & set(root.glob("ray-*/tangent.lock"))) == 1
+        second.stop()
+        third.stop()
+        assert [folder.name for folder in root.iterdir()] == ["ray-of-something-else"]
