@@ -136,9 +136,11 @@ def _is_alive(process: psutil.Process) -> bool:
             return True
     except psutil.Error:
         return False
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(process.pid, os.WNOHANG)
-    return False
+    try:
+        # Its first thread has ended. While others have not, the processes below it are still its children.
+        return os.waitpid(process.pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False
 
 
 def _child_pids() -> set[int]:

@@ -28,6 +28,9 @@ class OutputCollector:
         self._folder = output_folder(checkpoints)
         self._writer = writer
         self._lock = threading.Lock()
+        # A file that cannot be deleted, because its disk has turned read-only, is not stored again.
+        self._stored: set[str] = set()
+        self._last_error = ""
 
     def collect_until(self, is_done: threading.Event) -> None:
         """Collect every few seconds until an event is set."""
@@ -52,12 +55,17 @@ class OutputCollector:
         try:
             with self._lock:
                 for output in read_outputs(self._folder):
-                    self._writer.record_output(
-                        output.pack_id, output.attempts, text=output.text, size=output.size
-                    )
+                    if output.url not in self._stored:
+                        self._writer.record_output(
+                            output.pack_id, output.attempts, text=output.text, size=output.size
+                        )
+                    self._stored.add(output.url)
                     discard(output.url)
+                    self._stored.discard(output.url)
         except (Superseded, StoreUnavailable) as error:
             _log.info("cannot store the output of workers: %s", error)
         # Whatever the storage answers, or a trial has written there.
         except Exception as error:  # noqa: BLE001
-            _log.warning("cannot read the output of workers: %s", error)
+            if str(error) != self._last_error:
+                _log.warning("cannot collect the output of workers: %s", error)
+                self._last_error = str(error)

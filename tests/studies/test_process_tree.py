@@ -1,5 +1,6 @@
 """A process finds and ends everything below it, daemons included."""
 
+import platform
 import subprocess
 import sys
 import time
@@ -51,6 +52,22 @@ def test_processes_that_are_spared_stay_and_all_others_end() -> None:
         "print([p.pid for p in descendants()] == [kept])\n"
         "end_descendants(grace_s=0.1)"
     ) == ["True"]
+
+
+def test_a_process_whose_first_thread_has_ended_is_ended_with_the_processes_below_it() -> None:
+    # The number of the system call that ends one thread.
+    number = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+    child = "import ctypes, subprocess, sys, threading, time\n"
+    child += "print(subprocess.Popen(['sleep', '60']).pid, flush=True)\n"
+    child += "threading.Thread(target=time.sleep, args=(60,)).start(); "
+    child += f"ctypes.CDLL(None).syscall({number}, 0)"
+    assert run(
+        f"adopt_orphans(); import subprocess, sys; command = [sys.executable, '-c', {child!r}]\n"
+        "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)\n"
+        "below = int(child.stdout.readline())\n"
+        "while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE: time.sleep(0.01)\n"
+        "end_descendants(grace_s=0.2); print(psutil.pid_exists(child.pid), psutil.pid_exists(below))"
+    ) == ["False False"]
 
 
 def test_only_children_in_other_sessions_count_as_adopted() -> None:
