@@ -2,6 +2,7 @@
 
 __all__ = ["OutputCollector"]
 
+import contextlib
 import logging
 import threading
 
@@ -60,8 +61,9 @@ class OutputCollector:
                             output.pack_id, output.attempts, text=output.text, size=output.size
                         )
                     self._stored.add(output.url)
-                    discard(output.url)
-                    self._stored.discard(output.url)
+                    with contextlib.suppress(OSError):
+                        discard(output.url)
+                        self._stored.discard(output.url)
         except (Superseded, StoreUnavailable) as error:
             _log.info("cannot store the output of workers: %s", error)
         # Whatever the storage answers, or a trial has written there.

@@ -111,9 +111,14 @@ def read_outputs(folder: str) -> Iterator[PackOutput]:
         except FileNotFoundError:
             # Its writer has replaced it meanwhile.
             continue
-        header = json.loads(line)
         url = f"{folder.rstrip('/')}/{file.rpartition('/')[2]}"
-        yield PackOutput(url, header["pack_id"], header["attempts"], tail, header["size"])
+        try:
+            header = json.loads(line)
+            output = PackOutput(url, header["pack_id"], header["attempts"], tail, header["size"])
+        except (ValueError, KeyError, TypeError):
+            # A workload may write anything there.
+            continue
+        yield output
 
 
 def _file_name(pack_id: str, version: int) -> str:
