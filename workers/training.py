@@ -31,6 +31,8 @@ _log = logging.getLogger("tangent.training")
 # Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
 # current one when it is asked to end early, and machines that shut down are several times as slow.
 _CHECKPOINT_EVERY_S = 1.5
+_SAVE_WITHIN_S = 10.0
+_SAVE_AGAIN_S = 0.5
 # Checkpoints may take at most one part in this many of the pack's time.
 _CHECKPOINT_SHARE = 10
 
@@ -259,11 +261,7 @@ def _train(
         started = time.monotonic()
         if epoch == pack.to_epoch < pack.epochs:
             report = _with_checkpoints(
-                report,
-                {
-                    pack.members[i].trial_id: _save(pack, i, engine, objectives.get(i), epoch=epoch)
-                    for i in alive
-                },
+                report, _save_at_rung(pack, alive, engine, objectives, epoch=epoch, is_leaving=is_leaving)
             )
         elif epoch < pack.epochs and (
             is_leaving() or started - saved_at > max(_CHECKPOINT_EVERY_S, _CHECKPOINT_SHARE * saving_s)
@@ -281,6 +279,35 @@ def _with_checkpoints(report: EpochReport, urls: Mapping[str, str]) -> EpochRepo
         member.model_copy(update={"checkpoint": urls.get(member.trial_id)}) for member in report.members
     )
     return report.model_copy(update={"members": members})
+
+
+def _save_at_rung(
+    pack: Pack,
+    alive: Sequence[int],
+    engine: Engine,
+    objectives: Mapping[int, _Objective],
+    *,
+    epoch: int,
+    is_leaving: Callable[[], bool],
+) -> dict[str, str]:
+    """Save the checkpoints with which members wait at a rung, and return their URLs by trial id.
+
+    A disk that is full or out of reach for a moment must not cost the trials a retry and their epochs.
+
+    Raises:
+        CheckpointNotSaved: one could not be saved within some seconds.
+    """
+    give_up_at = time.monotonic() + min(_SAVE_WITHIN_S, pack.epoch_timeout_s / 4)
+    while True:
+        try:
+            urls = [_save(pack, index, engine, objectives.get(index), epoch=epoch) for index in alive]
+        except CheckpointNotSaved as error:
+            if is_leaving() or time.monotonic() > give_up_at:
+                raise
+            _log.warning("%s; trying again", error)
+            time.sleep(_SAVE_AGAIN_S)
+        else:
+            return {pack.members[index].trial_id: url for index, url in zip(alive, urls, strict=True)}
 
 
 def _try_to_save(

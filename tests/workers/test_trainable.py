@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,20 @@ def test_a_worker_reports_unusable_checkpoints_and_trains_the_next_pack(tmp_path
 
 def test_an_unwritable_checkpoint_folder_does_not_fail_the_trial(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file in place of a folder")
-    result = PackTrainable(config(pack(tmp_path / "file" / "below"))).step()
+    result = PackTrainable(config(pack(tmp_path / "file" / "below", epoch_timeout_s=5.0))).step()
     assert result["done"]
     assert "expected to save a checkpoint at" in result["lost"]
+
+
+def test_a_checkpoint_folder_that_is_unwritable_for_a_moment_costs_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file in place of a folder")
+    worker = PackTrainable(config(pack(tmp_path / "file" / "below")))
+    repair = threading.Timer(3.0, (tmp_path / "file").unlink)
+    repair.start()
+    result = worker.step()
+    repair.join()
+    report = EpochReport.model_validate_json(result["report"])
+    assert all(member.checkpoint is not None and load(member.checkpoint) for member in report.members)
 
 
 def test_an_unknown_optimizer_fails_the_pack_with_the_reason(tmp_path: Path) -> None:
