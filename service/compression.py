@@ -11,6 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Not HTML, which pages compress themselves, nor event streams, nor files that are compressed already.
 _TYPES: Final = frozenset({"application/json", "application/x-tex", "text/csv", "text/markdown"})
+# Their body is a whole representation. An ETag is the same in the POST that creates something and the GET
+# that reads it.
+_STATUSES: Final = frozenset({200, 201})
 _LEAST_BYTES: Final = 1024
 # Larger bodies take so long that they would delay other requests on the event loop.
 _MOST_BYTES_ON_LOOP: Final = 1 << 16
@@ -59,14 +62,16 @@ class Compression:
                 ):
                     # The client's copy is the compressed one.
                     headers["etag"] = f"W/{headers['etag']}"
-                if is_accepted and message["status"] == 200:
+                if is_accepted and message["status"] in _STATUSES:
                     start = message
                     return
             if start is not None:
                 first, start = start, None
-                if not message.get("more_body", False) and len(message["body"]) >= _LEAST_BYTES:
-                    message = {**message, "body": await _compressed(message["body"])}
-                    _describe(first, len(message["body"]))
+                body = message.get("body", b"")
+                if not message.get("more_body", False) and len(body) >= _LEAST_BYTES:
+                    body = await _compressed(body)
+                    message = {**message, "body": body}
+                    _describe(first, len(body))
                 await send(first)
             await send(message)
 
