@@ -26,9 +26,11 @@ _HIDDEN = "***"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 # A password that was not percent-encoded may contain / and @, so it reaches to the last @.
 _PASSWORD_OF_URL = re.compile(rf"^({_SCHEME}[^:/@]*|(?!.*://)[^:/@]*):.*@", re.DOTALL)
-_PASSWORD_IN_TEXT = re.compile(
-    r"((?:postgres|mysql|mariadb|oracle|mssql|sqlite)[a-z0-9+.-]*://[^\s:/@]*):\S*@", re.IGNORECASE
+# Within a word that ends with @. The lengths are limited so that the time is proportional to the word's.
+_PASSWORD_IN_WORD = re.compile(
+    r"((?:postgres|mysql|mariadb|oracle|mssql|sqlite)[a-z0-9+.-]{0,30}://[^\s:/@]*):\S*@", re.IGNORECASE
 )
+_WORD_TO_LAST_AT = re.compile(r"(?<!\S)\S*@")
 # Other URLs may be followed by an @ that does not end a password.
 _PASSWORD_OF_ANY_URL = re.compile(r"(://[^\s:/@]*):[^\s/@]+@")
 _ARGUMENT = re.compile(r"(?P<before>[?&]|(?<![^\s'\"]))(?P<name>[\w%.-]+)=(?P<value>'[^']*'|[^&\s]*)")
@@ -84,7 +86,9 @@ def masked_url(url: str) -> str:
 
 def masked(text: str) -> str:
     """Return a text without the passwords of the database URLs and connection strings in it."""
-    text = _PASSWORD_IN_TEXT.sub(rf"\1:{_HIDDEN}@", _without_arguments(text))
+    text = _WORD_TO_LAST_AT.sub(
+        lambda word: _PASSWORD_IN_WORD.sub(rf"\1:{_HIDDEN}@", word[0]), _without_arguments(text)
+    )
     return _PASSWORD_OF_ANY_URL.sub(rf"\1:{_HIDDEN}@", text)
 
 

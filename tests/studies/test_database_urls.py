@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,18 @@ def test_logs_hide_the_passwords_of_urls_in_messages_fields_and_exceptions(
     assert "geheim" not in text
     if form == "json":
         assert json.loads(text)["database"] == masked(url)
+
+
+@pytest.mark.parametrize(
+    "piece", ["postgres", "postgres://", "postgres://a:", "://a:", "a=", "?a", "x@postgres://a:"]
+)
+def test_a_long_text_is_masked_in_linear_time(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    began = time.process_time()
+    masked(text)
+    masked_url(text)
+    # Quadratic time would be a minute.
+    assert time.process_time() - began < 2.0
 
 
 def test_a_traceback_that_ends_a_process_hides_the_password() -> None:
