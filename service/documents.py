@@ -10,12 +10,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 from service.errors import HTTPProblem
-from service.strict_json import MAX_DEPTH, check_values, read_json
+from service.json_limits import TooManyValues
+from service.strict_json import MAX_BODY_BYTES, MAX_DEPTH, check_values, read_json
 from service.strict_yaml import NotYAML, read_yaml
 from studies.errors import SpecInvalid, SpecProblem, json_kind, json_pointer, shown
 
@@ -24,9 +25,6 @@ Document = BaseModel | Mapping[str, Any] | str | os.PathLike[str]
 
 A string is text if it has several lines or starts with `{`, and else a path.
 """
-
-# The service accepts no larger body.
-_MAX_BYTES: Final = 1 << 20
 
 
 class DocumentInvalid(SpecInvalid):
@@ -62,15 +60,16 @@ def read_document(file: str | os.PathLike[str]) -> Any:
     source = "standard input" if name == "-" else name
     try:
         if name == "-":
-            body = sys.stdin.buffer.read(_MAX_BYTES + 1)
+            body = sys.stdin.buffer.read(MAX_BODY_BYTES + 1)
         else:
             with Path(name).open("rb") as opened:
-                body = opened.read(_MAX_BYTES + 1)
+                body = opened.read(MAX_BODY_BYTES + 1)
     except (OSError, ValueError) as error:
         # ValueError: the name contains a NUL character.
         reason = error.strerror if isinstance(error, OSError) else None
         raise _unreadable(source, f"cannot be read: {(reason or str(error)).lower()}") from None
-    if len(body) > _MAX_BYTES:
+    # The service accepts no larger body.
+    if len(body) > MAX_BODY_BYTES:
         raise _unreadable(source, "is larger than 1 MiB; a study needs a few kilobytes")
     is_yaml = name.endswith((".yaml", ".yml"))
     return _parse(body, source, is_json=name.endswith(".json") or (_starts_as_json(body) and not is_yaml))
@@ -156,5 +155,7 @@ def _parse(body: bytes, source: str, *, is_json: bool) -> Any:
         raise _unreadable(source, error.detail.replace("the body", "the document", 1)) from None
     except NotYAML as error:
         raise _unreadable(source, f"the document is {error}") from None
+    except TooManyValues as error:
+        raise _unreadable(source, f"the document {error}; a study needs a few hundred") from None
     except SpecInvalid as error:
         raise DocumentInvalid(source, error.problems) from None

@@ -5,7 +5,6 @@ It is plain ASGI, so that event streams pass through unbuffered.
 
 __all__ = [
     "CONTENT_SECURITY_POLICY",
-    "MAX_BODY_BYTES",
     "BodyLimit",
     "CrossSiteCheck",
     "ErrorBoundary",
@@ -26,9 +25,7 @@ from service import errors
 from service.errors import HTTPProblem, problem_of
 from service.exception_handlers import internal_error_response, problem_response
 from service.settings import is_loopback
-
-MAX_BODY_BYTES = 1 << 20
-"""The largest body; no study needs more than a few kilobytes."""
+from service.strict_json import MAX_BODY_BYTES
 
 # Larger bodies wait for one of a few places, so that many at once stay within bounded memory. Bodies of the
 # usual size never wait.

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from service import errors
 from service.errors import HTTPProblem
-from service.strict_json import check_values, read_json
+from service.json_limits import TooManyValues
+from service.strict_json import check_values, read_json, too_many_values
 from service.strict_yaml import NotYAML, read_yaml
 from studies.errors import SpecInvalid
 
@@ -32,6 +33,8 @@ def read_request_body(body: bytes, *, is_yaml: bool, invalid: type[SpecInvalid] 
         data = read_yaml(body)
     except NotYAML as error:
         raise HTTPProblem(errors.NOT_YAML, f"the body is {error}") from None
+    except TooManyValues as error:
+        raise too_many_values(error) from None
     except SpecInvalid as error:
         raise invalid(error.problems) from None
     check_values(data, invalid=invalid)

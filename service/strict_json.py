@@ -1,6 +1,16 @@
 """JSON from users, read strictly: limited size and depth, finite numbers, only text that can be stored."""
 
-__all__ = ["MAX_DEPTH", "MAX_MEMBERS", "MAX_WIDTH", "check_values", "integer", "read_json", "text_fault"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_DEPTH",
+    "MAX_MEMBERS",
+    "MAX_WIDTH",
+    "check_values",
+    "integer",
+    "read_json",
+    "text_fault",
+    "too_many_values",
+]
 
 import json
 import math
@@ -12,6 +22,9 @@ from service import errors
 from service.errors import HTTPProblem
 from service.json_limits import TooDeep, TooManyValues, check_limits
 from studies.errors import SpecInvalid, SpecProblem, json_pointer
+
+MAX_BODY_BYTES: Final = 1 << 20
+"""The largest body; no study needs more than a few kilobytes."""
 
 MAX_DEPTH: Final = 32
 """The deepest nesting of a body; a study is at most six levels deep."""
@@ -99,6 +112,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found if len(found) == len(pairs) else _RepeatedFields(pairs)
 
 
+def too_many_values(error: TooManyValues) -> HTTPProblem:
+    """Return the problem of a body with too many values."""
+    return HTTPProblem(errors.BODY_TOO_LARGE, f"the body {error}; a study needs a few hundred")
+
+
 def _check_size(body: bytes) -> None:
     """Raise HTTPProblem if a body has too many values or levels, before anything is made of them."""
     try:
@@ -106,7 +124,7 @@ def _check_size(body: bytes) -> None:
     except TooDeep as error:
         raise HTTPProblem(errors.NOT_JSON, f"the body {error}; a study needs six") from None
     except TooManyValues as error:
-        raise HTTPProblem(errors.BODY_TOO_LARGE, f"the body {error}; a study needs a few hundred") from None
+        raise too_many_values(error) from None
 
 
 def _unusable_values(data: Any) -> list[SpecProblem]:

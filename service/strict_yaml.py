@@ -16,14 +16,14 @@ from typing import Any, Final, cast
 
 import yaml
 
+from service.json_limits import TooManyValues
 from service.strict_json import MAX_DEPTH, MAX_MEMBERS, integer, text_fault
-from studies.errors import SpecInvalid, SpecProblem, TangentError, json_pointer, shown
+from studies.errors import MAX_PROBLEMS, SpecInvalid, SpecProblem, TangentError, json_pointer, shown
 
 # libyaml is 50 times faster than the parser in Python, but an installation from source may lack it.
 _PARSER: Final = cast("Any", getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 _CORE: Final = "tag:yaml.org,2002:"
 _MERGE: Final = "<<"
-_MAX_PROBLEMS: Final = 100
 # YAML 1.1 calls these texts dates. A reader who wrote one without quotes may expect either.
 _DATE: Final = re.compile(r"\d{4}-\d\d?-\d\d?(([Tt]|[ \t]+)\d\d?:\d\d:\d\d.*)?", re.ASCII)
 _EXPECTED: Final = "expected a string, a number, true, false, null, a list or an object"
@@ -117,8 +117,8 @@ def read_yaml(body: bytes) -> Any:
     A key is always text, as it is written: `1` and `true` are different keys. `<<` merges objects.
 
     Raises:
-        NotYAML: the text is empty, is not valid YAML in UTF-8, has several documents, is nested too deep or
-            has too many values.
+        NotYAML: the text is empty, is not valid YAML in UTF-8, has several documents, or is nested too deep.
+        TooManyValues: it has too many values.
         SpecInvalid: it contains values that JSON does not have, such as dates, or a key twice, or text that
             cannot be stored; carries every fault with its line.
     """
@@ -176,7 +176,10 @@ class _Reader:
     def _count(self, members: int, mark: yaml.Mark) -> None:
         self._members += members
         if self._members > MAX_MEMBERS:
-            raise NotYAML(f"expected at most {MAX_MEMBERS} values, with aliases replaced", mark)
+            raise TooManyValues(
+                f"has more than {MAX_MEMBERS:,} fields and entries of lists, with aliases replaced, at line "
+                f"{mark.line + 1}"
+            )
 
     def _check_depth(self, levels: int, mark: yaml.Mark) -> None:
         if len(self._open) + levels > MAX_DEPTH:
@@ -292,7 +295,7 @@ class _Reader:
         ]
         pointer = json_pointer(*(step for step in steps if step is not None))
         self._problems.append(SpecProblem(pointer, f"line {mark.line + 1}: {message}"))
-        if len(self._problems) >= _MAX_PROBLEMS:
+        if len(self._problems) >= MAX_PROBLEMS:
             raise SpecInvalid(self._problems)
 
 

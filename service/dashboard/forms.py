@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from service import errors
 from service.errors import HTTPProblem
-from service.middleware import MAX_BODY_BYTES
+from service.strict_json import MAX_BODY_BYTES
 from studies.errors import SpecInvalid, SpecProblem
 from studies.extension import Extension, parse_extension
 

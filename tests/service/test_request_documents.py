@@ -60,7 +60,11 @@ def test_follow_ups_and_webhooks_accept_yaml(http: httpx.Client, body: Body, set
         ("", 400, "not-yaml"),
         ("[" * 40, 400, "not-yaml"),
         ("a: &a [1,1,1,1,1,1,1,1]\n" + "".join(f"b{n}: &b{n} [{'*a,' * 9}]\n" for n in range(9)), 422, None),
-        ("a: &a0 x\n" + "".join(f"k{n}: &a{n + 1} [{f'*a{n},' * 9}]\n" for n in range(8)), 400, "not-yaml"),
+        (
+            "a: &a0 x\n" + "".join(f"k{n}: &a{n + 1} [{f'*a{n},' * 9}]\n" for n in range(8)),
+            413,
+            "body-too-large",
+        ),
         ("seed: 2026-11-30", 422, "spec-invalid"),
         ("seed: !!python/object/apply:os.system ['true']", 422, "spec-invalid"),
         ("seed: 1\nseed: 2", 422, "spec-invalid"),
