@@ -77,6 +77,17 @@ def step_function(workload: AnyWorkload) -> Callable[..., object]:
     return workload.loss if isinstance(workload, Workload) else workload.training_step
 
 
+def _with_gradient(loss: Tensor, workload: AnyWorkload) -> Tensor:
+    """Return a loss; raise CannotTrain if it has no gradient."""
+    if not loss.requires_grad:
+        raise CannotTrain(
+            f"expected the loss of workload {workload.card.name!r} to depend on the parameters, got one "
+            "without a gradient; remove .detach(), .item() and torch.no_grad()",
+            function=step_function(workload),
+        )
+    return loss
+
+
 class TensorTask:
     """A task whose examples are tensors on the device.
 
@@ -114,13 +125,7 @@ class TensorTask:
             self._model(train.inputs.index_select(0, batch)),
             train.targets.index_select(0, batch),
         )
-        if not loss.requires_grad:
-            raise CannotTrain(
-                f"expected loss of workload {self._workload.card.name!r} to depend on the parameters, got a "
-                "loss without a gradient; remove .detach(), .item() and torch.no_grad()",
-                function=self._workload.loss,
-            )
-        return loss
+        return _with_gradient(loss, self._workload)
 
     @torch.no_grad()
     def evaluate(self, split: SplitName) -> Tensor:
@@ -181,13 +186,7 @@ class LoopTask:
                 )
             found = found["loss"]
         loss = scalar_of(found, self._workload.card.name, step, "a mean over the batch, e.g. loss.mean()")
-        if not loss.requires_grad:
-            raise CannotTrain(
-                f"expected the loss of workload {self._workload.card.name!r} to depend on the parameters, "
-                "got one without a gradient; remove .detach(), .item() and torch.no_grad()",
-                function=step,
-            )
-        return loss
+        return _with_gradient(loss, self._workload)
 
     @torch.no_grad()
     def evaluate(self, split: SplitName) -> Tensor:

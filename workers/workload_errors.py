@@ -25,14 +25,20 @@ _MAX_TRACEBACK = 4000
 _OURS = Path(__file__).parent
 # Workloads and optimizers of our own are shown like a user's.
 _SHOWN = (_OURS / "workloads", _OURS / "optimizers")
-_INTERFACE = _OURS / "workloads" / "workload.py"
+_INTERFACES = (_OURS / "workloads" / "workload.py", _OURS / "workloads" / "loop_workload.py")
 
 # In the words of torch.
 _DEVICE_MISMATCH = re.compile(r"(same|expected) device\b|device type")
 
 # The functions of a workload, as its author knows them.
 _DATA_AND_MODEL = frozenset({"load_data", "build_model"})
-_FUNCTIONS = frozenset({*_DATA_AND_MODEL, "loss", "loss_weight", "metric_sum"})
+_FUNCTIONS = frozenset(
+    {
+        *_DATA_AND_MODEL,
+        *("loss", "loss_weight", "metric_sum"),
+        *("steps_per_epoch", "train_batches", "training_step", "evaluate"),
+    }
+)
 
 
 class CannotTrain(ValueError):
@@ -143,7 +149,7 @@ def _is_shown(filename: str) -> bool:
     """Return whether a file is not one of Tangent's, torch's, Ray's or Python's own."""
     path = Path(filename)
     if any(path.is_relative_to(folder) for folder in _SHOWN):
-        return path != _INTERFACE
+        return path not in _INTERFACES
     if filename.startswith("<frozen ") or any(path.is_relative_to(folder) for folder in _hidden_packages()):
         return False
     # Installed packages may lie within the folder of Python's own library.

@@ -250,3 +250,14 @@ def test_the_check_finds_state_that_a_checkpoint_does_not_hold() -> None:
 def test_the_check_finds_a_metric_outside_its_unit() -> None:
     workload = OwnStep(evaluate=returning({"accuracy": 97.0}))
     assert results(workload)["validation metric"].status == "error"
+
+
+def test_an_error_names_the_function_of_the_workload_that_raised_it() -> None:
+    class Broken(Loop):
+        def training_step(self, model: nn.Module, batch: Any) -> Mapping[str, Tensor]:
+            del model
+            return batch["no such field"]
+
+    *_, last = check_workload(Broken(), device=CPU)
+    assert last.status == "error"
+    assert last.sentence.startswith("training_step of workload 'pictures' raised KeyError")
