@@ -17,6 +17,8 @@ from workers.workloads.workload import Data, Split
 _SPLITS: Final = ("train", "validation", "test")
 # Data with more bytes of inputs is not searched for shared inputs, which takes about a second per gigabyte.
 _MAX_BYTES: Final = 2 * 2**30
+# Neither is data with more examples: each takes a microsecond and a hundred bytes of memory.
+_MAX_EXAMPLES: Final = 2_000_000
 _BYTES_AT_ONCE: Final = 64 * 2**20
 
 
@@ -29,7 +31,7 @@ def card_differences(card: WorkloadCard, data: Data) -> tuple[CardDifference, ..
         if on_card != len(splits[name])
     ]
     size = sum(split.inputs.element_size() * split.inputs.numel() for split in splits.values())
-    if size <= _MAX_BYTES:
+    if size <= _MAX_BYTES and sum(map(len, splits.values())) <= _MAX_EXAMPLES:
         found += [
             CardDifference(kind="overlap", split=other, other=one, expected=len(splits[other]), found=shared)
             for one, other, shared in shared_inputs(splits)
