@@ -28,10 +28,10 @@ def create_private_folder(folder: Path) -> None:
 def make_private(path: Path) -> None:
     """Take all access to a file or folder from other users.
 
-    It stays as it is if it is missing, belongs to another user, or is a folder that users share, such as
-    /tmp.
+    It stays as it is if it is missing, belongs to another user, is a folder that users share, such as /tmp,
+    or if its file system keeps no modes or is read-only.
     """
-    with contextlib.suppress(FileNotFoundError, PermissionError):
+    with contextlib.suppress(OSError):
         found = path.stat()
         if found.st_mode & _OTHERS and found.st_uid == os.geteuid() and not found.st_mode & stat.S_ISVTX:
             path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
