@@ -5,12 +5,12 @@ __all__ = ["describe_failure", "is_final"]
 import os
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Final
 
 import httpx
 
 from service.proxies import Proxy
+from studies.errors import causes
 
 # OpenSSL's numbers for reasons not to trust a certificate.
 _EXPIRED: Final = 10
@@ -49,7 +49,7 @@ def describe_failure(error: httpx.TransportError, url: str, proxy: Proxy | None)
         url: the service's URL.
         proxy: the proxy that was used.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
                 return _describe_certificate(cause, url)
@@ -72,13 +72,6 @@ def describe_failure(error: httpx.TransportError, url: str, proxy: Proxy | None)
             return f"{url} does not answer with HTTP; if the service uses TLS, write https:// in its URL"
         case _:
             return f"the connection to {url} broke: {_words(error)}{_through(proxy)}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _words(error: Exception) -> str:

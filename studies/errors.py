@@ -38,17 +38,26 @@ __all__ = [
     "VersionConflict",
     "WebhookInvalid",
     "WebhookNotFound",
+    "causes",
     "json_kind",
     "json_pointer",
     "shown",
 ]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_PROBLEMS: Final = 100
 """The most faults that one error lists; it counts the others."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, its cause or else the error during whose handling it was raised, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def json_pointer(*steps: int | str) -> str:

@@ -1,10 +1,11 @@
-"""How Ray rejects a process that has not the token of its cluster, and what to do. It does not import Ray."""
+"""How Ray rejects a process that lacks the token of its cluster, and what to do. It does not import Ray."""
 
 __all__ = ["describe_rejection", "describe_rejection_in"]
 
 import os
 import re
-from collections.abc import Iterator
+
+from studies.errors import causes
 
 # Ray's name for both a token that is missing and one that differs.
 _REJECTED = re.compile("InvalidAuthToken|AuthenticationError")
@@ -23,12 +24,6 @@ def describe_rejection(text: str) -> str | None:
 
 
 def describe_rejection_in(error: BaseException) -> str | None:
-    """Return the same for an exception, whose cause or context may hold Ray's text."""
-    found = (describe_rejection(f"{type(each).__name__}: {each}") for each in _chain(error))
+    """Return the same as `describe_rejection` for an error that Ray may have caused."""
+    found = (describe_rejection(f"{type(each).__name__}: {each}") for each in causes(error))
     return next((text for text in found if text is not None), None)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
