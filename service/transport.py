@@ -268,9 +268,9 @@ def _wait_s(response: httpx.Response, attempt: int, *, has_key: bool = False) ->
     wait_s = min(_MAX_RETRY_AFTER_S, float(wait)) if wait.isascii() and wait.isdecimal() else _RETRY_S
     is_unavailable = response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
     # A response that is streamed has not been read yet.
-    slug = response.read().decode("utf-8", "replace") if is_unavailable else ""
-    if ANALYSIS_PENDING.slug in slug:
+    text = response.read().decode("utf-8", "replace") if is_unavailable else ""
+    if ANALYSIS_PENDING.slug in text:
         return wait_s if attempt < _ANALYSIS_ATTEMPTS else None
     is_rate_limited = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
-    is_database_down = has_key and STORE_UNAVAILABLE.slug in slug
+    is_database_down = has_key and STORE_UNAVAILABLE.slug in text
     return wait_s if (is_rate_limited or is_database_down) and attempt < _ATTEMPTS else None

@@ -255,8 +255,8 @@ class Training(FrozenModel):
 class Resources(FrozenModel):
     """What each pack occupies, and how many packs may run at once."""
 
-    # Stored studies may have less CPUs than Ray can reserve, and more than one GPU. `studies.resolve` refuses
-    # both for new ones.
+    # Stored studies may have a smaller part of a CPU than Ray can reserve, and more than one GPU.
+    # `studies.resolve` refuses both for new ones.
     cpus_per_pack: float = Field(
         default=1.0,
         gt=0,

@@ -14,7 +14,7 @@ ENOUGH_FAILED = 10
 """After this many failed trials and no other outcome, the workload fails in every configuration."""
 
 ENOUGH_ENDED = 60
-"""After this many trials without a usable value, less than 5 % of the configurations have one.
+"""After this many trials without a usable value, fewer than 5 % of the configurations have one.
 
 That is the upper 95 % limit for no success in n independent trials, 3 / n: the "rule of three" (Hanley and
 Lippman-Hand 1983).

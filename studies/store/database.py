@@ -57,7 +57,7 @@ VERSION_TABLE = "tangent_version"
 LOCK_WAIT_S = 10.0
 """How long a transaction waits for a lock of another one before it fails, by default."""
 
-# A shorter wait is that for an ordinary transaction.
+# An ordinary transaction ends sooner.
 _NOTICED_WAIT_S = 0.5
 # Another process may be migrating a large database.
 _MIGRATION_WAIT_S = 60.0

@@ -17,7 +17,7 @@ from studies.errors import StoreUnavailable
 from studies.private_files import create_private_folder, make_private
 from studies.store.postgres_liveness import PostgresLiveness
 
-# How long processes wait for each other that open a new database.
+# How long processes that open a new database together wait for each other.
 _CREATION_WAIT_S = 60.0
 # Measured to notice a dead network within seconds; with the driver's defaults it is never noticed.
 _POSTGRES_ARGUMENTS: dict[str, Any] = {
