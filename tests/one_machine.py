@@ -24,7 +24,7 @@ from service.client import Client
 from studies.states import CLOSED_STUDY_STATES, StudyState
 from studies.store import Store
 
-__all__ = ["KINDS", "Kind", "Machine", "machine", "repeat", "run_study"]
+__all__ = ["KINDS", "Kind", "Machine", "machine", "repeat", "repeat_in_turn", "run_study"]
 
 _ROOT = Path(__file__).parents[1]
 _READY_WITHIN_S = 150.0
@@ -166,28 +166,100 @@ KINDS: Mapping[str, Kind] = {
 
 
 def repeat(machine: Machine, kinds: Sequence[str]) -> Row:
-    """Run a study, kill one process of each kind one right after the other, and check what follows."""
+    """Run a study, kill one process of each kind in its middle, and check what follows."""
+    return run_study(machine, "+".join(kinds), lambda: _kill(machine, kinds))
 
-    def kill() -> None:
-        victims = [
-            until(lambda kind=kind: KINDS[kind].pids(machine), what=f"a process: {kind}", timeout_s=60)[0]
-            for kind in kinds
-        ]
-        everything = below(machine.pid)
-        for pid in victims:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if "service" in kinds:
-            until(
-                lambda: not any(map(is_alive, everything)),
-                what="its processes to end",
-                timeout_s=_ENDED_WITHIN_S,
-            )
-            machine.start_again()
-        elif any(KINDS[kind].ends_ray_late for kind in kinds):
-            until(lambda: not machine.is_ready(), what="an outage", timeout_s=_NOTICED_WITHIN_S)
 
-    return run_study(machine, "+".join(kinds), kill)
+def repeat_in_turn(machine: Machine, faults: Sequence[str], *, seconds: float) -> list[Row]:
+    """Run one long study, kill processes in it again and again, then stop it and check what is left.
+
+    Args:
+        machine: where.
+        faults: kinds of processes, as `raylet` or `raylet+run`, in this order.
+        seconds: no process is killed after this time.
+    """
+    began, rows = time.monotonic(), list[Row]()
+    until(machine.is_ready, what="a service that is ready", timeout_s=_READY_WITHIN_S)
+    long = {"budget": {"trials_per_arm": 100, "epochs": 40}, "max_retries": 100}
+    with Client(machine.url) as client:
+        study_id = client.submit({**_BODY, **long}).id
+    store = Store.open(machine.database, migrate=False)
+    try:
+        for fault in faults:
+            if time.monotonic() - began > seconds:
+                break
+            rows.append(_strike(machine, store, study_id, fault))
+            if rows[-1].broken:
+                break
+        until(machine.is_ready, what="a service that is ready again", timeout_s=60)
+        with Client(machine.url) as client:
+            client.stop(study_id)
+        until(lambda: store.study(study_id).state is StudyState.COMPLETED, what="the study's end")
+        page = httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False)
+        left = [] if page.is_success else [f"the study's page answers {page.status_code}"]
+        deadline = time.monotonic() + 30
+        while (found := broken(store, are_copies_due=True)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+    except AssertionError as error:
+        left, found = [str(error)], list[str]()
+    finally:
+        store.close()
+    for row in rows:
+        row.broken += [*left, *found]
+        row.outcome = "broken" if row.broken else "completed"
+    return rows
+
+
+def _strike(machine: Machine, store: Store, study_id: str, fault: str) -> Row:
+    """Kill processes while trials train, and wait until trials train again."""
+    kinds, row = fault.split("+"), Row(fault)
+
+    def done() -> int:
+        return store.study(study_id).progress.epochs_done
+
+    def requeued() -> int:
+        return sum(trial.attempt - 1 for trial in store.every_trial(study_id))
+
+    try:
+        until(machine.is_ready, what="a service that is ready", timeout_s=_READY_WITHIN_S)
+        trained = done()
+        until(lambda: done() >= trained + 4, what="epochs", timeout_s=90)
+        httpx.get(f"{machine.url}/studies/{study_id}", timeout=60, trust_env=False)
+        before, began = requeued(), time.monotonic()
+        _kill(machine, kinds)
+        if any(KINDS[kind].trains for kind in kinds):
+            until(lambda: requeued() > before, what="a requeued trial")
+            row.noticed_s = time.monotonic() - began
+        least = done()
+        until(lambda: done() > least, what="another epoch", timeout_s=120)
+        row.resumed_s = time.monotonic() - began if row.noticed_s is not None else None
+        row.requeued = row.retries = requeued() - before
+        if row.requeued and row.noticed_s is None:
+            row.broken.append(f"{row.requeued} trials were requeued")
+    except AssertionError as error:
+        row.broken.append(str(error))
+    return row
+
+
+def _kill(machine: Machine, kinds: Sequence[str]) -> None:
+    """Kill one process of each kind one right after the other; start `tangent up` again if it was killed."""
+    victims = [
+        until(lambda kind=kind: KINDS[kind].pids(machine), what=f"a process: {kind}", timeout_s=60)[0]
+        for kind in kinds
+    ]
+    everything = below(machine.pid)
+    for pid in victims:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if "service" in kinds:
+        until(
+            lambda: not any(map(is_alive, everything)),
+            what="its processes to end",
+            timeout_s=_ENDED_WITHIN_S,
+        )
+        machine.start_again()
+    elif any(KINDS[kind].ends_ray_late for kind in kinds):
+        until(lambda: not machine.is_ready(), what="an outage", timeout_s=_NOTICED_WITHIN_S)
 
 
 def run_study(machine: Machine, fault: str, strike: Callable[[], None]) -> Row:

@@ -1,7 +1,7 @@
 """Kills of each kind of process below `tangent up`, alone and in pairs: every guarantee holds each time.
 
-With `TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl` each kill is repeated and its results are stored;
-`-k "not +"` selects the processes that are killed alone.
+With `TANGENT_REPETITIONS=20 TANGENT_LEDGER=rows.jsonl` each kill is repeated and its results are stored.
+`TANGENT_KILLS=raylet,gcs+run -k in_turn` kills these in one study, for at most `TANGENT_SECONDS`.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cluster.ledger import Row, append
 from dispatcher_process import until
-from one_machine import KINDS, machine, repeat, run_study
+from one_machine import KINDS, machine, repeat, repeat_in_turn, run_study
 
 from service.client import Client
 from studies.states import StudyState
@@ -21,6 +21,8 @@ __all__: list[str] = []
 
 _REPETITIONS = int(os.environ.get("TANGENT_REPETITIONS", "1"))
 _LEDGER = os.environ.get("TANGENT_LEDGER")
+_KILLS = os.environ.get("TANGENT_KILLS", ",".join(KINDS)).split(",")
+_SECONDS = float(os.environ.get("TANGENT_SECONDS", "inf"))
 _TESTS = Path(__file__).parents[1]
 _ALONE = [(kind,) for kind in KINDS]
 _PAIRS = list(itertools.combinations(KINDS, 2))
@@ -38,6 +40,17 @@ def test_a_study_survives_the_kill_of_any_processes(tmp_path: Path, kinds: tuple
                 append(Path(_LEDGER), [row])
             assert row.broken == [], (tmp_path / "logs" / "dispatcher.log").read_text()[-4000:]
             assert not any(KINDS[kind].trains for kind in kinds) or row.requeued
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_a_study_survives_kills_in_turn(tmp_path: Path) -> None:
+    with machine(tmp_path) as running:
+        rows = repeat_in_turn(running, _KILLS, seconds=_SECONDS)
+        if _LEDGER:
+            append(Path(_LEDGER), rows)
+        assert not [said for row in rows for said in row.broken], [(row.fault, row.broken) for row in rows]
 
 
 @pytest.mark.ray
