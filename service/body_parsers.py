@@ -2,11 +2,13 @@
 
 __all__ = ["BodyParsers", "body_parsers"]
 
+import asyncio
+import contextvars
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
-import anyio
-import anyio.to_thread
 from fastapi import Request
 
 _T = TypeVar("_T")
@@ -15,14 +17,15 @@ _THREADS = 2
 
 
 class BodyParsers:
-    """A limit on the bodies that are parsed at once; the others wait their turn."""
+    """Two threads; further bodies wait their turn."""
 
     def __init__(self) -> None:
-        self._limiter = anyio.CapacityLimiter(_THREADS)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="body-parser")
 
     async def run(self, parse: Callable[[], _T]) -> _T:
         """Return the result of `parse`, called in a thread so that the event loop stays free."""
-        return await anyio.to_thread.run_sync(parse, limiter=self._limiter)
+        call = partial(contextvars.copy_context().run, parse)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
 def body_parsers(request: Request) -> BodyParsers:
