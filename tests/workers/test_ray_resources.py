@@ -1,8 +1,9 @@
 """The resources of a pack that a study may ask for, compared with what Ray accepts."""
 
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -55,11 +56,11 @@ def test_a_study_may_ask_for_one_gpu_at_most_per_pack(amount: float) -> None:
 
 
 @pytest.fixture
-def reserved(tmp_path: Path) -> Generator[Callable[[str, float], bool]]:
+def reserved() -> Generator[Callable[[str, float], bool]]:
     """Whether a Ray with as many CPUs and GPUs as the table asks for runs a task with a resource."""
-    _ray.init(
-        num_cpus=2, num_gpus=64, include_dashboard=False, log_to_driver=False, _temp_dir=str(tmp_path)[:60]
-    )
+    # The path of pytest's own folder is too long for Ray's sockets.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    _ray.init(num_cpus=2, num_gpus=64, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
 
     @_ray.remote
     def task() -> bool:
@@ -73,6 +74,7 @@ def reserved(tmp_path: Path) -> Generator[Callable[[str, float], bool]]:
 
     yield run
     _ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.slow
