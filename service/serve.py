@@ -5,7 +5,6 @@ __all__ = ["Server", "serve"]
 import errno
 import logging
 import socket
-import sys
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -23,6 +22,7 @@ from service.write_threads import LOCK_WAIT_S
 from studies.errors import TangentError
 from studies.logs import configure_logging
 from studies.private_files import make_home_private
+from studies.standard_error import write_line
 from studies.store import Store
 
 _GRACE_S = 10
@@ -50,7 +50,7 @@ def serve(settings: ServiceSettings) -> int:
 
 
 def _report(error: TangentError) -> int:
-    sys.stderr.write(f"tangent: {' '.join(str(error).split())}\n")
+    write_line(f"tangent: {' '.join(str(error).split())}")
     return 1
 
 

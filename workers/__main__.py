@@ -15,6 +15,7 @@ from studies.errors import StoreUnavailable, TangentError
 from studies.logs import LogStream, configure_logging
 from studies.private_files import make_home_private
 from studies.process_tree import adopt_orphans
+from studies.standard_error import write_line
 from studies.store import Store
 from workers.catalog import installed_catalog
 from workers.dispatcher import Dispatcher
@@ -66,7 +67,7 @@ def _settings() -> DispatcherSettings:
 
 
 def _fail(reason: str) -> int:
-    sys.stderr.write(f"error: {reason}\n")
+    write_line(f"error: {reason}")
     return 1
 
 

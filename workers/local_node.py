@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 
+from studies.standard_error import write_line
 from workers.local_ray import RayUnavailable, leave_ray, start_local_ray
 from workers.node_process import STARTED
 from workers.parent_watchdog import exit_with_parent
@@ -31,7 +32,7 @@ def main() -> int:
     try:
         address = start_local_ray(cpus=arguments.cpus, folder=folder)
     except RayUnavailable as error:
-        sys.stderr.write(f"{error}\n")
+        write_line(f"{error}")
         return 1
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: is_ending.set())

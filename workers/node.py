@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from studies.logs import configure_logging
 from studies.process_tree import adopt_orphans
 from studies.secret_files import read_secret
+from studies.standard_error import write_line
 from workers.node_process import LOCAL_ENVIRONMENT, OBJECT_STORE_BYTES, NodeFailed, NodeProcess
 from workers.ray_token import ray_token_file
 from workers.settings import DispatcherSettings, describe_invalid_setting
@@ -124,7 +125,7 @@ def main() -> int:
     try:
         configure_logging(DispatcherSettings().log_format, process="worker", node=socket.gethostname())
     except ValidationError as error:
-        sys.stderr.write(f"error: {describe_invalid_setting(error)}\n")
+        write_line(f"error: {describe_invalid_setting(error)}")
         return 1
     adopt_orphans()
     is_ending = threading.Event()
@@ -139,16 +140,16 @@ def main() -> int:
         )
         node.wait_until_ready()
     except NodeFailed as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_line(f"error: {error}")
         return 1
     node.call_when_ended(is_ending.set)
     is_ending.wait()
     has_ended = node.has_ended
     node.stop()
     if has_ended:
-        sys.stderr.write(
+        write_line(
             f"error: this machine's node of the Ray cluster at {arguments.address} has ended: "
-            f"{node.last_line}\n"
+            f"{node.last_line}"
         )
     return 1 if has_ended else 0
 

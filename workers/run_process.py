@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from studies.database_urls import masked
 from studies.logs import message_of
+from studies.standard_error import write_line
 from studies.trials import Claim
 from workers.run import READY
 
@@ -105,9 +106,8 @@ class SpareRun:
             # Once the process has its study, its output goes to the study's log.
             for line in errors:
                 # A library that the run cannot import prints its error before the run masks tracebacks.
-                shown = masked(line)
-                self._last_lines.append(shown)
-                sys.stderr.write(shown)
+                self._last_lines.append(masked(line))
+                write_line(line.rstrip("\n"))
 
 
 def stop_all(runs: Iterable[RunProcess]) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from studies import standard_error
 from studies.control_characters import escape_controls, strip_controls
-from studies.database_urls import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,7 +100,7 @@ def print_raw(text: str) -> None:
 
 def print_error(text: str) -> None:
     """Write a line to standard error, without its control characters and passwords of databases."""
-    _write_line(sys.stderr, masked(strip_controls(text)))
+    standard_error.write_line(text)
 
 
 def print_json(value: Any) -> None:

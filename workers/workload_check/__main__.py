@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from studies.control_characters import strip_controls
+from studies.standard_error import write_line
 from workers.packages import use_packages
 from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         workload, device = _workload(given.target), _device(given.device)
     except _TargetInvalid as error:
-        sys.stderr.write(strip_controls(f"error: {error}\n"))
+        write_line(f"error: {error}")
         return _BAD_TARGET
     # As in a worker with one core.
     torch.set_num_threads(1)
