@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
-
-# Fsspec ships none.
+# Fsspec ships no stubs.
 from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from studies.control_characters import strip_controls
-from workers.checkpoints import discard
+from studies.private_files import create_private_folder, open_privately
+from workers.checkpoints import discard, storage_of
 
 _TEXT_CHARACTERS = 8192
 # Colours and movements of the cursor, links and titles.
@@ -75,19 +74,21 @@ def write_output(folder: str, header: Mapping[str, Any], tail: bytes, *, previou
     Raises:
         OSError: the file cannot be written; storage clients may raise others.
     """
-    filesystem, path = _place(folder)
+    filesystem, path = storage_of(folder.rstrip("/"))
     content = json.dumps(header).encode() + b"\n" + tail
     name = _file_name(header["pack_id"], header["version"])
-    filesystem.makedirs(path, exist_ok=True)
     if isinstance(filesystem, LocalFileSystem):
+        create_private_folder(Path(path))
         file = Path(path, name)
         part = file.with_suffix(".part")
         try:
-            part.write_bytes(content)
+            with open(part, "wb", opener=open_privately) as opened:
+                opened.write(content)
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
     else:
+        filesystem.makedirs(path, exist_ok=True)
         filesystem.pipe_file(f"{path}/{name}", content)
     if previous is not None:
         discard(f"{folder.rstrip('/')}/{_file_name(header['pack_id'], previous)}")
@@ -99,7 +100,7 @@ def read_outputs(folder: str) -> Iterator[PackOutput]:
     Raises:
         OSError: the folder or a file cannot be read; storage clients may raise others.
     """
-    filesystem, path = _place(folder)
+    filesystem, path = storage_of(folder.rstrip("/"))
     filesystem.invalidate_cache()
     if not filesystem.isdir(path):
         return
@@ -123,9 +124,3 @@ def read_outputs(folder: str) -> Iterator[PackOutput]:
 
 def _file_name(pack_id: str, version: int) -> str:
     return f"{pack_id}-{version:020}.out"
-
-
-def _place(url: str) -> tuple[Any, str]:
-    # Fsspec has no stubs.
-    filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
-    return filesystem, path.rstrip("/")

@@ -1,5 +1,6 @@
 """What a worker prints is kept, up to a limit, whatever prints it and however the worker ends."""
 
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ def test_output_of_python_of_c_code_and_of_other_processes_is_kept_for_the_pack_
     assert second.text == "another"
     assert first.attempts == {"s.sgd.0": 2}
     assert first.size == len(first.tail)
+    assert [stat.S_IMODE(Path(each.url).stat().st_mode) for each in (first, second)] == [0o600, 0o600]
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os.abort()", "ctypes.string_at(0)"])
