@@ -26,8 +26,11 @@ def session_folder() -> Generator[Path]:
     root = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     _remove_abandoned(root)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
-    with (folder / _LOCK).open("w") as lock:
+    unlocked = folder / f"{_LOCK}.new"
+    with unlocked.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        # Only now, or a guardian that starts at the same time could take the folder for an abandoned one.
+        unlocked.rename(folder / _LOCK)
         try:
             yield folder
         finally:
