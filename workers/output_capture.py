@@ -13,11 +13,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 _PIPE_BYTES = 2**20
 _WRITTEN_WITHIN_S = 10.0
+_REPLACED_AFTER_S = 0.2
 
 
 class OutputCapture:
@@ -90,9 +92,14 @@ class OutputCapture:
 
     def _replace(self, keeper: subprocess.Popen[bytes]) -> None:
         keeper.wait()
-        with self._lock:
-            order = self._order
-            self._start_keeper()
+        while True:
+            # Not at once: it may end as soon as it has started.
+            time.sleep(_REPLACED_AFTER_S)
+            # Without memory for another process, for example.
+            with contextlib.suppress(OSError), self._lock:
+                order = self._order
+                self._start_keeper()
+                break
         if order is not None and "begin" in order:
             self._send({**order, "resumes": True})
             self._wait()
