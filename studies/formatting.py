@@ -68,9 +68,12 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def byte_size(size: int) -> str:
     """Return a number of bytes in the largest unit of which there is at least one, e.g. '1.2 GB'."""
-    units = ("B", "kB", "MB", "GB", "TB")
-    power = min(int(math.log10(max(size, 1))) // 3, len(units) - 1)
-    return f"{size / 1000**power:.3g}{_NBSP}{units[power]}"
+    shown, units = float(size), ["B", "kB", "MB", "GB", "TB"]
+    # 999.5 is shown as 1000, which is one of the next unit.
+    while shown >= 999.5 and len(units) > 1:
+        shown /= 1000
+        del units[0]
+    return f"{shown:.3g}{_NBSP}{units[0]}"
 
 
 def significant(value: float | None) -> str:

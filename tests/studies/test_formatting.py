@@ -5,6 +5,7 @@ import pytest
 
 from studies.formatting import (
     ABSENT,
+    byte_size,
     change,
     change_interval,
     clip_change,
@@ -105,6 +106,11 @@ def test_numbers_differences_scalars_and_counts_read_as_people_write_them() -> N
         (metric(1.8, "nats per character"), "1.800"),
         (metric(1234.0, "points"), "1234"),
         (metric(None, "fraction"), ABSENT),
+        (byte_size(0), f"0{_NBSP}B"),
+        (byte_size(999), f"999{_NBSP}B"),
+        (byte_size(999_600), f"1{_NBSP}MB"),
+        (byte_size(1_234_567), f"1.23{_NBSP}MB"),
+        (byte_size(10**14), f"100{_NBSP}TB"),
         (difference(0.981, 0.977, "fraction"), "0.40 points"),
         (difference(1.8, 1.9, "nats per character"), "0.1 nats per character"),
         (change(0.0036, "fraction"), "+0.36"),
