@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from studies.catalog import WorkloadCard
 from workers.workload_check import CheckResult, check_workload
+from workers.workload_check.__main__ import main
 from workers.workloads import Data, Split, Workload, builtin_workloads
 
 __all__: list[str] = []
@@ -252,9 +253,10 @@ def test_the_command_prints_results_and_fails_on_an_error() -> None:
     assert "validation loss" in {f["check"] for f in shown["results"] if f["status"] == "error"}
 
 
-def test_the_command_refuses_what_is_not_a_workload() -> None:
-    for target in ("no-such-workload", "no_such_package:X", "test_workload_check:CPU"):
-        done = _run(target)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("error: ")
-        assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("target", ["no-such-workload", "no_such_package:X", "test_workload_check:CPU"])
+def test_the_command_refuses_what_is_not_a_workload(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([target]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
