@@ -1,6 +1,6 @@
 """`tangent trials` and `tangent output`."""
 
-__all__ = ["show_last_error", "trials"]
+__all__ = ["output", "show_last_error", "trials"]
 
 from itertools import islice
 from typing import Annotated, Literal
