@@ -97,6 +97,13 @@ class Machine:
             return httpx.get(f"{self.url}/readyz", timeout=10, trust_env=False).status_code == 200
         return False
 
+    def reports_an_outage(self) -> bool:
+        """Return whether /readyz names a problem; a killed dispatcher counts as able for up to 30 s."""
+        with contextlib.suppress(httpx.HTTPError):
+            response = httpx.get(f"{self.url}/readyz", timeout=10, trust_env=False)
+            return not response.is_success or bool(response.json()["dispatcher_problems"])
+        return True
+
     def runs(self, *, of_a_study: bool) -> list[int]:
         """Return the runs that have a study, or the spare ones."""
         logs = (self.home / "logs").resolve()
@@ -259,7 +266,7 @@ def _kill(machine: Machine, kinds: Sequence[str]) -> None:
         )
         machine.start_again()
     elif any(KINDS[kind].ends_ray_late for kind in kinds):
-        until(lambda: not machine.is_ready(), what="an outage", timeout_s=_NOTICED_WITHIN_S)
+        until(machine.reports_an_outage, what="an outage", timeout_s=_NOTICED_WITHIN_S)
 
 
 def run_study(machine: Machine, fault: str, strike: Callable[[], None]) -> Row:
