@@ -9,6 +9,8 @@ from workers.settings import DispatcherSettings, describe_invalid_setting
 
 __all__: list[str] = []
 
+_OWN = Path(__file__).parents[2] / "examples" / "own"
+
 
 @pytest.mark.parametrize("value", ["json", "JSON"])
 def test_the_dispatcher_reads_the_log_format_as_the_service_does(
@@ -23,6 +25,7 @@ def test_the_dispatcher_reads_the_log_format_as_the_service_does(
     [
         ("TANGENT_PACKAGES", "packages", "expected absolute paths of folders"),
         ("TANGENT_PACKAGES", "/nowhere/packages", "expected a folder at /nowhere/packages"),
+        ("TANGENT_PACKAGES", str(_OWN), f"--target FOLDER {_OWN}"),
         ("TANGENT_TRIAL_ENVIRONMENT", "HF_TOKEN,TANGENT_TOKEN", "TANGENT_TOKEN holds a credential"),
         ("TANGENT_TRIAL_ENVIRONMENT", "HF TOKEN", "expected names of variables"),
     ],
