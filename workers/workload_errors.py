@@ -3,7 +3,7 @@
 It does not import torch: a worker's imports may be what fails.
 """
 
-__all__ = ["CannotTrain", "WorkloadFault", "describe_error", "place_of"]
+__all__ = ["CannotTrain", "WorkloadFault", "describe_error", "innermost_place", "place_of"]
 
 import re
 import socket
@@ -134,6 +134,12 @@ def _formatted(error: BaseException, place: traceback.FrameSummary | None) -> st
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     text = "".join(whole.format()).rstrip()
     return text if len(text) <= _MAX_TRACEBACK else f"…{text[1 - _MAX_TRACEBACK :]}"
+
+
+def innermost_place(error: BaseException) -> str:
+    """Return the file and line of the user's code in which an error was raised; empty if it has none."""
+    frames = list(_frames(error))
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 def place_of(function: Callable[..., Any]) -> traceback.FrameSummary | None:

@@ -260,3 +260,30 @@ def test_the_command_refuses_what_is_not_a_workload(target: str, capsys: pytest.
     assert printed.out == ""
     assert printed.err.startswith("error: ")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "line"),
+    [("own_broken", "import no_such_dependency\n", 1), ("own_exits", "\nraise SystemExit(0)\n", 2)],
+)
+def test_a_module_that_cannot_be_imported_is_named_with_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    module: str,
+    code: str,
+    line: int,
+) -> None:
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main([f"{module}:X"]) == 2
+    assert f"repair {tmp_path / module}.py, line {line}" in capsys.readouterr().err
+
+
+def test_the_command_ends_quietly_when_the_reader_of_its_results_has_ended() -> None:
+    command = [sys.executable, "-m", "service", "check", "rosenbrock-3d"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""

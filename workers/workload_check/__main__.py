@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from studies.standard_error import write_line
 from workers.packages import use_packages
 from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
+from workers.workload_errors import innermost_place
 from workers.workloads import AnyWorkload, LoopWorkload, Workload, load_workloads
 
 _BAD_TARGET = 2
@@ -76,11 +78,10 @@ def _workload(target: str) -> AnyWorkload:
     try:
         found: Any = getattr(importlib.import_module(module), name)
         workload = found() if isinstance(found, type) else found
-    # Importing a user's module may raise anything.
-    except Exception as error:
+    # Importing a user's module may raise anything, and may even exit.
+    except (Exception, SystemExit) as error:
         raise _TargetInvalid(
-            f"cannot load {target}: {type(error).__name__}: {error}; name a workload in an "
-            "installed module, or in one in a folder that TANGENT_PACKAGES names"
+            f"cannot load {target}: {type(error).__name__}: {error}; {_advice(error, module, name)}"
         ) from error
     if not isinstance(workload, Workload | LoopWorkload):
         raise _TargetInvalid(
@@ -89,5 +90,16 @@ def _workload(target: str) -> AnyWorkload:
     return workload
 
 
+def _advice(error: BaseException, module: str, name: str) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name in (module, module.partition(".")[0]):
+        return "name a workload in an installed module, or in one in a folder that TANGENT_PACKAGES names"
+    if isinstance(error, AttributeError) and error.name == name:
+        return "name a class or an instance in this module"
+    place = innermost_place(error)
+    return f"repair {place}" if place else f"repair {module}"
+
+
 if __name__ == "__main__":
+    # As other programs do when the reader of a pipe ends early (`tangent check ... | head`).
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())
