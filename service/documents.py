@@ -51,7 +51,7 @@ class DocumentInvalid(SpecInvalid):
 def read_document(file: str | os.PathLike[str]) -> Any:
     """Return the plain data in a file, or in standard input for `-`.
 
-    The text is JSON if the name ends in `.json` or the text starts with `{`, and YAML otherwise.
+    The text is JSON if the name ends in `.json`, YAML if it ends in `.yaml` or `.yml`, and else either.
 
     Raises:
         DocumentInvalid: the file cannot be read or parsed.
@@ -71,8 +71,9 @@ def read_document(file: str | os.PathLike[str]) -> Any:
     # The service accepts no larger body.
     if len(body) > MAX_BODY_BYTES:
         raise _unreadable(source, "is larger than 1 MiB; a study needs a few kilobytes")
-    is_yaml = name.endswith((".yaml", ".yml"))
-    return _parse(body, source, is_json=name.endswith(".json") or (_starts_as_json(body) and not is_yaml))
+    if name.endswith((".yaml", ".yml", ".json")):
+        return _parse(body, source, is_json=name.endswith(".json"))
+    return _parse_either(body, source)
 
 
 def to_document(given: Document | Any, *, expected: str) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def to_document(given: Document | Any, *, expected: str) -> dict[str, Any]:
             return given.model_dump(mode="json")
         case str() if "\n" in given or given.lstrip().startswith("{"):
             body = given.encode("utf-8", "surrogatepass")
-            data = _parse(body, "the text", is_json=_starts_as_json(body))
+            data = _parse_either(body, "the text")
         case str() | os.PathLike():
             data = read_document(cast("str | os.PathLike[str]", given))
         case _:
@@ -140,8 +141,28 @@ def _plain(value: Any, steps: tuple[int | str, ...], problems: list[SpecProblem]
             return None
 
 
-def _starts_as_json(body: bytes) -> bool:
-    return body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+def _parse_either(body: bytes, source: str) -> Any:
+    """Parse a text of unknown form; if it starts with `{` and is neither, the error is JSON's."""
+    is_json = body.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+    if is_json:
+        try:
+            return read_json(body)
+        except SpecInvalid as error:
+            raise DocumentInvalid(source, error.problems) from None
+        except HTTPProblem:
+            # In YAML, an object in braces needs no quotes.
+            is_json = not _is_yaml(body)
+    return _parse(body, source, is_json=is_json)
+
+
+def _is_yaml(body: bytes) -> bool:
+    try:
+        read_yaml(body)
+    except SpecInvalid:
+        return True
+    except NotYAML:
+        return False
+    return True
 
 
 def _unreadable(source: str, reason: str) -> DocumentInvalid:

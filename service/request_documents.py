@@ -42,10 +42,21 @@ def read_request_body(body: bytes, *, is_yaml: bool, invalid: type[SpecInvalid] 
 
 
 def read_document_text(text: str) -> Any:
-    """Return the plain data in a text that a user wrote: JSON if it starts with `{`, and YAML otherwise.
+    """Return the plain data in a text that a user wrote: JSON or YAML.
+
+    If the text starts with `{` and is neither, the error is JSON's.
 
     Raises:
         HTTPProblem, SpecInvalid: see `read_request_body`.
     """
-    is_json = text.lstrip("\ufeff \t\r\n").startswith("{")
-    return read_request_body(text.encode("utf-8", "replace"), is_yaml=not is_json)
+    body = text.encode("utf-8", "replace")
+    if not text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return read_request_body(body, is_yaml=True)
+    try:
+        return read_request_body(body, is_yaml=False)
+    except HTTPProblem as error:
+        # In YAML, an object in braces needs no quotes.
+        try:
+            return read_request_body(body, is_yaml=True)
+        except HTTPProblem:
+            raise error from None

@@ -38,6 +38,7 @@ def put(folder: Path, name: str, text: str) -> str:
         ("s.yml", AS_YAML),
         ("s", AS_YAML),
         ("s", json.dumps(STUDY)),
+        ("s", json.dumps(STUDY).replace('"', "")),
     ],
 )
 def test_json_and_yaml_read_the_same(tmp_path: Path, name: str, text: str) -> None:
@@ -58,6 +59,9 @@ def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ("s.json", '{"a": 1e999}', "/a", "inf"),
         ("s.json", "[" * 100_000, "", "32 levels"),
         ("s.json", '{"a":' + " " * (1 << 20), "", "1 MiB"),
+        ("s", '{"a": 1,', "", "line 1, column 9"),
+        ("s", '{"a": NaN}', "/a", "nan"),
+        ("s", "{a: 1, a: 2}", "/a", "twice"),
         ("s.yaml", "a: [1\nb: 2", "", "line 2, column 2"),
         ("s.yaml", "a: 1\nb: 2\na: 3", "/a", "line 3"),
         ("s.yaml", "a: {b: 2026-01-01}", "/a/b", "line 1"),

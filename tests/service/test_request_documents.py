@@ -90,7 +90,12 @@ def test_yaml_has_the_limits_of_json(http: httpx.Client, text: str, status: int,
     assert answer.json()["type"] in {f"/problems/{slug}", "/problems/spec-invalid"}
 
 
-@pytest.mark.parametrize("text", [TEXT, f"\ufeff{TEXT}", "\ufeff" + json.dumps({"workload": "x"}), "  {]"])
+IN_BRACES = "{workload: digits-mlp, arms: [adamp, adamw], budget: {trials_per_arm: 2}}"
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT, IN_BRACES, f"\ufeff{TEXT}", "\ufeff" + json.dumps({"workload": "x"}), "  {]"]
+)
 def test_the_form_accepts_yaml_and_json(http: httpx.Client, store: Store, text: str) -> None:
     answer = http.post("/new", data={"spec": text}, headers={"accept": "text/html"})
     is_study = "adamw" in text
