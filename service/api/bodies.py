@@ -77,6 +77,7 @@ def _json_body(
     """
 
     async def read(request: Request) -> _T:
+        _check_encoding(request.headers.get("content-encoding", ""))
         if without_body is not _NO_BODY and not (await request.body()).strip():
             return without_body
         is_yaml = _is_yaml(request.headers.get("content-type", ""), types)
@@ -86,6 +87,15 @@ def _json_body(
         )
 
     return read
+
+
+def _check_encoding(encoding: str) -> None:
+    """Raise HTTPProblem if a body is compressed."""
+    if encoding.strip().lower() not in ("", "identity"):
+        raise HTTPProblem(
+            errors.UNSUPPORTED_MEDIA_TYPE,
+            f"expected a body without Content-Encoding, got {encoding[:100]!r}; send it uncompressed",
+        )
 
 
 def _is_yaml(content_type: str, types: tuple[str, ...]) -> bool:

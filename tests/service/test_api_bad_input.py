@@ -1,5 +1,6 @@
 """Every invalid request gets a problem with a stable type and pointers, and stores nothing."""
 
+import gzip
 import json
 from collections.abc import Generator
 from typing import Any
@@ -210,6 +211,12 @@ def test_a_body_of_another_type_is_refused(http: httpx.Client, body: Body, given
     headers = {} if given is None else {"content-type": given}
     answer = http.post("/v1/studies", content=json.dumps(body).encode(), headers=headers)
     assert "application/json" in problem(answer, 415, "unsupported-media-type")["detail"]
+
+
+def test_a_compressed_body_is_refused(http: httpx.Client, body: Body) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = http.post("/v1/studies", content=gzip.compress(json.dumps(body).encode()), headers=headers)
+    assert "gzip" in problem(answer, 415, "unsupported-media-type")["detail"]
 
 
 def test_a_body_of_10_megabytes_is_refused(http: httpx.Client) -> None:
