@@ -5,7 +5,7 @@ the records. Fields such as the study, trial or request come from `extra={…}` 
 `structlog.contextvars` for a scope, and from `configure_logging` for the whole process.
 """
 
-__all__ = ["LogFormat", "LogLevel", "LogStream", "configure_logging", "message_of"]
+__all__ = ["LogFormat", "LogLevel", "LogStream", "configure_logging", "message_of", "without_colours"]
 
 import io
 import json
@@ -79,8 +79,13 @@ class LogStream(io.TextIOBase):
         *lines, self._partial = (self._partial + text).split("\n")
         for line in lines:
             if line.strip():
-                self._logger.warning("%s", _COLOUR.sub("", line))
+                self._logger.warning("%s", without_colours(line))
         return len(text)
+
+
+def without_colours(line: str) -> str:
+    """Return a printed line without the escape sequences of its colours."""
+    return _COLOUR.sub("", line)
 
 
 def message_of(line: str) -> str:

@@ -29,6 +29,7 @@ import psutil
 
 from studies.child_environment import trial_environment
 from studies.errors import TangentError
+from studies.logs import without_colours
 from studies.process_tree import end_adopted
 from workers.parent_watchdog import LEAVE_SIGNAL
 from workers.ray_rejection import describe_rejection
@@ -229,7 +230,7 @@ class NodeProcess:
                 # Ray's advice is for people who start nodes by hand. Here it would do harm: `ray stop` also
                 # ends other users' clusters on the machine.
                 is_advice = not line.strip() or (_ADVICE.search(line) is not None and STARTED not in line)
-                _log.log(logging.DEBUG if is_advice else logging.INFO, "%s", line.rstrip())
+                _log.log(logging.DEBUG if is_advice else logging.INFO, "%s", without_colours(line.rstrip()))
                 # The first error is the cause; later lines are advice, or errors that follow from it.
                 if not is_advice and (not has_erred or self._is_started.is_set()):
                     self.last_line = line.strip()
