@@ -169,7 +169,7 @@ class TrialNotFound(NotFound):
     """No trial has this id."""
 
     def __init__(self, trial_id: str) -> None:
-        super().__init__(f"there is no trial {trial_id!r}")
+        super().__init__(f"there is no trial {trial_id!r}; list a study's trials with `tangent trials STUDY`")
 
 
 class SuiteNotFound(NotFound):

@@ -3,6 +3,9 @@
 __all__ = ["app", "main"]
 
 from collections.abc import Callable
+from typing import Annotated
+
+import typer
 
 from service.cli import (
     audit,
@@ -76,6 +79,24 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Administration": {"audit": audit.audit, "version": version.version},
 }
+
+
+def _show_version(given: bool) -> None:  # noqa: FBT001 - Typer passes the value by position
+    if given:
+        version.version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Same as `tangent version`.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    del version
+
 
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.connection import StudyId, Token, Url, connected
-from service.cli.errors import FAILED
+from service.cli.errors import BAD_INPUT, FAILED, CommandError
 from service.cli.output import AsJson, console, print_json
 from studies.formatting import duration, plural
 
@@ -93,6 +93,12 @@ def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, toke
     """Show the arms of several studies of one workload side by side, with a verdict for every pair."""
     from service.cli import analysis_tables as tables
 
+    if len(studies) < 2:
+        raise CommandError(
+            "expected two or more studies to compare, got 1; the arms of one study are compared by "
+            f"`tangent verdict {studies[0]}`",
+            exit_code=BAD_INPUT,
+        )
     with connected(url, token) as service:
         comparison = service.client.comparison([service.study_id(study) for study in studies])
     if as_json:

@@ -70,6 +70,7 @@ def test_studies_are_compared_by_shortened_ids(run: Run, store: Store, body: Bod
     assert shown.count(second) >= 1
     one, twice = run("compare", first), run("compare", first, first)
     assert (one.exit_code, twice.exit_code) == (2, 2)
+    assert f"tangent verdict {first}" in one.stderr
     other = store.submit(parse_spec(body | {"workload": "char-lm"})).id
     assert run("compare", first, other).exit_code == 2
 
