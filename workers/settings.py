@@ -141,4 +141,6 @@ class DispatcherSettings(BaseSettings):
 def describe_invalid_setting(error: ValidationError) -> str:
     """Return the first problem with the settings, in one sentence."""
     first = error.errors()[0]
-    return f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+    variable = f"TANGENT_{first['loc'][0]}".upper() if first["loc"] else "settings"
+    reason = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected", 1)
+    return f"{variable}: {reason}, got {first['input']!r}"

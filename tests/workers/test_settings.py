@@ -9,8 +9,6 @@ from workers.settings import DispatcherSettings, describe_invalid_setting
 
 __all__: list[str] = []
 
-_OWN = Path(__file__).parents[2] / "examples" / "own"
-
 
 @pytest.mark.parametrize("value", ["json", "JSON"])
 def test_the_dispatcher_reads_the_log_format_as_the_service_does(
@@ -25,7 +23,6 @@ def test_the_dispatcher_reads_the_log_format_as_the_service_does(
     [
         ("TANGENT_PACKAGES", "packages", "expected absolute paths of folders"),
         ("TANGENT_PACKAGES", "/nowhere/packages", "expected a folder at /nowhere/packages"),
-        ("TANGENT_PACKAGES", str(_OWN), f"--target FOLDER {_OWN}"),
         ("TANGENT_TRIAL_ENVIRONMENT", "HF_TOKEN,TANGENT_TOKEN", "TANGENT_TOKEN holds a credential"),
         ("TANGENT_TRIAL_ENVIRONMENT", "HF TOKEN", "expected names of variables"),
     ],
@@ -36,7 +33,20 @@ def test_an_invalid_list_is_refused_with_the_reason(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValidationError) as refused:
         DispatcherSettings()
+    assert describe_invalid_setting(refused.value).startswith(f"{variable}: ")
     assert reason in describe_invalid_setting(refused.value)
+
+
+def test_the_source_of_a_package_is_refused_until_it_is_installed_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("TANGENT_PACKAGES", str(tmp_path))
+    with pytest.raises(ValidationError) as refused:
+        DispatcherSettings()
+    assert f"--target FOLDER {tmp_path}" in describe_invalid_setting(refused.value)
+    (tmp_path / "own.egg-info").mkdir()
+    assert DispatcherSettings().packages == (str(tmp_path),)
 
 
 def test_lists_are_split_and_paths_are_literal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
