@@ -88,7 +88,7 @@ class Machine:
     def start_again(self) -> None:
         """Start `tangent up` again after it was killed, once everything below it has ended."""
         assert self._process is not None
-        self._process.wait()
+        self._process.communicate()
         self.start()
 
     def is_ready(self) -> bool:
