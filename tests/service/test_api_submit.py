@@ -105,17 +105,6 @@ def test_a_key_accepts_the_same_study_in_shorthand(http: httpx.Client, body: Bod
     assert first.json()["id"] == second.json()["id"]
 
 
-def test_the_last_of_repeated_json_fields_counts(http: httpx.Client) -> None:
-    text = (
-        '{"workload": "nothing", "workload": "digits-mlp", "arms": ["adamp"], '
-        '"budget": {"trials_per_arm": 1}}'
-    )
-    answer = http.post(
-        "/v1/studies", content=text, headers={"content-type": "application/json; charset=utf-8"}
-    )
-    assert answer.json()["workload"] == "digits-mlp"
-
-
 def test_names_in_any_script_are_kept(http: httpx.Client, body: Body) -> None:
     name = "Δ größer als 勾配 🙂"
     study = http.post("/v1/studies", json=body | {"name": name}).json()

@@ -149,7 +149,7 @@ def test_a_body_that_is_not_json_is_refused(http: httpx.Client) -> None:
 def test_unknown_webhooks_and_methods_are_refused(http: httpx.Client) -> None:
     assert http.get("/v1/webhooks/NO%20ID").json()["type"] == "/problems/webhook-not-found"
     refused = http.put("/v1/webhooks/w7k3f9x2")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, DELETE")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, DELETE")
     assert http.get("/v1/webhooks/w7k3f9x2:test").status_code in {404, 405}
     assert http.get("/v1/webhooks?page_size=0").json()["type"] == "/problems/parameter-invalid"
 

@@ -207,9 +207,10 @@ def test_addresses_behind_a_trusted_proxy_are_counted_separately(
             assert answers[-1] == last
 
 
-def test_a_trusted_proxy_must_be_an_address() -> None:
+def test_a_trusted_proxy_must_be_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANGENT_TRUSTED_PROXIES", "10.0.0.1,proxy")
     with pytest.raises(SettingsInvalid, match=r"^TANGENT_TRUSTED_PROXIES: .*'proxy'"):
-        ServiceSettings.load(trusted_proxies="10.0.0.1,proxy")
+        ServiceSettings.load()
     assert ServiceSettings.load(trusted_proxies="10.0.0.1, ::1").trusted_proxies == ("10.0.0.1", "::1")
 
 
