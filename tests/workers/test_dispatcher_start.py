@@ -31,7 +31,7 @@ def start(home: Path, *arguments: str, **environment: str) -> subprocess.Complet
         (["--database", "postgresql+psycopg://nobody@127.0.0.1:1/none"], {}, "127.0.0.1"),
         (["--database", "postgresql://me:geheim@db/x"], {}, "TANGENT_DATABASE_PASSWORD_FILE"),
         (["--ray", "127.0.0.1:1"], {}, "no Ray cluster answers at 127.0.0.1:1"),
-        ([], {"TANGENT_MAX_RUNS": "many"}, "max_runs"),
+        ([], {"TANGENT_MAX_RUNS": "many"}, "TANGENT_MAX_RUNS"),
     ],
 )
 def test_a_failed_start_is_reported_in_one_line(
