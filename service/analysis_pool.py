@@ -11,10 +11,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -40,25 +39,6 @@ class Timed(Generic[_T]):
 
     value: _T
     seconds: float
-
-
-@contextmanager
-def _safe_path() -> Generator[None]:
-    """Start processes that do not have the working directory on their import path, as `python -P` does."""
-    name = "PYTHONSAFEPATH"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _do_nothing() -> None:
-    """Be the job that starts a pool's processes."""
 
 
 class AnalysisPool(Protocol):
@@ -139,17 +119,16 @@ class ProcessAnalysisPool:
             if self._is_closed:
                 raise BrokenProcessPool("the pool is closed")
             if self._pool is None:
+                # A new interpreter would import multiprocessing with the working directory on its path.
+                os.environ.setdefault("PYTHONSAFEPATH", "1")
                 # Not forked: the copy of a process with threads may wait for ever for locks that they held.
                 context = multiprocessing.get_context("spawn")
-                with _safe_path():
-                    self._pool = ProcessPoolExecutor(
-                        _WORKERS,
-                        mp_context=context,
-                        initializer=_init_process,
-                        initargs=(self._url, self._prepare),
-                    )
-                    # The first job starts all processes of the pool.
-                    self._pool.submit(_do_nothing)
+                self._pool = ProcessPoolExecutor(
+                    _WORKERS,
+                    mp_context=context,
+                    initializer=_init_process,
+                    initargs=(self._url, self._prepare),
+                )
             return self._pool
 
     def _drop(self, broken: ProcessPoolExecutor) -> None:
