@@ -54,7 +54,7 @@ def choose(optimizer: str, group: Mapping[str, Any], device: torch.device) -> Pa
     plain, because the compiler does the fusing.
 
     Raises:
-        RuntimeError: `fused` is True and there is no kernel for the device, or the kernel's package is not
+        RuntimeError: `fused` is True and the device has no kernel, or the kernel's package is not
             installed.
     """
     foreach, fused = group["foreach"], group["fused"]

@@ -71,7 +71,7 @@ class ProjectedOptimizer(Optimizer):
 
         Raises:
             ValueError: a hyperparameter is out of range, or required and missing.
-            RuntimeError: `fused` is True and there is no kernel for a parameter's device.
+            RuntimeError: `fused` is True and a parameter's device has no kernel.
         """
         group = {**self.defaults, **param_group}
         self._check_group(group)

@@ -41,7 +41,7 @@ _ENTRY_BYTES = 2048
 _OBJECT_OVERHEAD = 12
 # An entry that was not refreshed for so long needs no part of the budget.
 _IDLE_AFTER_S = 60.0
-# The longest wait for a value without which there is no answer.
+# The longest wait for a value that a response requires.
 _MAX_WAIT_S = 30.0
 # How long the caller that starts a refresh waits for it: briefly, and longer if the value is old or from
 # another state of its study.
@@ -166,7 +166,7 @@ class _Pending(Exception):
         entry: the entry.
         job: the job.
         timeout_s: the longest wait.
-        is_required: whether there is no answer without it.
+        is_required: whether the response requires the value.
     """
 
     def __init__(self, key: _Key, entry: _Entry, job: _Job, *, timeout_s: float, is_required: bool) -> None:
@@ -220,7 +220,7 @@ class RefreshingCache:
         Where it has to wait for a value, the thread is released, and the work starts again afterwards.
 
         Raises:
-            HTTPProblem: a value without which there is no answer was not ready in time.
+            HTTPProblem: a value that the response requires was not ready in time.
         """
         waits = _Waits(time.monotonic())
         token = _waits.set(waits)
@@ -251,7 +251,7 @@ class RefreshingCache:
 
         Raises:
             StudyNotFound: one of the studies does not exist.
-            HTTPProblem: a value without which there is no answer was not ready in time.
+            HTTPProblem: a value that the response requires was not ready in time.
         """
         waits = _waits.get()
         asked_at = time.monotonic() if waits is None else waits.began
@@ -297,7 +297,7 @@ class RefreshingCache:
         """Have a new value computed, and wait for it as long as the last one allows.
 
         Raises:
-            HTTPProblem: there is no answer without the value, and it was not ready in time.
+            HTTPProblem: the response requires the value, and it was not ready in time.
         """
         last = entry.last
         is_required = last is None or last.lacks_closed(stamps)
@@ -428,7 +428,7 @@ async def _wait(pending: _Pending, waits: _Waits) -> None:
     """Wait for a job without holding a thread.
 
     Raises:
-        HTTPProblem: there is no answer without it, and it was not ready in time.
+        HTTPProblem: the response requires the value, and it was not ready in time.
     """
     loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
 

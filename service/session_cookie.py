@@ -24,7 +24,7 @@ _PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,1000}")
 def _name(request: Request) -> str:
     """Return the cookie's name.
 
-    With TLS, the prefix tells browsers what the cookie must fulfil. `__Host-` does not allow a path.
+    With TLS, the prefix makes browsers enforce the cookie's attributes. `__Host-` does not allow a path.
     """
     if not is_tls(request):
         return _NAME
