@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from service.cli.errors import explain
-from service.cli.output import print_error
+from studies.standard_error import write_line
 
 
 def _without_types_of_flags(parameters: list[Any]) -> list[Any]:
@@ -40,7 +40,7 @@ class CommandGroup(TyperGroup):
             if explained is None:
                 raise
             for sentence in explained.sentences:
-                print_error(f"error: {sentence}")
+                write_line(f"error: {sentence}")
             raise typer.Exit(explained.exit_code) from None
 
 

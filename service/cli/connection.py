@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.output import print_error
+from studies.standard_error import write_line
 from studies.states import StudyState
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Connection:
             if error.slug != NOT_READY.slug:
                 raise
             for what in error.problem.missing or ():
-                print_error(f"warning: study {study.id} waits for {what}")
+                write_line(f"warning: study {study.id} waits for {what}")
 
     def study_id(self, given: str) -> str:
         """Return the full id for a prefix, or of the newest study for `last`.

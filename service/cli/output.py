@@ -1,9 +1,10 @@
 """Output of commands: tables and colour in a terminal, plain lines in a pipe, raw text for pasting.
 
-Everything that a command writes passes through here, so that no text can control the terminal.
+Everything that a command writes passes through here, or through `studies.standard_error`, so that no text can
+control the terminal.
 """
 
-__all__ = ["AsJson", "configure_streams", "console", "plain_spaces", "print_error", "print_json", "print_raw"]
+__all__ = ["AsJson", "configure_streams", "console", "plain_spaces", "print_json", "print_raw"]
 
 import codecs
 import io
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from studies import standard_error
 from studies.control_characters import escape_controls, strip_controls
 
 if TYPE_CHECKING:
@@ -96,11 +96,6 @@ def plain_spaces(text: str) -> str:
 def print_raw(text: str) -> None:
     """Write text as it is, not wrapped and not coloured, without its control characters."""
     _write_line(sys.stdout, strip_controls(text))
-
-
-def print_error(text: str) -> None:
-    """Write a line to standard error, without its control characters and passwords of databases."""
-    standard_error.write_line(text)
 
 
 def print_json(value: Any) -> None:

@@ -17,8 +17,9 @@ import typer
 
 from service.cli.commands import Commands
 from service.cli.errors import BAD_INPUT, CommandError
-from service.cli.output import AsJson, console, print_error, print_json, print_raw
+from service.cli.output import AsJson, console, print_json, print_raw
 from studies.formatting import plural
+from studies.standard_error import write_line
 
 if TYPE_CHECKING:
     from studies.actors import Actor
@@ -133,7 +134,7 @@ def create(
     if as_json:
         print_json({"name": name, "role": role, "quotas": quotas.model_dump(mode="json"), "secret": secret})
         return
-    print_error("The secret is shown only once; pass it as TANGENT_TOKEN or as `Authorization: Bearer ...`:")
+    write_line("The secret is shown only once; pass it as TANGENT_TOKEN or as `Authorization: Bearer ...`:")
     print_raw(secret)
 
 

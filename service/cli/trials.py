@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from service.cli.connection import Connection, StudyId, Token, Url, connected
-from service.cli.output import AsJson, console, print_error, print_json, print_raw
+from service.cli.output import AsJson, console, print_json, print_raw
+from studies.standard_error import write_line
 from studies.states import TrialFilter
 
 Arm = Annotated[str | None, typer.Option(help="Only trials of this arm.", show_default=False)]
@@ -120,4 +121,4 @@ def output(
     if printed.text:
         print_raw(printed.text)
     # Not in the output, which may be written to a file.
-    print_error(describe_output(printed))
+    write_line(describe_output(printed))

@@ -14,8 +14,9 @@ import typer
 
 from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.cli.errors import CommandError
-from service.cli.output import print_error, print_raw
+from service.cli.output import print_raw
 from studies.process_tree import adopt_orphans
+from studies.standard_error import write_line
 
 Host = Annotated[
     str | None,
@@ -113,7 +114,7 @@ def up(
 
 
 def _warn(message: str) -> None:
-    print_error(f"warning: {message}")
+    write_line(f"warning: {message}")
 
 
 class _Starter(threading.Thread):

@@ -11,7 +11,8 @@ import typer
 from service.cli.commands import Commands
 from service.cli.connection import Token, Url, connected
 from service.cli.errors import FAILED, CommandError
-from service.cli.output import AsJson, console, print_error, print_json, print_raw
+from service.cli.output import AsJson, console, print_json, print_raw
+from studies.standard_error import write_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ def create(
     if as_json:
         print_json(created.model_dump(mode="json"))
         return
-    print_error(
+    write_line(
         f"Created webhook {created.id}. Its secret is shown only once; receivers verify signatures with it:"
     )
     print_raw(created.secret)
