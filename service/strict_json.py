@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 from service import errors
 from service.errors import HTTPProblem
 from service.json_limits import TooDeep, TooManyValues, check_limits
+from studies.control_characters import C1, DIRECTIONS, SURROGATES
 from studies.errors import SpecInvalid, SpecProblem, json_pointer
 
 MAX_BODY_BYTES: Final = 1 << 20
@@ -39,11 +40,9 @@ parsed, validated and reported. The largest study, 64 arms with 64 ranges each, 
 MAX_WIDTH: Final = 100
 """The most fields of one object and entries of one list; no object or list of a study has more."""
 
-_C1 = re.compile("[\x80-\x9f]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
-# Embeddings, overrides and isolates, and the separators of lines and paragraphs. The directional marks are
-# allowed: they turn no other character, and some scripts need them.
-_BIDI_CONTROLS = re.compile("[\u2028-\u202e\u2066-\u2069]")
+_C1 = re.compile(f"[{C1}]")
+_SURROGATES = re.compile(f"[{SURROGATES}]")
+_DIRECTIONS = re.compile(f"[{DIRECTIONS}]")
 
 
 def read_json(body: bytes, *, invalid: type[SpecInvalid] = SpecInvalid) -> Any:
@@ -169,7 +168,7 @@ def text_fault(text: str) -> str | None:
         return "contains a control character; remove it"
     if _SURROGATES.search(text):
         return "contains half of a surrogate pair, which is not a character; remove it"
-    if _BIDI_CONTROLS.search(text):
+    if _DIRECTIONS.search(text):
         # The rest of the text would be displayed in another order or on another line: as another name.
         return "contains a character that changes the direction of writing or breaks the line; remove it"
     return None

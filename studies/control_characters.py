@@ -1,15 +1,25 @@
 """Removes or escapes the characters that control a terminal or reorder the text around them."""
 
-__all__ = ["escape_controls", "strip_controls"]
+__all__ = ["C1", "DIRECTIONS", "SURROGATES", "escape_controls", "strip_controls"]
 
 import re
 from typing import Final
 
-# C0 and C1 controls and DEL; separators of lines and paragraphs; embeddings, overrides and isolates of
-# writing directions; halves of surrogate pairs. The directional marks are not among them: they turn no other
-# character, and some scripts need them.
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_CONTROLS_AND_BREAKS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+C1: Final = "\x80-\x9f"
+"""Controls of which a terminal may take some for the start of a command; a range of a character class."""
+
+SURROGATES: Final = "\ud800-\udfff"
+"""Halves of surrogate pairs, which are not characters; a range of a character class."""
+
+DIRECTIONS: Final = "\u2028-\u202e\u2066-\u2069"
+"""Separators of lines and paragraphs, and embeddings, overrides and isolates of writing directions.
+
+Ranges of a character class. The directional marks are not among them: they turn no other character, and some
+scripts need them.
+"""
+
+_CONTROLS: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f{C1}{DIRECTIONS}{SURROGATES}]")
+_CONTROLS_AND_BREAKS: Final = re.compile(f"[\x00-\x1f\x7f{C1}{DIRECTIONS}{SURROGATES}]")
 
 _SHORT_ESCAPES: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
