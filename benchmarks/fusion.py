@@ -37,7 +37,7 @@ from tables import Table, add_outputs, machine, publish
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.pack_protocol import EpochReport, Member, Pack, StackWidth
 from workers.training import train_pack
-from workers.workloads import Data, Split, Workload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
 
 __all__ = ["main"]
 
@@ -88,7 +88,7 @@ class _Contender:
 
 
 def _pack(
-    workload: Workload,
+    workload: TensorWorkload,
     entry: OptimizerEntry,
     *,
     members: int,
@@ -119,7 +119,7 @@ def _pack(
     )
 
 
-def _steps(given: argparse.Namespace, workload: Workload) -> int:
+def _steps(given: argparse.Namespace, workload: TensorWorkload) -> int:
     """Return the largest number of steps in an epoch.
 
     Slow workloads get fewer on a CPU, but enough to make the cost of the probes negligible.
@@ -141,7 +141,12 @@ def _shortened(data: Data, *, examples: int) -> Data:
 
 
 def _measure(
-    given: argparse.Namespace, workload: Workload, entry: OptimizerEntry, data: Data, *, is_compiled: bool
+    given: argparse.Namespace,
+    workload: TensorWorkload,
+    entry: OptimizerEntry,
+    data: Data,
+    *,
+    is_compiled: bool,
 ) -> dict[str, Any]:
     """Return the rates of every width for one workload and optimizer."""
     device = torch.device(given.device)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from studies.catalog import WorkloadCard
-from workers.workloads import Data, Split, Workload
+from workers.workloads import Data, Split, TensorWorkload
 
 
-class Nothing(Workload):
+class Nothing(TensorWorkload):
     """A workload of one weight and one example, with one step per epoch."""
 
     card = WorkloadCard(

@@ -17,7 +17,7 @@ from torch import nn
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
 from studies.space import Parameters
-from workers.workloads import Data, Split, Workload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
 
 _EVALUATION_BATCH = 512
 
@@ -36,13 +36,13 @@ def _optimizer(card: OptimizerCard, model: nn.Module, parameters: Parameters) ->
 
 
 @functools.cache
-def _loaded(name: str) -> tuple[Workload, Data]:
+def _loaded(name: str) -> tuple[TensorWorkload, Data]:
     workload = builtin_workloads()[name]
     return workload, workload.load_data(torch.device("cpu"))
 
 
 @torch.no_grad()
-def _evaluate(workload: Workload, model: nn.Module, split: Split) -> float:
+def _evaluate(workload: TensorWorkload, model: nn.Module, split: Split) -> float:
     model.eval()
     batches = zip(
         torch.split(split.inputs, _EVALUATION_BATCH),

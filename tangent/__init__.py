@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from studies.spec import StudySpec
     from workers.optimizers import OptimizerEntry
     from workers.optimizers.batched.optimizer import StackedOptimizer
-    from workers.workloads import Data, LoopWorkload, Split, Workload, to_device
+    from workers.workloads import Data, LoopWorkload, Split, TensorWorkload, Workload, to_device
 
 __all__ = [
     "ArgumentInvalid",
@@ -55,6 +55,7 @@ __all__ = [
     "StackedOptimizer",
     "StudySpec",
     "TangentError",
+    "TensorWorkload",
     "Workload",
     "WorkloadCard",
     "arguments",
@@ -76,7 +77,10 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "studies.spec": (None, ("StudySpec",)),
     "workers.optimizers": ("workers", ("OptimizerEntry",)),
     "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
-    "workers.workloads": ("workers", ("Data", "LoopWorkload", "Split", "Workload", "to_device")),
+    "workers.workloads": (
+        "workers",
+        ("Data", "LoopWorkload", "Split", "TensorWorkload", "Workload", "to_device"),
+    ),
 }
 
 

@@ -27,7 +27,7 @@ from workers.optimizers import load_optimizers
 from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.stacked.width_tuning import WidthTuner
 from workers.training import train_pack
-from workers.workloads import Data, Split, Workload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
 
 CPU = torch.device("cpu")
 WORKLOADS = builtin_workloads()
@@ -35,7 +35,7 @@ OPTIMIZERS = load_optimizers()
 
 
 @functools.cache
-def data_of(workload: Workload) -> Data:
+def data_of(workload: TensorWorkload) -> Data:
     """Return a workload's data, loaded once."""
     return workload.load_data(CPU)
 
@@ -69,7 +69,9 @@ def member(
     )
 
 
-def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any) -> Pack:
+def pack_of(
+    workload: TensorWorkload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any
+) -> Pack:
     """Return a pack of complete trials, trained one by one unless the settings give another width."""
     given = {
         "pack_id": "p",
@@ -87,7 +89,11 @@ def pack_of(workload: Workload, optimizer: str, *members: Member, epochs: int = 
 
 
 def train(
-    pack: Pack, workload: Workload | None = None, data: Data | None = None, *, tuner: WidthTuner | None = None
+    pack: Pack,
+    workload: TensorWorkload | None = None,
+    data: Data | None = None,
+    *,
+    tuner: WidthTuner | None = None,
 ) -> list[EpochReport]:
     """Return all reports of a pack."""
     workload = workload or WORKLOADS[pack.workload]
@@ -104,7 +110,7 @@ def train(
 
 
 def rungs(
-    pack: Pack, folder: Path, *epochs: int, workload: Workload | None = None, data: Data | None = None
+    pack: Pack, folder: Path, *epochs: int, workload: TensorWorkload | None = None, data: Data | None = None
 ) -> list[EpochReport]:
     """Return the reports of a pack that stops at these epochs and continues with the remaining members."""
     reports: list[EpochReport] = []

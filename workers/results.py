@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from workers.workload_errors import CannotTrain
-from workers.workloads import Split, Workload
+from workers.workloads import Split, TensorWorkload
 
 EVALUATION_BATCH = 512
 """Examples evaluated at once, or the training batch where that is larger."""
@@ -123,7 +123,7 @@ def epoch_result(
     return result
 
 
-def scalar_loss(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
+def scalar_loss(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return a batch's mean loss.
 
     Raises:
@@ -157,7 +157,7 @@ def scalar_of(value: object, workload: str, function: Callable[..., object], mea
     )
 
 
-def batch_sums(workload: Workload, outputs: Tensor, targets: Tensor) -> Tensor:
+def batch_sums(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return a batch's summed loss, its loss weight and its summed metric, [3].
 
     Raises:

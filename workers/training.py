@@ -25,7 +25,7 @@ from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import NotStackable
 from workers.stacked.width_tuning import WidthTuner, one_by_one
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, Data, Workload
+from workers.workloads import AnyWorkload, Data, TensorWorkload
 
 _log = logging.getLogger("tangent.training")
 # Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
@@ -146,7 +146,7 @@ def train_pack(
     tuner = tuner or WidthTuner()
     chosen = one_by_one(pack, device=device, reason=_OWN_BATCHES)
     engine: OneByOneEngine | StackedEngine | None = None
-    if isinstance(workload, Workload):
+    if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
         if pack.batch_size > len(data.train):
             raise CannotTrain(

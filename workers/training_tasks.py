@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
 from workers.seeding import epoch_order
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, Workload, to_device
+from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, TensorWorkload, to_device
 
 
 class TrainingTask(Protocol):
@@ -66,7 +66,7 @@ def training_task(
         batch_size: examples in a batch.
         device: where to train.
     """
-    if isinstance(workload, Workload):
+    if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
         return TensorTask(workload, model, data=data, seed=seed, batch_size=batch_size, device=device)
     return LoopTask(workload, model, batch_size=batch_size, device=device)
@@ -74,7 +74,7 @@ def training_task(
 
 def step_function(workload: AnyWorkload) -> Callable[..., object]:
     """Return the function of a workload that returns the loss of a batch."""
-    return workload.loss if isinstance(workload, Workload) else workload.training_step
+    return workload.loss if isinstance(workload, TensorWorkload) else workload.training_step
 
 
 def _with_gradient(loss: Tensor, workload: AnyWorkload) -> Tensor:
@@ -97,7 +97,7 @@ class TensorTask:
 
     def __init__(
         self,
-        workload: Workload,
+        workload: TensorWorkload,
         model: nn.Module,
         *,
         data: Data,

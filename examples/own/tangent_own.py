@@ -22,7 +22,7 @@ from tangent import (
     Parameters,
     Range,
     Split,
-    Workload,
+    TensorWorkload,
     WorkloadCard,
     arguments,
     to_device,
@@ -93,7 +93,7 @@ def _build(groups: list[dict[str, Any]], parameters: Parameters) -> Signum:
 SIGNUM = OptimizerEntry(_CARD, build=_build)
 
 
-class TwoMoons(Workload):
+class TwoMoons(TensorWorkload):
     """Classify points of two interleaving half circles with a small network."""
 
     card = WorkloadCard(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import WorkloadCard
-from workers.workloads import Data, LoopWorkload, Split, SplitName, Workload
+from workers.workloads import Data, LoopWorkload, Split, SplitName, TensorWorkload
 
 __all__ = ["WORKLOADS"]
 
@@ -34,7 +34,7 @@ class _Line(nn.Module):
         return self.fit(inputs)[:, 0]
 
 
-class _Plane(Workload):
+class _Plane(TensorWorkload):
     """Fits a plane to 64 points; subclasses add a fault."""
 
     def __init__(self, name: str, *, epochs: int = 4) -> None:

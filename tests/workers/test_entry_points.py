@@ -9,7 +9,7 @@ import pytest
 from studies.catalog import BrokenPackage
 from workers.catalog import installed_catalog
 from workers.entry_points import load_entries
-from workers.workloads import Workload, load_workloads
+from workers.workloads import TensorWorkload, load_workloads
 
 __all__: list[str] = []
 
@@ -55,13 +55,16 @@ def test_an_entry_point_may_name_a_class_an_instance_or_a_list(
 
 
 @pytest.mark.parametrize(
-    ("target", "why"), [("number", "instance of Workload"), ("exits", "no licence"), ("missing", "missing")]
+    ("target", "why"),
+    [("number", "instance of TensorWorkload"), ("exits", "no licence"), ("missing", "missing")],
 )
 def test_a_broken_entry_point_is_named_in_a_warning_and_the_others_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: str, why: str
 ) -> None:
     install(tmp_path, monkeypatch, broken=target, good="OneClass")
-    assert [workload.card.name for workload in load_entries("tangent.workloads", Workload)] == ["one-class"]
+    assert [workload.card.name for workload in load_entries("tangent.workloads", TensorWorkload)] == [
+        "one-class"
+    ]
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert f"broken = plugin_for_tests:{target}" in record.getMessage()

@@ -13,14 +13,14 @@ from workers.results import EVALUATION_BATCH
 from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.training import Engine, OneByOneEngine
-from workers.workloads import Data, Split, Workload
+from workers.workloads import Data, Split, TensorWorkload
 
 __all__: list[str] = []
 
 IGNORED, TOKENS, LENGTH = -100, 5, 4
 
 
-class Padded(Workload):
+class Padded(TensorWorkload):
     """Token prediction where most examples after the first batch are mostly padding."""
 
     card = WORKLOADS["pydoc-lm"].card
@@ -59,19 +59,19 @@ def pack() -> Pack:
     return pack_of(Padded(), "adamw", *members, epochs=1, batch_size=16, width=2)
 
 
-def one_by_one(workload: Workload) -> Engine:
+def one_by_one(workload: TensorWorkload) -> Engine:
     settings = {"workload": workload, "entry": OPTIMIZERS["adamw"], "data": workload.load_data(CPU)}
     return OneByOneEngine(pack(), device=CPU, states=[None, None], **settings)
 
 
-def stacked(workload: Workload) -> Engine:
+def stacked(workload: TensorWorkload) -> Engine:
     settings = {"workload": workload, "entry": OPTIMIZERS["adamw"], "data": workload.load_data(CPU)}
     return StackedEngine(pack(), device=CPU, states=[None, None], width=2, **settings)
 
 
 @pytest.mark.parametrize("engine_of", [one_by_one, stacked])
 def test_the_validation_loss_is_the_mean_over_tokens_that_are_not_padding(
-    engine_of: Callable[[Workload], Engine],
+    engine_of: Callable[[TensorWorkload], Engine],
 ) -> None:
     workload = Padded()
     engine, validation = engine_of(workload), workload.load_data(CPU).validation
@@ -107,7 +107,7 @@ class HalfPrecision(Padded):
 
 @pytest.mark.parametrize("engine_of", [one_by_one, stacked])
 def test_a_loss_in_half_precision_may_average_over_many_terms(
-    engine_of: Callable[[Workload], Engine],
+    engine_of: Callable[[TensorWorkload], Engine],
 ) -> None:
     results = engine_of(HalfPrecision()).train_epoch(1, alive=[0, 1])
     assert [result.divergence for result in results] == [None, None]
@@ -137,7 +137,7 @@ class Narrow(nn.Module):
 
 @pytest.mark.parametrize("engine_of", [one_by_one, stacked])
 def test_a_metric_of_outputs_in_bfloat16_is_summed_in_float32(
-    engine_of: Callable[[Workload], Engine],
+    engine_of: Callable[[TensorWorkload], Engine],
 ) -> None:
     results = engine_of(Bfloat16Outputs()).train_epoch(1, alive=[0, 1])
     share = (EVALUATION_BATCH - 1) / EVALUATION_BATCH

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from workers.pack_protocol import EpochReport
 from workers.seeding import generator_states, noise_seed, seeded
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 __all__: list[str] = []
 
@@ -65,7 +65,7 @@ class Noisy(nn.Module):
         return inputs * self.start * (1 + 0.5 * noise)
 
 
-class NoisyDigits(Workload):
+class NoisyDigits(TensorWorkload):
     """Draws from numpy and from `random`, at the start and in every step."""
 
     card = MLP.card

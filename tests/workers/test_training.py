@@ -18,7 +18,7 @@ from workers.schedules import factor
 from workers.seeding import epoch_order
 from workers.solo import Solo
 from workers.training import train_pack
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 __all__: list[str] = []
 
@@ -49,7 +49,7 @@ def test_training_neither_reads_nor_changes_the_callers_generator() -> None:
     assert story(train(pack)) == first
 
 
-class Restless(Workload):
+class Restless(TensorWorkload):
     """A workload whose model also draws random numbers during evaluation."""
 
     card = WORKLOADS["digits-mlp"].card
@@ -89,10 +89,10 @@ def test_a_model_that_draws_in_evaluation_neither_reads_nor_changes_the_callers_
     assert stories[0] == stories[1]
 
 
-class Spy(Workload):
+class Spy(TensorWorkload):
     """Records the initial weights of its models and every training batch."""
 
-    def __init__(self, inner: Workload) -> None:
+    def __init__(self, inner: TensorWorkload) -> None:
         self.card, self._inner = inner.card, inner
         self.starts: list[Tensor] = []
         self.batches: list[Tensor] = []
@@ -224,7 +224,7 @@ def test_checking_the_loss_rarely_changes_no_result() -> None:
 class Poisoned(Spy):
     """A workload that adds a constant to its validation loss."""
 
-    def __init__(self, inner: Workload, poison: float) -> None:
+    def __init__(self, inner: TensorWorkload, poison: float) -> None:
         super().__init__(inner)
         self._poison = poison
 

@@ -22,7 +22,7 @@ from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
 from workers.pack_protocol import EpochReport, Pack
 from workers.training import train_pack
-from workers.workloads import Workload
+from workers.workloads import TensorWorkload
 from workers.workloads.float64 import in_float64
 
 __all__: list[str] = []
@@ -197,7 +197,7 @@ def test_a_checkpoint_of_another_member_is_unusable(tmp_path: Path) -> None:
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3, to_epoch=1, checkpoints=str(tmp_path)))
     url = str(tmp_path / "a-attempt1-epoch1.pt")
 
-    def resumed(workload: Workload, trial_id: str, from_epoch: int) -> Pack:
+    def resumed(workload: TensorWorkload, trial_id: str, from_epoch: int) -> Pack:
         one = member("sgd", trial_id).model_copy(update={"checkpoint": url})
         return pack_of(workload, "sgd", one, epochs=3, from_epoch=from_epoch)
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from studies.catalog import WorkloadCard
 from workers.workload_check import CheckResult, check_workload
 from workers.workload_check.__main__ import main
-from workers.workloads import Data, Split, Workload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
 
 __all__: list[str] = []
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 EXAMPLES = {"train": 64, "validation": 32, "test": 32}
 
 
-class Sound(Workload):
+class Sound(TensorWorkload):
     """Two clouds of points, and a network with batch normalisation."""
 
     card = WorkloadCard(
@@ -172,7 +172,7 @@ class SharedState(Sound):
         return super().loss(outputs, targets) * (1 + 1e-3 * next(_calls) * outputs.requires_grad)
 
 
-BROKEN: dict[type[Workload], tuple[str, str]] = {
+BROKEN: dict[type[TensorWorkload], tuple[str, str]] = {
     MeanMetric: ("validation metric", "metric_sum"),
     NanMetric: ("validation metric", "metric_sum"),
     PercentMetric: ("validation metric", "metric_sum"),
@@ -186,7 +186,7 @@ BROKEN: dict[type[Workload], tuple[str, str]] = {
 }
 
 
-def _errors(workload: Workload) -> list[CheckResult]:
+def _errors(workload: TensorWorkload) -> list[CheckResult]:
     return [finding for finding in check_workload(workload, device=CPU) if finding.status == "error"]
 
 
@@ -204,7 +204,7 @@ def test_a_sound_workload_has_no_errors_and_no_warnings() -> None:
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_mistake_is_found_in_the_function_that_makes_it(broken: type[Workload]) -> None:
+def test_a_mistake_is_found_in_the_function_that_makes_it(broken: type[TensorWorkload]) -> None:
     check, function = BROKEN[broken]
     error = _errors(broken())[0]
     assert error.check == check
@@ -213,7 +213,9 @@ def test_a_mistake_is_found_in_the_function_that_makes_it(broken: type[Workload]
 
 
 @pytest.mark.parametrize(("broken", "function"), [(MissingFile, "load_data"), (UnreducedLoss, "loss")])
-def test_an_error_of_the_workload_names_its_function_and_line(broken: type[Workload], function: str) -> None:
+def test_an_error_of_the_workload_names_its_function_and_line(
+    broken: type[TensorWorkload], function: str
+) -> None:
     (error,) = _errors(broken())
     assert function in error.sentence
     assert Path(__file__).name in f"{error.sentence} {error.where}"

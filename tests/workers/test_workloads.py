@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from workers.seeding import seeded
-from workers.workloads import Data, DataCache, Split, Workload, builtin_workloads
+from workers.workloads import Data, DataCache, Split, TensorWorkload, builtin_workloads
 from workers.workloads.card_differences import card_differences
 
 __all__: list[str] = []
@@ -21,22 +21,22 @@ images = pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn", "mnist5k-c
 
 
 @functools.cache
-def data_of(workload: Workload) -> Data:
+def data_of(workload: TensorWorkload) -> Data:
     return workload.load_data(CPU)
 
 
-def build(workload: Workload, seed: int = 0) -> nn.Module:
+def build(workload: TensorWorkload, seed: int = 0) -> nn.Module:
     with seeded(seed, device=CPU):
         return workload.build_model()
 
 
-def batch_of(workload: Workload) -> tuple[Tensor, Tensor]:
+def batch_of(workload: TensorWorkload) -> tuple[Tensor, Tensor]:
     train = data_of(workload).train
     return train.inputs[: workload.card.batch_size], train.targets[: workload.card.batch_size]
 
 
 @every_workload
-def test_the_card_has_the_true_sizes(workload: Workload) -> None:
+def test_the_card_has_the_true_sizes(workload: TensorWorkload) -> None:
     data = data_of(workload)
     assert workload.card.examples == {
         "train": len(data.train),
@@ -51,7 +51,7 @@ def test_the_card_has_the_true_sizes(workload: Workload) -> None:
 
 
 @every_workload
-def test_loading_data_twice_gives_the_same_data(workload: Workload) -> None:
+def test_loading_data_twice_gives_the_same_data(workload: TensorWorkload) -> None:
     kept, again = data_of(workload), workload.load_data(CPU)
     for split in ("train", "validation", "test"):
         assert torch.equal(getattr(kept, split).inputs, getattr(again, split).inputs)
@@ -65,7 +65,7 @@ def test_a_cache_loads_data_once() -> None:
 
 
 @every_workload
-def test_the_seed_determines_the_model(workload: Workload) -> None:
+def test_the_seed_determines_the_model(workload: TensorWorkload) -> None:
     first, same, other = (
         torch.cat([p.flatten() for p in build(workload, seed).parameters()]) for seed in (1, 1, 2)
     )
@@ -135,7 +135,7 @@ def test_the_toys_have_their_documented_minima() -> None:
 
 
 @every_workload
-def test_the_metric_is_a_mean_over_examples_for_any_batching(workload: Workload) -> None:
+def test_the_metric_is_a_mean_over_examples_for_any_batching(workload: TensorWorkload) -> None:
     model = build(workload).eval()
     inputs, targets = batch_of(workload)
     with torch.no_grad():
@@ -148,7 +148,7 @@ def test_the_metric_is_a_mean_over_examples_for_any_batching(workload: Workload)
 
 
 @every_workload
-def test_a_stack_of_two_models_has_the_gradients_of_each(workload: Workload) -> None:
+def test_a_stack_of_two_models_has_the_gradients_of_each(workload: TensorWorkload) -> None:
     models = [build(workload, seed) for seed in (1, 2)]
     inputs, targets = batch_of(workload)
     parameters, buffers = stack_module_state(models)

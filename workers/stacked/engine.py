@@ -17,7 +17,7 @@ from workers.stacked.compiled import CompiledSteps
 from workers.stacked.plan import StackPlan
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 
 class StackedEngine:
@@ -50,7 +50,7 @@ class StackedEngine:
         self,
         pack: Pack,
         *,
-        workload: Workload,
+        workload: TensorWorkload,
         entry: OptimizerEntry,
         data: Data,
         device: torch.device,

@@ -26,7 +26,7 @@ from workers.solo import Solo
 from workers.stacked.constants import first_difference, held_by
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
-from workers.workloads import Data, Split, Workload
+from workers.workloads import Data, Split, TensorWorkload
 from workers.workloads.float64 import in_float64
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class _KeepsState(Exception):
 
 
 def why_not_stackable(
-    pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+    pack: Pack, *, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> str | None:
     """Return the reason why members of this pack cannot be stacked, as a sentence, or None if they can.
 
@@ -146,7 +146,7 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
 
 def _train_alone(
     pack: Pack,
-    workload: Workload,
+    workload: TensorWorkload,
     entry: OptimizerEntry,
     data: Data,
     device: torch.device,
@@ -187,7 +187,9 @@ def _train_alone(
 
 
 @torch.no_grad()
-def _raise_if_evaluation_varies(solo: Solo, workload: Workload, split: Split, device: torch.device) -> None:
+def _raise_if_evaluation_varies(
+    solo: Solo, workload: TensorWorkload, split: Split, device: torch.device
+) -> None:
     """Raise _KeepsState if the value of a split depends on its batches, whose size differs in a stack."""
 
     def means(batch_size: int) -> Tensor:
@@ -208,7 +210,7 @@ def _raise_if_evaluation_varies(solo: Solo, workload: Workload, split: Split, de
 
 
 def _train_stacked(
-    pack: Pack, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+    pack: Pack, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> list[_Trained]:
     stack = Stack.initial(StackPlan(pack, workload=workload, entry=entry, data=data, device=device))
     trained = [

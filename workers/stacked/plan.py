@@ -14,7 +14,7 @@ from workers.pack_protocol import Pack
 from workers.seeding import initialisation_seed, seeded
 from workers.stacked.constants import constants_of, first_difference
 from workers.stacked.obstacles import model_obstacle, optimizer_obstacle
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 
 class NotStackable(Exception):
@@ -51,7 +51,7 @@ class StackPlan:
     """
 
     def __init__(
-        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+        self, pack: Pack, *, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
     ) -> None:
         assert entry.stacked is not None
         self.pack, self.workload, self.entry, self.data, self.device = pack, workload, entry, data, device

@@ -18,7 +18,7 @@ from workers.stacked.compiled import CompiledSteps
 from workers.stacked.equivalence_check import describe_one_by_one, why_not_stackable
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 MAX_WIDTH = {"cpu": 32, "cuda": 64}
 """Largest stack: a wider one gains little, and stopping some of its trials early frees less."""
@@ -53,7 +53,7 @@ class WidthTuner:
         self._reasons: dict[tuple[object, ...], str | None] = {}
 
     def choose(
-        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+        self, pack: Pack, *, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
     ) -> StackWidth:
         """Return the stack width for this pack on this device.
 
@@ -142,7 +142,7 @@ def _measure(
     alone: StackWidth,
     pack: Pack,
     *,
-    workload: Workload,
+    workload: TensorWorkload,
     entry: OptimizerEntry,
     data: Data,
     device: torch.device,
@@ -210,7 +210,7 @@ class _TrialRun:
     """A speed test that trains members for a few steps at the defaults, which are unlikely to diverge."""
 
     def __init__(
-        self, pack: Pack, *, workload: Workload, entry: OptimizerEntry, data: Data, device: torch.device
+        self, pack: Pack, *, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
     ) -> None:
         self._pack, self._workload, self._entry = pack, workload, entry
         self._data, self._device = data, device

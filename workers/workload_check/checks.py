@@ -10,7 +10,7 @@ from workers.workload_check.check_result import CheckFailed, CheckResult
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.training_checks import check_training
-from workers.workloads import AnyWorkload, Data, Workload
+from workers.workloads import AnyWorkload, Data, TensorWorkload
 
 
 def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[CheckResult]:
@@ -27,7 +27,7 @@ def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[C
     try:
         data: Data | None = None
         has_errors = False
-        for found in check_data(workload, device) if isinstance(workload, Workload) else ():
+        for found in check_data(workload, device) if isinstance(workload, TensorWorkload) else ():
             if isinstance(found, Data):
                 data = found
             else:

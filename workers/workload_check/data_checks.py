@@ -10,13 +10,13 @@ from torch import Tensor
 
 from studies.formatting import count, plural
 from workers.workload_check.check_result import CheckResult, calling
-from workers.workloads import Data, Split, Workload, load_data
+from workers.workloads import Data, Split, TensorWorkload, load_data
 from workers.workloads.card_differences import shared_inputs
 
 _SPLITS: Final = ("train", "validation", "test")
 
 
-def check_data(workload: Workload, device: torch.device) -> Iterator[CheckResult | Data]:
+def check_data(workload: TensorWorkload, device: torch.device) -> Iterator[CheckResult | Data]:
     """Yield the results about the data, and last the data itself.
 
     Raises:
@@ -39,7 +39,7 @@ def _split(data: Data, name: str) -> Split:
     return getattr(data, name)
 
 
-def _repeated(workload: Workload, splits: dict[str, Split], again: Data) -> CheckResult:
+def _repeated(workload: TensorWorkload, splits: dict[str, Split], again: Data) -> CheckResult:
     changed = [
         name
         for name, split in splits.items()
@@ -67,7 +67,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _sizes(workload: Workload, splits: dict[str, Split]) -> CheckResult:
+def _sizes(workload: TensorWorkload, splits: dict[str, Split]) -> CheckResult:
     on_card = dict(workload.card.examples)
     found = {name: len(split) for name, split in splits.items()}
     if on_card == found:
@@ -80,7 +80,7 @@ def _sizes(workload: Workload, splits: dict[str, Split]) -> CheckResult:
     )
 
 
-def _numbers(workload: Workload, splits: dict[str, Split]) -> CheckResult:
+def _numbers(workload: TensorWorkload, splits: dict[str, Split]) -> CheckResult:
     for name, split in splits.items():
         for part, tensor in (("inputs", split.inputs), ("targets", split.targets)):
             wrong = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
@@ -95,7 +95,7 @@ def _numbers(workload: Workload, splits: dict[str, Split]) -> CheckResult:
     return CheckResult("finite data", "ok", "no input and no target is NaN or infinite")
 
 
-def _overlaps(workload: Workload, splits: dict[str, Split]) -> Iterator[CheckResult]:
+def _overlaps(workload: TensorWorkload, splits: dict[str, Split]) -> Iterator[CheckResult]:
     """Yield what the splits have in common, by the bytes of their inputs."""
     is_separate = True
     for one, other, shared in shared_inputs(splits):

@@ -14,7 +14,7 @@ from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
 from workers.workload_check.check_result import CheckResult, calling, first_names
-from workers.workloads import AnyWorkload, Data, LoopWorkload, Split, SplitName, Workload
+from workers.workloads import AnyWorkload, Data, LoopWorkload, Split, SplitName, TensorWorkload
 
 _SEED: Final = 0
 _TOLERANCE: Final = 1e-3
@@ -40,7 +40,7 @@ def check_model(workload: AnyWorkload, data: Data | None, device: torch.device) 
     with calling("batches", workload=workload.card.name):
         task = training_task(workload, model, data=data, seed=_SEED, batch_size=size, device=device)
     yield from _gradients(workload, task, model, device)
-    if isinstance(workload, Workload):
+    if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
         yield from _evaluation(workload, model, data)
     else:
@@ -165,7 +165,7 @@ def _in_range(
 
 
 @torch.no_grad()
-def _evaluation(workload: Workload, model: nn.Module, data: Data) -> Iterator[CheckResult]:
+def _evaluation(workload: TensorWorkload, model: nn.Module, data: Data) -> Iterator[CheckResult]:
     """Yield whether loss and metric of a split depend on how it is divided into batches."""
     model.eval()
     size = max(2, workload.card.batch_size)
@@ -183,7 +183,9 @@ def _evaluation(workload: Workload, model: nn.Module, data: Data) -> Iterator[Ch
             yield _loss(workload, whole, pieces)
 
 
-def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: list[Tensor]) -> CheckResult:
+def _metric(
+    workload: TensorWorkload, split: str, part: Split, whole: Tensor, pieces: list[Tensor]
+) -> CheckResult:
     check, function = f"{split} metric", workload.metric_sum
     total, parts = whole[2].item(), [piece[2].item() for piece in pieces]
     if not all(map(torch.isfinite, (piece[2] for piece in [whole, *pieces]))):
@@ -206,7 +208,7 @@ def _metric(workload: Workload, split: str, part: Split, whole: Tensor, pieces: 
     return _in_range(workload, function, check, total / len(part))
 
 
-def _loss(workload: Workload, whole: Tensor, pieces: list[Tensor]) -> CheckResult:
+def _loss(workload: TensorWorkload, whole: Tensor, pieces: list[Tensor]) -> CheckResult:
     check = "validation loss"
     total, parts = whole[0].item(), sum(piece[0].item() for piece in pieces)
     if _close(total, parts):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, Workload
+from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, TensorWorkload
 
 
 def steps_of_epoch(workload: AnyWorkload, data: Data | None, *, batch_size: int) -> int:
@@ -25,7 +25,7 @@ def shortened(
     """Return a workload and its data with epochs of this many steps, and small other splits of tensors."""
     if isinstance(workload, LoopWorkload):
         return _ShortLoop(workload, steps), None
-    assert isinstance(workload, Workload)
+    assert isinstance(workload, TensorWorkload)
     assert data is not None, "a workload of tensors has data"
     small = Data(
         train=data.train.head(steps * batch_size),

@@ -25,7 +25,7 @@ from workers.stacked.equivalence_check import why_not_stackable
 from workers.training_tasks import step_function, training_task
 from workers.workload_check.check_result import CheckResult, calling, first_names
 from workers.workload_check.shortened import shortened, steps_of_epoch
-from workers.workloads import AnyWorkload, Data, Workload
+from workers.workloads import AnyWorkload, Data, TensorWorkload
 
 _OPTIMIZER: Final = "adamp"
 _SEED: Final = 0
@@ -48,7 +48,7 @@ def check_training(workload: AnyWorkload, data: Data | None, device: torch.devic
     short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.batch_size)
     with calling("training", workload=workload.card.name):
         yield from _repeatable(short, pack, entry, small, device)
-        if isinstance(workload, Workload) and small is not None:
+        if isinstance(workload, TensorWorkload) and small is not None:
             yield _stackable(workload, pack, entry, small, device)
         else:
             yield CheckResult("stacking", "note", "trials of a LoopWorkload are trained one by one")
@@ -163,7 +163,7 @@ def _same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> boo
 
 
 def _stackable(
-    workload: Workload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
+    workload: TensorWorkload, pack: Pack, entry: OptimizerEntry, data: Data, device: torch.device
 ) -> CheckResult:
     reason = why_not_stackable(pack, workload=workload, entry=entry, data=data, device=device)
     return (

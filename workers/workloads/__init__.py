@@ -1,10 +1,10 @@
 """The workloads that a worker can train: built-in ones, and entry points in `tangent.workloads`.
 
-An entry point of that group is a `Workload` or a `LoopWorkload`, as a class or an instance, or a list of
-them. The target on each built-in card is the mean validation value over three fresh seeds of the better of
-AdamW and Nesterov SGD, each at the best of 8 to 12 random configurations, with the card's own epochs and
-batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the
-best of a few learning rates.
+An entry point of that group is a `TensorWorkload` or a `LoopWorkload`, as a class or an instance, or a list
+of them. The target on each built-in card is the mean validation value over three fresh seeds of the better
+of AdamW and Nesterov SGD, each at the best of 8 to 12 random configurations, with the card's own epochs and
+batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the best
+of a few learning rates.
 """
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "LoopWorkload",
     "Split",
     "SplitName",
+    "TensorWorkload",
     "Workload",
     "builtin_workloads",
     "load_data",
@@ -23,16 +24,21 @@ __all__ = [
 
 from workers.entry_points import OnBroken, by_name, load_entries, no_report
 from workers.workloads.digits import DigitsCnn, DigitsMlp
+from workers.workloads.kinds import AnyWorkload, DataCache
 from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
+from workers.workloads.tensor_workload import Data, Split, TensorWorkload, load_data
 from workers.workloads.toys import Antipode2d, Rosenbrock3d
-from workers.workloads.workload import AnyWorkload, Data, DataCache, Split, Workload, load_data
 
 _GROUP = "tangent.workloads"
 
 
-def builtin_workloads() -> dict[str, Workload]:
+Workload = TensorWorkload
+"""The name that packages for earlier versions import."""
+
+
+def builtin_workloads() -> dict[str, TensorWorkload]:
     """Return our own workloads by name, without loading their data."""
     builtin = (DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d())
     return {workload.card.name: workload for workload in builtin}
@@ -44,5 +50,5 @@ def load_workloads(*, on_broken: OnBroken = no_report) -> dict[str, AnyWorkload]
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     A package that cannot be loaded is passed to `on_broken`.
     """
-    installed: list[AnyWorkload] = load_entries(_GROUP, Workload, LoopWorkload, on_broken=on_broken)
+    installed: list[AnyWorkload] = load_entries(_GROUP, TensorWorkload, LoopWorkload, on_broken=on_broken)
     return by_name([*builtin_workloads().values(), *installed], group=_GROUP)

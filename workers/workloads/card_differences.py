@@ -12,7 +12,7 @@ from torch import Tensor
 
 from studies.catalog import WorkloadCard
 from studies.trials import CardDifference
-from workers.workloads.workload import Data, Split
+from workers.workloads.tensor_workload import Data, Split
 
 _SPLITS: Final = ("train", "validation", "test")
 # Data with more bytes of inputs is not searched for shared inputs, which takes about a second per gigabyte.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from workers.workloads.workload import Data, Split, Workload
+from workers.workloads.tensor_workload import Data, Split, TensorWorkload
 
 SPLIT_SEED = 20210503
 """Fixes the split of each example; never change it: results are comparable only on the same test split."""
@@ -17,7 +17,7 @@ FOLDS = 5
 """One fold for the validation split, one for the test split, and three for the training split."""
 
 
-class Classification(Workload):
+class Classification(TensorWorkload):
     """Cross-entropy loss and accuracy metric, for logits [B, classes] and targets int64 [B]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 
 from studies.catalog import WorkloadCard
 from workers.workloads.classification import Classification, classification_data
-from workers.workloads.workload import Data
+from workers.workloads.tensor_workload import Data
 
 _SOURCE = (
     "scikit-learn's load_digits (UCI Optical Recognition of Handwritten Digits, "

@@ -5,13 +5,13 @@ __all__ = ["Float64", "in_float64"]
 import torch
 from torch import Tensor, nn
 
-from workers.workloads.workload import Data, Split, Workload
+from workers.workloads.tensor_workload import Data, Split, TensorWorkload
 
 
-class Float64(Workload):
+class Float64(TensorWorkload):
     """Another workload with its model in float64; data goes through `in_float64`."""
 
-    def __init__(self, inner: Workload) -> None:
+    def __init__(self, inner: TensorWorkload) -> None:
         self.card, self._inner = inner.card, inner
 
     def load_data(self, device: torch.device) -> Data:
@@ -35,7 +35,7 @@ class Float64(Workload):
         return self._inner.metric_sum(outputs, targets)
 
 
-def in_float64(workload: Workload, data: Data) -> tuple[Workload, Data]:
+def in_float64(workload: TensorWorkload, data: Data) -> tuple[TensorWorkload, Data]:
     """Return a workload and its data in double precision; integers keep their dtype."""
     return Float64(workload), _doubled(data)
 

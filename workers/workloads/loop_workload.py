@@ -20,7 +20,7 @@ class LoopWorkload(ABC):
 
     Tangent's loop builds the optimizer, sets the learning rate, moves batches to the device, takes the steps,
     watches for divergence, saves checkpoints and resumes from them. Its trials are trained one at a time: a
-    `Workload` of tensors can be stacked, which is faster for small models.
+    `TensorWorkload` of tensors can be stacked, which is faster for small models.
 
     A trial must depend on nothing but its configuration and its seed. Before each epoch the global generators
     of torch, numpy and `random` are seeded. Draw from these: a `DataLoader` without a `generator` of its own

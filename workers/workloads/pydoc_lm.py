@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.catalog import WorkloadCard
-from workers.workloads.workload import Data, Split, Workload
+from workers.workloads.tensor_workload import Data, Split, TensorWorkload
 
 CONTEXT = 64  # characters
 WINDOWS = {"train": 4000, "validation": 500, "test": 500}
@@ -22,7 +22,7 @@ SYMBOLS = "\n" + "".join(chr(code) for code in range(32, 127))
 """The characters that the model distinguishes; all others (curly quotes, dashes) share one more class."""
 
 
-class PydocLm(Workload):
+class PydocLm(TensorWorkload):
     """Next-character prediction by a transformer of two blocks, without dropout."""
 
     card = WorkloadCard(

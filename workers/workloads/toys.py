@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from studies.catalog import WorkloadCard
-from workers.workloads.workload import Data, Split, Workload
+from workers.workloads.tensor_workload import Data, Split, TensorWorkload
 
 _SOURCE = "No data; {}. Validation and test evaluate the function itself, so generalisation plays no part."
 
 
-class _Toy(Workload):
+class _Toy(TensorWorkload):
     """A function of w / |w|; the outputs are that direction, repeated for each example [B, dimensions]."""
 
     @abstractmethod

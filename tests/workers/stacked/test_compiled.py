@@ -16,7 +16,7 @@ from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import StackPlan
 from workers.stacked.stack import Stack
 from workers.stacked.width_tuning import WidthTuner
-from workers.workloads import Workload
+from workers.workloads import TensorWorkload
 from workers.workloads.float64 import Float64, in_float64
 
 __all__: list[str] = []
@@ -28,7 +28,7 @@ MLP, CNN, TOY = WORKLOADS["digits-mlp"], WORKLOADS["digits-cnn"], WORKLOADS["ant
 
 
 def pack(
-    workload: Workload, *, members: int = 3, steps_ahead: int = 10**9, width: int = 3, **settings: Any
+    workload: TensorWorkload, *, members: int = 3, steps_ahead: int = 10**9, width: int = 3, **settings: Any
 ) -> Pack:
     made = tuple(
         member("adamp", str(index), lr=0.05 / 2**index, weight_decay=0.1 * index, nesterov=index == 1)

@@ -11,14 +11,14 @@ from torch.nn import functional
 
 from workers.pack_protocol import Pack
 from workers.stacked.equivalence_check import why_not_stackable
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 __all__: list[str] = []
 
 MLP = WORKLOADS["digits-mlp"]
 
 
-class Of(Workload):
+class Of(TensorWorkload):
     """The digits workload with another model, and optionally another loss."""
 
     card = MLP.card
@@ -96,7 +96,7 @@ class Remembering(Odd):
 
 
 def pack(
-    workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1), **settings: Any
+    workload: TensorWorkload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1), **settings: Any
 ) -> Pack:
     return pack_of(
         workload,
@@ -109,7 +109,7 @@ def pack(
     )
 
 
-def why(workload: Workload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1)) -> str | None:
+def why(workload: TensorWorkload, optimizer: str = "adamw", *, seeds: tuple[int, int] = (1, 1)) -> str | None:
     return why_not_stackable(
         pack(workload, optimizer, seeds=seeds),
         workload=workload,

@@ -20,7 +20,7 @@ from workers.optimizers.registry import ParameterGroup
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.stacked.width_tuning import WidthTuner
 from workers.training import train_pack
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 
 __all__: list[str] = []
 
@@ -30,7 +30,7 @@ MLP = WORKLOADS["digits-mlp"]
 DATA = shortened(data_of(MLP), 96, 48)
 
 
-class Made(Workload):
+class Made(TensorWorkload):
     """The digits with a model that a function makes."""
 
     card = MLP.card
@@ -235,7 +235,7 @@ def global_hook(register: Callable[[Any], Any]) -> Generator[None]:
         handle.remove()
 
 
-CASES: list[tuple[Workload, OptimizerEntry, AbstractContextManager[None], str]] = [
+CASES: list[tuple[TensorWorkload, OptimizerEntry, AbstractContextManager[None], str]] = [
     *((Made(make), entry_of(), nullcontext(), reason) for make, reason in MODELS.values()),
     *((Made(plain), entry_of(make), nullcontext(), reason) for make, reason in OPTIMIZERS_OF_USERS.values()),
     (Counting(plain), entry_of(), nullcontext(), "the workload changes its attribute 'batches'"),
@@ -257,7 +257,7 @@ IDS = [*MODELS, *OPTIMIZERS_OF_USERS, "workload", "global optimizer hook", "glob
 
 @pytest.mark.parametrize(("workload", "entry", "context", "reason"), CASES, ids=IDS)
 def test_what_a_stack_cannot_honour_is_trained_one_by_one_with_the_reason_and_the_same_result(
-    workload: Workload, entry: OptimizerEntry, context: AbstractContextManager[None], reason: str
+    workload: TensorWorkload, entry: OptimizerEntry, context: AbstractContextManager[None], reason: str
 ) -> None:
     def reports(width: int) -> list[Any]:
         members = (member("adamw", "a", lr=0.01), member("adamw", "b", lr=0.002))

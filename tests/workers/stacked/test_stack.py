@@ -34,7 +34,7 @@ from workers.stacked.engine import StackedEngine
 from workers.stacked.rows import Rows
 from workers.stacked.stack import Stack
 from workers.training import OneByOneEngine, train_pack
-from workers.workloads import Data, Workload
+from workers.workloads import Data, TensorWorkload
 from workers.workloads.float64 import in_float64
 
 __all__: list[str] = []
@@ -57,7 +57,9 @@ def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[M
     return made[0], made[1].model_copy(update={"parameters": {**made[1].parameters, **lively}}), made[2]
 
 
-def both(workload: Workload, pack: Pack, *, wide: bool = True) -> tuple[list[EpochReport], list[EpochReport]]:
+def both(
+    workload: TensorWorkload, pack: Pack, *, wide: bool = True
+) -> tuple[list[EpochReport], list[EpochReport]]:
     """Return the reports of a pack trained one by one, and in stacks of its width."""
     small = shortened(data_of(workload), *SMALL[workload])
     used, data = in_float64(workload, small) if wide else (workload, small)
@@ -98,7 +100,7 @@ def assert_close(mine: float | None, theirs: float | None, *, rel: float) -> Non
     ],
     ids=lambda given: given if isinstance(given, str) else given.card.name,
 )
-def test_a_stacked_member_matches_training_alone_in_float64(workload: Workload, optimizer: str) -> None:
+def test_a_stacked_member_matches_training_alone_in_float64(workload: TensorWorkload, optimizer: str) -> None:
     pack = pack_of(workload, optimizer, *three(optimizer), epochs=2, schedule="cosine", width=3)
     assert_same(*both(workload, pack), rel=1e-6)
 
@@ -118,7 +120,7 @@ def test_members_with_different_seeds_and_settings_match_training_alone(
 @pytest.mark.parametrize("optimizer", ["adamp", "sgdp"])
 @pytest.mark.parametrize("workload", [MLP, CNN, LM], ids=lambda workload: workload.card.name)
 def test_the_best_and_the_defaults_on_several_fresh_seeds_are_one_exact_stack(
-    workload: Workload, optimizer: str
+    workload: TensorWorkload, optimizer: str
 ) -> None:
     best = three(optimizer)[1].parameters
     members = [
@@ -365,7 +367,7 @@ def test_a_members_clock_is_its_share_of_the_stack_and_continues_after_a_rung(tm
         assert 0.0 < seconds[0] < seconds[1] < seconds[2]
 
 
-class Tied(Workload):
+class Tied(TensorWorkload):
     """The digits with tied weights, a frozen parameter, a non-persistent buffer and a scalar parameter."""
 
     card = MLP.card

@@ -1,6 +1,6 @@
-"""The interface of a workload: data, a model, a loss and a metric."""
+"""A workload whose data are tensors: a model, a loss and a metric, which can be stacked."""
 
-__all__ = ["AnyWorkload", "Data", "DataCache", "Split", "Workload", "load_data"]
+__all__ = ["Data", "Split", "TensorWorkload", "load_data"]
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from studies.catalog import WorkloadCard
 from workers.workload_errors import CannotTrain
-from workers.workloads.loop_workload import LoopWorkload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class Data:
         )
 
 
-class Workload(ABC):
+class TensorWorkload(ABC):
     """A dataset, a model, a loss and a metric.
 
     The model and the loss run for one configuration at a time, or for a stack of configurations by
@@ -117,31 +116,7 @@ class Workload(ABC):
         """
 
 
-AnyWorkload = Workload | LoopWorkload
-"""A workload of any kind."""
-
-
-class DataCache:
-    """Each workload's data, loaded once per device and kept for the lifetime of the worker."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[tuple[str, torch.device], Data] = {}
-
-    def load(self, workload: AnyWorkload, *, device: torch.device) -> Data | None:
-        """Return a workload's data on the device, loading it on first use; None if it has batches of its own.
-
-        Raises:
-            CannotTrain: the workload returned something else.
-        """
-        if not isinstance(workload, Workload):
-            return None
-        key = (workload.card.name, device)
-        if key not in self._loaded:
-            self._loaded[key] = load_data(workload, device=device)
-        return self._loaded[key]
-
-
-def load_data(workload: Workload, *, device: torch.device) -> Data:
+def load_data(workload: TensorWorkload, *, device: torch.device) -> Data:
     """Return a workload's data on a device.
 
     Raises:
