@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from tables import Table, add_outputs, machine, publish
 
+from studies.training_settings import TrainingSettings
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.pack_protocol import EpochReport, Member, Pack, StackWidth
 from workers.training import train_pack
@@ -112,7 +113,7 @@ def _pack(
         from_epoch=0,
         to_epoch=epochs,
         epochs=epochs,
-        batch_size=workload.card.batch_size,
+        training=TrainingSettings(batch_size=workload.card.batch_size),
         maximize=workload.card.direction == "maximize",
         width=width,
         steps_ahead=steps_ahead,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from studies.catalog import Bounds, Hyperparameter, OptimizerCard
 from studies.resolve import ResolvedArm
 from studies.space import Parameters, Range
+from studies.training_settings import TrainingSettings
 from workers.optimizers import load_optimizers
 from workers.pack_protocol import Member, Pack
 from workers.training import train_pack
@@ -221,7 +222,7 @@ def _trained(
             from_epoch=0,
             to_epoch=epochs,
             epochs=epochs,
-            batch_size=workload.card.batch_size,
+            training=TrainingSettings(batch_size=workload.card.batch_size),
             maximize=True,
             width=len(members),
             steps_ahead=(len(configurations) - begin) * epochs * steps,

@@ -17,7 +17,6 @@ __all__ = [
     "PriorityName",
     "Resources",
     "SamplerName",
-    "ScheduleName",
     "SpaceEntry",
     "StudySpec",
     "Training",
@@ -45,6 +44,7 @@ from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
+from studies.training_settings import ScheduleName
 from studies.validation_errors import problems_of
 
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
@@ -53,7 +53,6 @@ ADAPTIVE_SAMPLERS: Final[frozenset[SamplerName]] = frozenset({"tpe", "gp", "cmae
 RESOURCE_STEP: Final = 0.0001
 """The smallest part of a CPU or GPU that Ray counts."""
 PriorityName = Literal["low", "normal", "high"]
-ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"

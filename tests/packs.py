@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from studies.space import Parameters, Scalar
+from studies.training_settings import TrainingSettings
 from studies.trials import Measurement
 from workers.optimizers import load_optimizers
 from workers.pack_protocol import EpochReport, Member, Outcome, Pack
@@ -72,7 +73,10 @@ def member(
 def pack_of(
     workload: TensorWorkload, optimizer: str, *members: Member, epochs: int = 2, **settings: Any
 ) -> Pack:
-    """Return a pack of complete trials, trained one by one unless the settings give another width."""
+    """Return a pack of complete trials, trained one by one unless the settings give another width.
+
+    Settings are fields of the pack or of its training.
+    """
     given = {
         "pack_id": "p",
         "workload": workload.card.name,
@@ -81,10 +85,11 @@ def pack_of(
         "from_epoch": 0,
         "to_epoch": epochs,
         "epochs": epochs,
-        "batch_size": workload.card.batch_size,
         "maximize": workload.card.direction == "maximize",
         "width": 1,
     }
+    training = {name: settings.pop(name) for name in TrainingSettings.model_fields if name in settings}
+    given["training"] = {"batch_size": workload.card.batch_size, **training}
     return Pack.model_validate({**given, **settings})
 
 

@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
-from studies.spec import ScheduleName
+from studies.training_settings import TrainingSettings, settings_of
 from studies.trials import CardDifference, Measurement
 
 _START_S = 120.0
@@ -52,14 +52,8 @@ class Pack(_Message):
     from_epoch: int = Field(ge=0, description="Epochs already trained.")
     to_epoch: int = Field(gt=0, description="Epoch after which the pack ends.")
     epochs: int = Field(gt=0, description="Epochs of a whole trial, which the schedule spans.")
-    batch_size: int = Field(gt=0)
-    schedule: ScheduleName = "constant"
-    warmup_fraction: float = Field(
-        default=0.05, ge=0, lt=1, description="Share of all steps that warm up, for 'warmup-cosine'."
-    )
-    decay_1d: bool = Field(
-        default=True,
-        description="False: weight decay is 0 for parameters of fewer than two dimensions (biases, norms).",
+    training: TrainingSettings = Field(
+        description="Settings of all members, except for those that a member's parameters set."
     )
     objective_at: Literal["last", "best"] = Field(
         default="last", description="Which epoch's validation value is the trial's."
@@ -109,6 +103,10 @@ class Pack(_Message):
                 "checkpoints; set checkpoints"
             )
         return self
+
+    def settings_of(self, member: Member) -> TrainingSettings:
+        """Return how a member is trained."""
+        return settings_of(self.training, member.parameters)
 
     @property
     def start_timeout_s(self) -> float:

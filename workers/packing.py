@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
+from studies.training_settings import TrainingSettings
 from studies.trials import PendingTrial
 from studies.views import StackWidthView
 from workers.pack_protocol import Member, Pack, StackWidth
@@ -169,10 +170,12 @@ class Packing:
             from_epoch=group.from_epoch,
             to_epoch=group.to_epoch,
             epochs=self._plan.epochs,
-            batch_size=self._plan.batch_size,
-            schedule=training.schedule,
-            warmup_fraction=training.warmup_fraction,
-            decay_1d=training.decay_1d,
+            training=TrainingSettings(
+                batch_size=self._plan.batch_size,
+                schedule=training.schedule,
+                warmup_fraction=training.warmup_fraction,
+                decay_1d=training.decay_1d,
+            ),
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
             checkpoints=self._checkpoints,

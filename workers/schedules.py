@@ -5,7 +5,7 @@ __all__ = ["factor"]
 import math
 from typing import assert_never
 
-from studies.spec import ScheduleName
+from studies.training_settings import ScheduleName
 
 
 def factor(schedule: ScheduleName, *, step: int, total_steps: int, warmup_fraction: float) -> float:

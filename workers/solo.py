@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from studies.spec import ScheduleName
+from studies.training_settings import ScheduleName
 from workers.checkpoints import CheckpointUnusable
 from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
@@ -67,17 +67,18 @@ class Solo:
         self._seed = member.seed
         self._device = device
         self._check_every = check_every or (1 if device.type == "cpu" else CHECK_EVERY)
-        self._schedule: ScheduleName = "constant" if entry.card.schedule == "constant" else pack.schedule
-        self._warmup_fraction = pack.warmup_fraction
+        settings = pack.settings_of(member)
+        self._schedule: ScheduleName = "constant" if entry.card.schedule == "constant" else settings.schedule
+        self._warmup_fraction = settings.warmup_fraction
         # Built on the CPU so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(member.seed), device=torch.device("cpu")):
             self.model = workload.build_model()
         self.model.to(device)
         self._task = training_task(
-            workload, self.model, data=data, seed=member.seed, batch_size=pack.batch_size, device=device
+            workload, self.model, data=data, seed=member.seed, batch_size=settings.batch_size, device=device
         )
         self._total_steps = self._task.steps * pack.epochs
-        self._optimizer = build_optimizer(entry, self.model, member.parameters, decay_1d=pack.decay_1d)
+        self._optimizer = build_optimizer(entry, self.model, member.parameters, decay_1d=settings.decay_1d)
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.

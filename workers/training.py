@@ -148,10 +148,10 @@ def train_pack(
     engine: OneByOneEngine | StackedEngine | None = None
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
-        if pack.batch_size > len(data.train):
+        if pack.training.batch_size > len(data.train):
             raise CannotTrain(
                 f"expected a batch size of at most {len(data.train)}, the number of training examples of "
-                f"{pack.workload}, got {pack.batch_size}; lower batch_size"
+                f"{pack.workload}, got {pack.training.batch_size}; lower batch_size"
             )
         chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
         if chosen.width > 1 and len(pack.members) > 1:

@@ -15,9 +15,10 @@ from service.report.methods import Methods, methods
 from studies.pruner import PrunerName
 from studies.resolve import resolve
 from studies.seeds import confirmation_seed
-from studies.spec import ADAPTIVE_SAMPLERS, SamplerName, ScheduleName, parse_spec
+from studies.spec import ADAPTIVE_SAMPLERS, SamplerName, parse_spec
 from studies.states import StudyMove
 from studies.store import Store
+from studies.training_settings import ScheduleName
 from studies.trials import Measurement, NewTrial, Report
 from workers.sampling import ArmSampler
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from studies.catalog import WorkloadCard
+from studies.training_settings import TrainingSettings
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.training import train_pack
 from workers.workload_check import CheckResult, check_workload
@@ -110,8 +111,7 @@ def pack_of(workload: LoopWorkload, folder: Path | None = None, **changes: Any) 
         "from_epoch": 0,
         "to_epoch": 4,
         "epochs": 4,
-        "batch_size": 8,
-        "schedule": "cosine",
+        "training": TrainingSettings(batch_size=8, schedule="cosine"),
         "maximize": True,
         "checkpoints": str(folder) if folder else None,
     }

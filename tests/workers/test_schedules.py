@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from studies.spec import ScheduleName
+from studies.training_settings import ScheduleName
 from workers.schedules import factor
 
 __all__: list[str] = []

@@ -40,7 +40,14 @@ def pack(folder: Path, *, checkpoints: tuple[str | None, ...] = (None, None), **
         "epochs": 3,
     }
     return Pack.model_validate(
-        {**given, "batch_size": 1, "maximize": False, "width": 1, "checkpoints": str(folder), **fields}
+        {
+            **given,
+            "training": {"batch_size": 1},
+            "maximize": False,
+            "width": 1,
+            "checkpoints": str(folder),
+            **fields,
+        }
     )
 
 
@@ -137,7 +144,7 @@ def test_an_epoch_that_takes_too_long_ends_the_process_with_a_traceback(tmp_path
 import sys
 sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "plugin")]!r}
 from workers.trainable import PackTrainable
-PackTrainable({config(pack(tmp_path, workload="hanging-hard", batch_size=16, epoch_timeout_s=1.0))!r}).step()
+PackTrainable({config(pack(tmp_path, workload="hanging-hard", training={"batch_size": 16}, epoch_timeout_s=1.0))!r}).step()
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False

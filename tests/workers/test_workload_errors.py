@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from studies.space import Parameters
+from studies.training_settings import TrainingSettings
 from studies.trials import CardDifference
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
@@ -40,7 +41,7 @@ def first_epoch(workload: str, *, width: int | None = 1) -> dict[str, Any]:
         from_epoch=0,
         to_epoch=4,
         epochs=4,
-        batch_size=16,
+        training=TrainingSettings(batch_size=16),
         maximize=False,
         width=width,
     )

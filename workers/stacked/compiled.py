@@ -191,7 +191,14 @@ def _compile(plan: StackPlan, *, is_paired: bool, example: tuple[Any, ...]) -> C
 
 
 def _key(plan: StackPlan, width: int, is_paired: bool) -> tuple[object, ...]:  # noqa: FBT001 # parts of a key
-    return plan.workload, plan.entry.card.name, plan.pack.batch_size, plan.pack.decay_1d, width, is_paired
+    return (
+        plan.workload,
+        plan.entry.card.name,
+        plan.pack.training.batch_size,
+        plan.pack.training.decay_1d,
+        width,
+        is_paired,
+    )
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

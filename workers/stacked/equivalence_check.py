@@ -81,9 +81,9 @@ def why_not_stackable(
     workload = copy.copy(workload)
     pack = _pair(pack, entry)
     small = Data(
-        train=data.train.head(_STEPS * pack.batch_size),
-        validation=data.validation.head(pack.batch_size),
-        test=data.test.head(pack.batch_size),
+        train=data.train.head(_STEPS * pack.training.batch_size),
+        validation=data.validation.head(pack.training.batch_size),
+        test=data.test.head(pack.training.batch_size),
     )
     before = held_by(workload)
     # This checks the model's own dtypes, which the check in float64 cannot do.

@@ -39,7 +39,7 @@ class Forward:
 
     def __init__(self, plan: StackPlan, *, is_paired: bool) -> None:
         self._workload, self._template, self._layout = plan.workload, plan.template, plan.layout
-        self._batch_size = plan.pack.batch_size
+        self._batch_size = plan.pack.training.batch_size
         self._is_paired = is_paired
         names = [name for name, _ in plan.template.named_parameters(remove_duplicate=False)]
         # Searching for tied parameters on each call would take longer than a small model.

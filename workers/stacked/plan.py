@@ -62,7 +62,7 @@ class StackPlan:
         }
         first = next(iter(models.values()))
         optimizers = [
-            build_optimizer(entry, first, member.parameters, decay_1d=pack.decay_1d)
+            build_optimizer(entry, first, member.parameters, decay_1d=pack.training.decay_1d)
             for member in pack.members
         ]
         # After the optimizers, which may add hooks to the parameters.
@@ -80,7 +80,7 @@ class StackPlan:
         )
         self.initial = {seed: _tensors(model) for seed, model in models.items()}
         self.template = copy.deepcopy(first).to(device)
-        self.layout = Layout(self.template, decay_1d=pack.decay_1d)
+        self.layout = Layout(self.template, decay_1d=pack.training.decay_1d)
         self.dtype = _dtype(self.template)
         self.state_names = _canonical(self.template)
         state, trained = set(first.state_dict()), {slot.name for slot in self.layout.slots}
@@ -93,7 +93,7 @@ class StackPlan:
                 name in state or any(not torch.equal(tensor, start[name]) for start in self.initial.values())
             )
         )
-        self.steps = len(data.train) // pack.batch_size
+        self.steps = len(data.train) // pack.training.batch_size
         constants = [self.constants_of(model) for model in models.values()]
         for other in constants[1:]:
             differing = first_difference(constants[0], other)

@@ -142,7 +142,7 @@ class Stack:
         }
         moments = {name: plan.layout.pieces(flat) for name, flat in rows.moments.items()}
         own = build_optimizer(
-            plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.decay_1d
+            plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.training.decay_1d
         )
         groups = cast("list[dict[str, Any]]", own.state_dict()["param_groups"])
         scale = self._factors(self.done)[-1]
@@ -213,7 +213,7 @@ class Stack:
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
         """Return the indices of each step's examples, int64 [B] if the members are paired, else [K, B]."""
-        plan, size = self.plan, self.plan.pack.batch_size
+        plan, size = self.plan, self.plan.pack.training.batch_size
         seeds = list(dict.fromkeys(member.seed for member in self.members))
         orders = {
             seed: epoch_order(seed, epoch=epoch, examples=len(plan.data.train))[: plan.steps * size]
@@ -237,10 +237,15 @@ class Stack:
     def _factors(self, epoch: int) -> list[float]:
         """Return the schedule's factor for each step of an epoch."""
         plan = self.plan
-        schedule = "constant" if plan.entry.card.schedule == "constant" else plan.pack.schedule
+        schedule = "constant" if plan.entry.card.schedule == "constant" else plan.pack.training.schedule
         total, done = plan.steps * plan.pack.epochs, (epoch - 1) * plan.steps
         return [
-            factor(schedule, step=done + step, total_steps=total, warmup_fraction=plan.pack.warmup_fraction)
+            factor(
+                schedule,
+                step=done + step,
+                total_steps=total,
+                warmup_fraction=plan.pack.training.warmup_fraction,
+            )
             for step in range(plan.steps)
         ]
 

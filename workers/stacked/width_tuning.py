@@ -121,7 +121,7 @@ def one_by_one(pack: Pack, *, device: torch.device, reason: str | None = None) -
     return StackWidth(
         workload=pack.workload,
         optimizer=pack.optimizer,
-        batch_size=pack.batch_size,
+        batch_size=pack.training.batch_size,
         device=device_name(device),
         width=1,
         reason=reason,
@@ -135,7 +135,14 @@ def device_name(device: torch.device) -> str:
 
 def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
     is_paired = len({member.seed for member in pack.members}) == 1
-    return chosen.workload, chosen.optimizer, chosen.batch_size, chosen.device, pack.decay_1d, is_paired
+    return (
+        chosen.workload,
+        chosen.optimizer,
+        chosen.batch_size,
+        chosen.device,
+        pack.training.decay_1d,
+        is_paired,
+    )
 
 
 def _measure(
@@ -214,7 +221,7 @@ class _TrialRun:
     ) -> None:
         self._pack, self._workload, self._entry = pack, workload, entry
         self._data, self._device = data, device
-        self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // pack.batch_size))
+        self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // pack.training.batch_size))
 
     def rate_alone(self) -> float:
         """Return the steps per second of one member alone."""
@@ -266,7 +273,7 @@ class _TrialRun:
 
     def _shortened(self, members: int, steps: int) -> tuple[Data, Pack]:
         """Return the first batches of the data, and a pack with this number of members and the same seeds."""
-        size = self._pack.batch_size
+        size = self._pack.training.batch_size
         data = replace(
             self._data, train=self._data.train.head(steps * size), validation=self._data.validation.head(size)
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adamp._projection import decide
 from studies.formatting import duration, number, plural
+from studies.training_settings import TrainingSettings
 from workers.checkpoints import load, save
 from workers.memory import MemoryMeter
 from workers.optimizers import OptimizerEntry, load_optimizers
@@ -45,14 +46,14 @@ def check_training(workload: AnyWorkload, data: Data | None, device: torch.devic
     """
     entry = load_optimizers()[_OPTIMIZER]
     pack = _pack(workload, entry, data)
-    short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.batch_size)
+    short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.training.batch_size)
     with calling("training", workload=workload.card.name):
         yield from _repeatable(short, pack, entry, small, device)
         if isinstance(workload, TensorWorkload) and small is not None:
             yield _stackable(workload, pack, entry, small, device)
         else:
             yield CheckResult("stacking", "note", "trials of a LoopWorkload are trained one by one")
-        yield from _scale_invariance(workload, data, pack.batch_size, device)
+        yield from _scale_invariance(workload, data, pack.training.batch_size, device)
         yield from _speed(workload, pack, entry, data, device)
 
 
@@ -69,7 +70,9 @@ def _pack(workload: AnyWorkload, entry: OptimizerEntry, data: Data | None) -> Pa
         from_epoch=0,
         to_epoch=2,
         epochs=2,
-        batch_size=card.batch_size if data is None else min(card.batch_size, len(data.train)),
+        training=TrainingSettings(
+            batch_size=card.batch_size if data is None else min(card.batch_size, len(data.train))
+        ),
         maximize=card.direction == "maximize",
     )
 
@@ -240,7 +243,7 @@ def _is_scale_invariant(batch_loss: Callable[[], Tensor], weight: nn.Parameter, 
 def _speed(
     workload: AnyWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
 ) -> Iterator[CheckResult]:
-    size = pack.batch_size
+    size = pack.training.batch_size
     in_epoch = steps_of_epoch(workload, data, batch_size=size)
     steps = max(1, min(_TIMED_STEPS, in_epoch))
     short, timed = shortened(workload, data, steps=steps, batch_size=size)
