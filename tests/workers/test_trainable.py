@@ -140,11 +140,12 @@ def test_an_out_of_memory_error_is_reported_as_such(tmp_path: Path, monkeypatch:
 
 
 def test_an_epoch_that_takes_too_long_ends_the_process_with_a_traceback(tmp_path: Path) -> None:
+    hanging = pack(tmp_path, workload="hanging-hard", training={"batch_size": 16}, epoch_timeout_s=1.0)
     program = f"""
 import sys
 sys.path[:0] = {[str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "plugin")]!r}
 from workers.trainable import PackTrainable
-PackTrainable({config(pack(tmp_path, workload="hanging-hard", training={"batch_size": 16}, epoch_timeout_s=1.0))!r}).step()
+PackTrainable({config(hanging)!r}).step()
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False
