@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from studies.store import Store
@@ -74,6 +75,44 @@ class ThreadAnalysisPool:
         """Do nothing: the pool has no threads of its own."""
 
 
+class _SafePath:
+    """Lets interpreters that start in a `with` block import nothing from the working directory.
+
+    Otherwise a new interpreter would find multiprocessing itself there first. Python has only this variable
+    for it, since multiprocessing starts its programs with the environment and the options of this process.
+    """
+
+    _VARIABLE = "PYTHONSAFEPATH"
+    _lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._before = os.environ.get(self._VARIABLE)
+        os.environ[self._VARIABLE] = "1"
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is None:
+            del os.environ[self._VARIABLE]
+        else:
+            os.environ[self._VARIABLE] = self._before
+        self._lock.release()
+
+
+class _SafeProcess(SpawnProcess):
+    """A process of a pool."""
+
+    def start(self) -> None:
+        """Start a new interpreter."""
+        with _SafePath():
+            super().start()
+
+
+class _SafeSpawnContext(SpawnContext):
+    """Starts new interpreters: the copy of a process with threads may wait for ever for their locks."""
+
+    Process = _SafeProcess
+
+
 class ProcessAnalysisPool:
     """Runs jobs in two processes, which start with the first job and end with this process.
 
@@ -119,16 +158,14 @@ class ProcessAnalysisPool:
             if self._is_closed:
                 raise BrokenProcessPool("the pool is closed")
             if self._pool is None:
-                # A new interpreter would import multiprocessing with the working directory on its path.
-                os.environ.setdefault("PYTHONSAFEPATH", "1")
-                # Not forked: the copy of a process with threads may wait for ever for locks that they held.
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(
-                    _WORKERS,
-                    mp_context=context,
-                    initializer=_init_process,
-                    initargs=(self._url, self._prepare),
-                )
+                # The executor's locks start multiprocessing's resource tracker.
+                with _SafePath():
+                    self._pool = ProcessPoolExecutor(
+                        _WORKERS,
+                        mp_context=_SafeSpawnContext(),
+                        initializer=_init_process,
+                        initargs=(self._url, self._prepare),
+                    )
             return self._pool
 
     def _drop(self, broken: ProcessPoolExecutor) -> None:

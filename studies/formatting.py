@@ -18,6 +18,7 @@ __all__ = [
     "effect_size",
     "instant",
     "interval",
+    "listed",
     "metric",
     "metric_interval",
     "metric_unit",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeGuard
 
@@ -48,6 +50,7 @@ _PERCENT: Final = f"{_NBSP}%"
 _MOST_DECIMALS: Final = 6
 _LARGEST_PLAIN: Final = 1e7
 _ALPHA: Final = 0.05
+_MOST_NAMES: Final = 4
 
 
 def _is_shown(value: float | None) -> TypeGuard[float]:
@@ -241,6 +244,13 @@ def count(value: int) -> str:
 def plural(value: int, singular: str, many: str | None = None) -> str:
     """Return a number with its noun: '1 trial', '12 trials', '1,200 studies'."""
     return f"{count(value)} {singular if value == 1 else many or singular + 's'}"
+
+
+def listed(names: Sequence[str], *, most: int = _MOST_NAMES) -> str:
+    """Return 'A', 'A and B' or 'A, B and C'; of more than `most` names, the first and how many others."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {plural(len(names) - most, 'other')}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def duration(seconds: float | None) -> str:

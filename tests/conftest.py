@@ -42,11 +42,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return _Lanes(config, log)
 
 
-def pytest_runtest_call() -> None:
-    """Forget what an analysis pool of an earlier test has set for the processes of its service."""
-    os.environ.pop("PYTHONSAFEPATH", None)
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose system package or GPU is missing, with the reason.
 

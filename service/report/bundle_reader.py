@@ -20,9 +20,8 @@ from pydantic import BaseModel, ValidationError
 from service.json_limits import check_limits
 from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest
 from studies.analysis.views import StudyAnalysis
-from studies.analysis.wording import listed
 from studies.errors import SpecInvalid, TangentError
-from studies.formatting import plural
+from studies.formatting import listed, plural
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec, parse_spec
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from service.report.planned import planned_arm
 from service.report.references import Citations
-from studies.analysis.wording import listed
-from studies.formatting import count, plural
+from studies.formatting import count, listed, plural
 from studies.pruner import Median
 from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES

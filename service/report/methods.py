@@ -14,9 +14,8 @@ from service.report.method_of_search import describe_budget, describe_sampler
 from service.report.method_of_verdict import describe_comparison, describe_confirmation, describe_curves
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
-from studies.analysis.wording import listed
 from studies.direction import higher_or_lower
-from studies.formatting import count, percent, plural, scalar
+from studies.formatting import count, listed, percent, plural, scalar
 from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES

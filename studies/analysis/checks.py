@@ -10,9 +10,8 @@ from studies.analysis.edges import edges
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.views import Check, Confirmed, PairVerdict
-from studies.analysis.wording import listed
 from studies.errors import SpecInvalid
-from studies.formatting import count, difference, duration, percent, plural, scalar
+from studies.formatting import count, difference, duration, listed, percent, plural, scalar
 from studies.space import Fixed, is_active, size
 from studies.spec import StudySpec, parse_spec
 from studies.states import TrialState

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from studies.analysis.study_results import StudyResults
-from studies.analysis.wording import listed
-from studies.formatting import scalar
+from studies.formatting import listed, scalar
 from studies.views import StudyView
 
 _MOST_VALUES = 12

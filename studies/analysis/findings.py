@@ -11,8 +11,8 @@ from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.verdicts import count_divergence
 from studies.analysis.views import Confirmed, Finding, PairVerdict, RankFlip, Word
-from studies.analysis.wording import capitalized, describe_sample, listed, mean_lead, verdict_clause
-from studies.formatting import count, difference, metric, metric_interval, metric_unit, plural
+from studies.analysis.wording import capitalized, describe_sample, mean_lead, verdict_clause
+from studies.formatting import count, difference, listed, metric, metric_interval, metric_unit, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
 from studies.statistics.verdict import Judgement

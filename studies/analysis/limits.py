@@ -9,8 +9,7 @@ from studies.analysis.noise import examples_error
 from studies.analysis.study_results import ArmResults, StudyResults, has_test
 from studies.analysis.verdicts import count_divergence
 from studies.analysis.views import Confirmed, PairVerdict, RankFlip
-from studies.analysis.wording import listed
-from studies.formatting import count, difference, plural
+from studies.formatting import count, difference, listed, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
 

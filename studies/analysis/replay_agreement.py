@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from studies.analysis.multi_study_views import Agreement, AgreementWord, MeanAgreement, WordAgreement
 from studies.analysis.views import Confirmed, StudyAnalysis, Word
-from studies.analysis.wording import listed
-from studies.formatting import count, difference, plural
+from studies.formatting import count, difference, listed, plural
 from studies.statistics.paired import t_interval
 
 

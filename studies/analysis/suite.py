@@ -23,7 +23,7 @@ from studies.analysis.multi_study_views import (
 from studies.analysis.study_results import ArmResults, StudyResults, study_results
 from studies.analysis.suite_finding import suite_finding
 from studies.analysis.verdicts import judge_arms
-from studies.analysis.wording import listed
+from studies.formatting import listed
 from studies.statistics.across import (
     Estimate,
     algoperf_ratios,

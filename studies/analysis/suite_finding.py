@@ -7,8 +7,8 @@ from collections.abc import Container, Mapping, Sequence
 from studies.analysis.multi_study_views import SuiteArm, SuiteStudy, WinChance
 from studies.analysis.study_results import StudyResults
 from studies.analysis.views import Finding
-from studies.analysis.wording import capitalized, listed
-from studies.formatting import count, difference_interval, percent, plural
+from studies.analysis.wording import capitalized
+from studies.formatting import count, difference_interval, listed, percent, plural
 
 _FEW_WORKLOADS = 3
 

@@ -6,7 +6,6 @@ __all__ = [
     "capitalized",
     "describe_sample",
     "has_no_difference",
-    "listed",
     "mean_lead",
     "settings",
     "verdict_clause",
@@ -20,7 +19,6 @@ from studies.formatting import difference_interval, effect_size, plural, probabi
 from studies.space import Parameters
 from studies.statistics.verdict import PairJudgement
 
-_MOST_NAMES: Final = 4
 # How a method of `studies.statistics.pair_tests` begins where there is no test.
 _NO_TEST: Final = "none: "
 # By how much the means of equal values may differ through rounding.
@@ -47,13 +45,6 @@ class Divergence(NamedTuple):
     second: int
     first_searches: int = 0
     second_searches: int = 0
-
-
-def listed(names: Sequence[str], *, most: int = _MOST_NAMES) -> str:
-    """Return 'A', 'A and B' or 'A, B and C'; of more than `most` names, the first and how many others."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {plural(len(names) - most, 'other')}"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def capitalized(sentence: str) -> str:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,21 @@ def test_another_process_computes_the_same_result(
     assert in_processes.comparison([first, second]) == in_threads.comparison([first, second])
     page = partial(study_html, store, study_id=first, query=StudyPageQuery(), reader=OPERATOR)
     assert page(analyses=in_processes) == page(analyses=in_threads)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_pool_leaves_the_environment_of_its_service_as_it_is(
+    pool: ProcessAnalysisPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    before = dict(os.environ)
+    assert pool.run(safe_path).value
+    assert dict(os.environ) == before
+
+
+def safe_path(_store: Store) -> bool:
+    """Return whether the interpreter leaves out the working directory."""
+    return sys.flags.safe_path
 
 
 def fails(error: TangentError, _store: Store) -> None:

@@ -1,16 +1,14 @@
 """What a check of a workload found, and where in the user's code."""
 
-__all__ = ["CheckFailed", "CheckResult", "Status", "calling", "first_names"]
+__all__ = ["CheckFailed", "CheckResult", "Status", "calling"]
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
-from studies.formatting import plural
 from workers.workload_errors import CannotTrain, describe_error, place_of
 
-_SHOWN: Final = 5
 Status = Literal["ok", "note", "warning", "error"]
 """`note` is information, `warning` may be intended, `error` makes a study's results wrong or impossible."""
 
@@ -61,9 +59,3 @@ def calling(check: str, *, workload: str) -> Generator[None]:
     except Exception as error:
         fault = describe_error(error, workload=workload)
         raise CheckFailed(CheckResult(check, "error", fault.reason)) from error
-
-
-def first_names(names: Sequence[str]) -> str:
-    """Return the first names of a list, and how many others there are."""
-    others = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {plural(others, 'other')}" if others > 0 else "")

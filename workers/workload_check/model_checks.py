@@ -9,11 +9,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from studies.formatting import count, metric, number, plural
+from studies.formatting import count, listed, metric, number, plural
 from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
-from workers.workload_check.check_result import CheckResult, calling, first_names
+from workers.workload_check.check_result import CheckResult, calling
 from workers.workloads import AnyWorkload, Data, LoopWorkload, Split, SplitName, TensorWorkload
 
 _SEED: Final = 0
@@ -107,7 +107,7 @@ def _gradients(
             workload.build_model,
             "gradients",
             "error",
-            f"expected a gradient for every trainable parameter, got none for {first_names(unreached)}; use "
+            f"expected a gradient for every trainable parameter, got none for {listed(unreached)}; use "
             "them in forward, or set requires_grad=False",
         )
     if wrong:
@@ -115,7 +115,7 @@ def _gradients(
             step,
             "gradients",
             "error",
-            f"expected finite gradients, got NaN or infinity in {first_names(wrong)}",
+            f"expected finite gradients, got NaN or infinity in {listed(wrong)}",
         )
     if not unreached and not wrong:
         yield CheckResult(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from adamp._projection import decide
-from studies.formatting import duration, number, plural
+from studies.formatting import duration, listed, number, plural
 from studies.training_settings import TrainingSettings
 from workers.checkpoints import load, save
 from workers.memory import MemoryMeter
@@ -24,7 +24,7 @@ from workers.seeding import initialisation_seed, seeded
 from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.training_tasks import step_function, training_task
-from workers.workload_check.check_result import CheckResult, calling, first_names
+from workers.workload_check.check_result import CheckResult, calling
 from workers.workload_check.shortened import shortened, steps_of_epoch
 from workers.workloads import AnyWorkload, Data, TensorWorkload
 
@@ -229,7 +229,7 @@ def _scale_invariance(
 
 
 def _named(names: list[str]) -> str:
-    return f" ({first_names(names)})" if names else ""
+    return f" ({listed(names)})" if names else ""
 
 
 def _is_scale_invariant(batch_loss: Callable[[], Tensor], weight: nn.Parameter, *, loss: float) -> bool:
