@@ -60,7 +60,7 @@ class AdamP(ProjectedOptimizer):
     Raises:
         ValueError: a hyperparameter is out of range, in the call or in a group.
         RuntimeError: flags conflict or need a package that is not installed; at a step, a gradient is
-            sparse.
+            sparse, or a parameter is a flattened part of others.
         TypeError: at a step, a gradient is complex.
 
     Example:
@@ -88,6 +88,13 @@ class AdamP(ProjectedOptimizer):
     A step that raises an error changes nothing. Steps work in any thread, in exit handlers, and in processes
     forked after torch has started its threads, where operations of torch itself may hang: see
     `torch.set_num_threads`.
+
+    Of a parameter that is split over processes (a DTensor, as after torch's `fully_shard`), each process
+    steps its own part, and the sums over rows and over the layer cross the processes: the result is the whole
+    tensor's, to rounding. All processes must step the same parameters in the same order. A flattened part, as
+    FullyShardedDataParallel keeps it, is refused unless delta is 0. DistributedDataParallel and
+    ZeroRedundancyOptimizer keep parameters whole. A library that passes flattened parts as ordinary tensors
+    goes unnoticed, and their rows are not projected.
 
     References:
         Heo et al., AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant Weights, ICLR

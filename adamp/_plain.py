@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adamp._projection import project_and_decay
 from adamp._settings import AdamPSettings, SGDPSettings
+from adamp._sharded import ShardLayout, local_part, split_of
 
 
 def adamp_step(
@@ -32,7 +33,8 @@ def adamp_step(
         settings: the group's hyperparameters.
     """
     lr, beta1, beta2, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
-    for given, raw, first, second, step in zip(weights, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+    for *whole, step in zip(weights, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+        (given, raw, first, second), split = _parts(whole)
         dtype = torch.promote_types(given.dtype, first.dtype)
         weight, grad, exp_avg, exp_avg_sq = given.to(dtype), raw.to(dtype), first.to(dtype), second.to(dtype)
         if maximize:
@@ -48,7 +50,14 @@ def adamp_step(
         direction = exp_avg.lerp(grad, 1 - beta1) if nesterov else exp_avg
         update = direction / denominator
         project_and_decay(
-            update, weight, grad, delta=delta, wd_ratio=wd_ratio, eps=eps, decay=lr * weight_decay
+            update,
+            weight,
+            grad,
+            delta=delta,
+            wd_ratio=wd_ratio,
+            eps=eps,
+            decay=lr * weight_decay,
+            split=split,
         )
         _take(weight, update, size)
         _put_back((given, weight), (first, exp_avg), (second, exp_avg_sq))
@@ -70,7 +79,8 @@ def sgdp_step(
         settings: the group's hyperparameters.
     """
     lr, momentum, dampening, eps, weight_decay, delta, wd_ratio, nesterov, maximize = settings
-    for given, raw, kept in zip(weights, grads, buffers, strict=True):
+    for whole in zip(weights, grads, buffers, strict=True):
+        (given, raw, kept), split = _parts(whole)
         dtype = torch.promote_types(given.dtype, kept.dtype)
         weight, grad, buffer = given.to(dtype), raw.to(dtype), kept.to(dtype)
         if maximize:
@@ -86,9 +96,16 @@ def sgdp_step(
             wd_ratio=wd_ratio,
             eps=eps,
             decay=lr * weight_decay / (1 - momentum),
+            split=split,
         )
         _take(weight, update, lr)
         _put_back((given, weight), (kept, buffer))
+
+
+def _parts(tensors: Sequence[Tensor]) -> tuple[list[Tensor], ShardLayout | None]:
+    """Return this process's parts of a weight and the tensors beside it, and how they are split."""
+    split = split_of(tensors[0])
+    return (list(tensors) if split is None else [local_part(each, tensors[0]) for each in tensors]), split
 
 
 def _put_back(*pairs: tuple[Tensor, Tensor]) -> None:

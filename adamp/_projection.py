@@ -19,6 +19,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from adamp._sharded import ShardLayout, decide_split, project_split, split_of
+
 _NARROW = (torch.bfloat16, torch.float16)
 # torch has no type stub for it.
 _norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
@@ -51,7 +53,8 @@ def decide(weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Decisio
     With n the length of a row, the channel view is projected if the max over rows of |cos(g, w)| is below
     delta / sqrt(n). Otherwise the layer view is tested by the same rule, with all elements as one row. cos
     divides by max(norm, eps), each norm clamped separately. Tensors of fewer than two dimensions, empty
-    tensors, and tensors with a NaN in the gradient are never projected.
+    tensors, and tensors with a NaN in the gradient are never projected. A DTensor is compared as a whole: all
+    processes of its mesh must call this, and get the same.
 
     Args:
         weight: [out, ...] before decay and step.
@@ -67,6 +70,8 @@ def decide(weight: Tensor, grad: Tensor, *, delta: float, eps: float) -> Decisio
     if weight.dim() < 2 or weight.numel() == 0:
         never = torch.zeros((), dtype=torch.bool, device=weight.device)
         return Decision(never, never)
+    if split_of(weight) is not None:
+        return Decision(*decide_split(weight, grad, delta=delta, eps=eps))
     channel, layer, _, _ = _compare(_widen(weight), _widen(grad), delta, eps)
     return Decision(channel, layer > channel)
 
@@ -110,6 +115,7 @@ def project_and_decay(
     wd_ratio: float,
     eps: float,
     decay: float | Tensor,
+    split: ShardLayout | None = None,
 ) -> None:
     """Project `update` and decay `weight`, both in place.
 
@@ -124,13 +130,18 @@ def project_and_decay(
         eps: see `project`.
         decay: lr times weight_decay, the share of the weight that one step removes; a number, or a []
             tensor, whose value is not read on the host.
+        split: how the whole tensor is split, if the tensors are a process's parts of it.
     """
     decays = isinstance(decay, Tensor) or decay > 0
-    if weight.dim() < 2 or delta == 0 or weight.numel() == 0:
+    size = weight.numel() if split is None else split.shape.numel()
+    if weight.dim() < 2 or delta == 0 or size == 0:
         if decays:
             weight.mul_(1 - decay)
         return
-    projected = project(update, weight, grad, delta=delta, eps=eps)
+    if split is None:
+        projected = project(update, weight, grad, delta=delta, eps=eps)
+    else:
+        projected = project_split(update, weight, grad, split=split, delta=delta, eps=eps)
     if isinstance(decay, Tensor):
         weight.sub_(weight * (torch.where(projected, wd_ratio, weight.new_ones(())) * decay))
     elif decays:

@@ -19,6 +19,7 @@ from adamp._checks import check_gradient, check_tensors
 from adamp._loading import check_entry, check_state_dict
 from adamp._paths import Path, choose
 from adamp._settings import AdamPSettings, SGDPSettings
+from adamp._sharded import check_split, split_of
 from adamp._threads import is_copied_by_fork, single_openmp_thread
 
 _PLAIN_TYPES = (Tensor, Parameter)
@@ -62,7 +63,12 @@ class ProjectedOptimizer(Optimizer):
 
         It does the same with torch's fused optimizers.
         """
-        return all(bool(group["fused"]) for group in self.param_groups)
+        return all(bool(group["fused"]) for group in self.param_groups) and not any(
+            # Processes would have to agree on `found_inf` first, which GradScaler itself sees to.
+            type(weight) not in _PLAIN_TYPES and split_of(weight) is not None
+            for group in self.param_groups
+            for weight in group["params"]
+        )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own hyperparameters; missing ones get the defaults.
@@ -151,8 +157,9 @@ class ProjectedOptimizer(Optimizer):
             closure: recomputes the loss and the gradients; called once, before the update.
 
         Raises:
-            RuntimeError: a gradient is sparse; a gradient or the state of a parameter has another shape or
-                is on another device; or a CUDA graph is being captured and a group is not capturable.
+            RuntimeError: a gradient is sparse; a gradient or the state of a parameter has another shape, is
+                on another device or is split over processes in another way; a parameter is a flattened part
+                of others; or a CUDA graph is being captured and a group is not capturable.
             TypeError: a gradient is complex, or a parameter has a dtype that cannot be stepped.
             ValueError: a hyperparameter was changed to one that cannot be computed with.
         """
@@ -214,6 +221,8 @@ class ProjectedOptimizer(Optimizer):
             elif not (is_compiling or state.keys() >= self._entries.keys()):
                 check_entry(name, state, weight, {entry: (entry,) for entry in self._entries})
             moments = tuple([state[moment] for moment in self._moments])
+            if type(weight) not in _PLAIN_TYPES or getattr(weight, "_fsdp_flattened", False):
+                check_split(name, weight, grad, moments, projects=group["delta"] > 0)
             alike.setdefault((weight.device, weight.dtype), []).append(_Item(weight, grad, moments, state))
         return alike
 
@@ -446,6 +455,8 @@ def _fits_triton(item: _Item) -> bool:
 
 
 def _fits_foreach(item: _Item) -> bool:
+    if type(item.weight) not in _PLAIN_TYPES and split_of(item.weight) is not None:
+        return False
     return all(tensor.dtype == item.weight.dtype for tensor in (item.grad, *item.moments))
 
 
