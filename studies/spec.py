@@ -44,7 +44,7 @@ from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
-from studies.training_settings import ScheduleName
+from studies.training_settings import TrainingOptions
 from studies.validation_errors import problems_of
 
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
@@ -223,31 +223,15 @@ class Objective(FrozenModel):
     )
 
 
-class Training(FrozenModel):
+class Training(TrainingOptions):
     """How every trial of every arm is trained."""
 
-    schedule: ScheduleName = Field(
-        default="cosine",
-        description="Learning rate schedule: constant, cosine to 0, or linear warm-up, then cosine.",
-    )
-    warmup_fraction: float = Field(
-        default=0.05,
-        ge=0,
-        lt=1,
-        allow_inf_nan=False,
-        description="Fraction of the steps used for warm-up, for 'warmup-cosine'.",
-    )
     batch_size: int | None = Field(
         default=None,
         gt=0,
         le=1_000_000,
         strict=True,
         description="Examples per step; by default the workload's.",
-    )
-    decay_1d: bool = Field(
-        default=True,
-        strict=True,
-        description="False: no weight decay for parameters of fewer than two dimensions (biases, norms).",
     )
 
 

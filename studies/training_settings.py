@@ -4,6 +4,7 @@ __all__ = [
     "PREFIX",
     "TRAINING_HYPERPARAMETERS",
     "ScheduleName",
+    "TrainingOptions",
     "TrainingSettings",
     "must_share",
     "settings_of",
@@ -20,22 +21,82 @@ from studies.space import Choices, Parameters, Range
 
 PREFIX: Final = "training."
 """How the name of a training setting begins in a configuration: `training.batch_size`."""
-ScheduleName = Literal["constant", "cosine", "warmup-cosine"]
+ScheduleName = Literal[
+    "constant", "cosine", "warmup-cosine", "linear", "step", "one-cycle", "wsd", "warm-restarts"
+]
+_WARMUPS: Final[dict[ScheduleName, float]] = {"warmup-cosine": 0.05, "one-cycle": 0.3}
 _SHARED: Final = frozenset(f"{PREFIX}{name}" for name in ("batch_size", "decay_1d"))
 
 
-class TrainingSettings(FrozenModel):
+class TrainingOptions(FrozenModel):
+    """The settings that a study and a trial have alike."""
+
+    schedule: ScheduleName = Field(
+        default="cosine",
+        description=(
+            "Learning rate schedule after the warm-up: constant, cosine to 0, 'warmup-cosine' (the same with "
+            "a warm-up by default), linear to 0, step (drops at equal distances), one-cycle, wsd (constant, "
+            "then linear to 0) or warm-restarts (several cosines)."
+        ),
+    )
+    warmup_fraction: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description=(
+            "Fraction of the steps in which the learning rate rises linearly; by default 0.05 for "
+            "'warmup-cosine', 0.3 for 'one-cycle', whose rise is a cosine, and 0 for the others."
+        ),
+    )
+    step_drops: int = Field(
+        default=2,
+        ge=1,
+        le=100,
+        strict=True,
+        description="How often 'step' lowers the learning rate.",
+    )
+    step_factor: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="By what 'step' multiplies the learning rate at each drop.",
+    )
+    decay_fraction: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Fraction of the steps, the last ones, in which 'wsd' lowers the learning rate to 0.",
+    )
+    cycles: int = Field(
+        default=3, ge=1, le=100, strict=True, description="How many cosines 'warm-restarts' has."
+    )
+    cycle_growth: float = Field(
+        default=2.0,
+        ge=1,
+        le=10,
+        allow_inf_nan=False,
+        description="How many times as long as the one before each cosine of 'warm-restarts' is.",
+    )
+    decay_1d: bool = Field(
+        default=True,
+        strict=True,
+        description="False: no weight decay for parameters of fewer than two dimensions (biases, norms).",
+    )
+
+    @property
+    def warmup(self) -> float:
+        """The fraction of the steps that warm up, as given or as the schedule's default."""
+        return _WARMUPS.get(self.schedule, 0.0) if self.warmup_fraction is None else self.warmup_fraction
+
+
+class TrainingSettings(TrainingOptions):
     """How one trial is trained."""
 
     batch_size: int = Field(gt=0, description="Examples per step.")
     schedule: ScheduleName = Field(default="constant", description="Learning rate schedule.")
-    warmup_fraction: float = Field(
-        default=0.05, ge=0, lt=1, description="Share of all steps that warm up, for 'warmup-cosine'."
-    )
-    decay_1d: bool = Field(
-        default=True,
-        description="False: weight decay is 0 for parameters of fewer than two dimensions (biases, norms).",
-    )
 
 
 def settings_of(shared: TrainingSettings, parameters: Parameters) -> TrainingSettings:
@@ -95,6 +156,56 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         source="Goyal et al. 2017 warm up for 5 of 90 epochs; Ma and Yarats 2021 for up to a fifth",
         tuned=False,
         bounds=Bounds(low=0.0, high=1.0, high_open=True),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}step_drops",
+        description="How often the schedule 'step' lowers the learning rate.",
+        unit="drops",
+        default=2,
+        search=Range(low=1, high=4, integer=True),
+        source="He et al. 2016 drop two or three times",
+        tuned=False,
+        bounds=Bounds(low=1, high=100),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}step_factor",
+        description="By what the schedule 'step' multiplies the learning rate at each drop.",
+        unit="none",
+        default=0.1,
+        search=Range(low=0.05, high=0.5, log=True),
+        source="0.1 in He et al. 2016, 0.2 in Zagoruyko and Komodakis 2016",
+        tuned=False,
+        bounds=Bounds(low=0.0, high=1.0, low_open=True, high_open=True),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}decay_fraction",
+        description="Share of all steps, the last ones, in which 'wsd' lowers the learning rate.",
+        unit="fraction of the steps",
+        default=0.2,
+        search=Range(low=0.05, high=0.5),
+        source="Hägele et al. 2024 compare 5 to 50 percent",
+        tuned=False,
+        bounds=Bounds(low=0.0, high=1.0, low_open=True),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}cycles",
+        description="How many cosines the schedule 'warm-restarts' has.",
+        unit="cycles",
+        default=3,
+        search=Range(low=1, high=5, integer=True),
+        source="Loshchilov and Hutter 2017",
+        tuned=False,
+        bounds=Bounds(low=1, high=100),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}cycle_growth",
+        description="How many times as long as the one before each cosine of 'warm-restarts' is.",
+        unit="none",
+        default=2.0,
+        search=Choices(choices=(1.0, 1.5, 2.0, 3.0)),
+        source="Loshchilov and Hutter 2017 use 1 and 2",
+        tuned=False,
+        bounds=Bounds(low=1.0, high=10.0),
     ),
     Hyperparameter(
         name=f"{PREFIX}decay_1d",

@@ -171,10 +171,7 @@ class Packing:
             to_epoch=group.to_epoch,
             epochs=self._plan.epochs,
             training=TrainingSettings(
-                batch_size=self._plan.batch_size,
-                schedule=training.schedule,
-                warmup_fraction=training.warmup_fraction,
-                decay_1d=training.decay_1d,
+                **training.model_dump(exclude={"batch_size"}), batch_size=self._plan.batch_size
             ),
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from studies.training_settings import ScheduleName
 from workers.checkpoints import CheckpointUnusable
 from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
 from workers.results import EpochResult, epoch_result
-from workers.schedules import factor
+from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.training_tasks import training_task
 from workers.workloads import AnyWorkload, Data
@@ -68,8 +67,8 @@ class Solo:
         self._device = device
         self._check_every = check_every or (1 if device.type == "cpu" else CHECK_EVERY)
         settings = pack.settings_of(member)
-        self._schedule: ScheduleName = "constant" if entry.card.schedule == "constant" else settings.schedule
-        self._warmup_fraction = settings.warmup_fraction
+        self._settings = scheduled(settings, entry.card)
+        self._has_schedule = self._settings.schedule != "constant" or self._settings.warmup > 0
         # Built on the CPU so that a seed gives the same initial values on every device.
         with seeded(initialisation_seed(member.seed), device=torch.device("cpu")):
             self.model = workload.build_model()
@@ -149,7 +148,7 @@ class Solo:
         losses: list[float] = []
         unread: list[Tensor] = []
         for step, batch in enumerate(task.batches(epoch)):
-            if self._schedule != "constant":
+            if self._has_schedule:
                 self._set_lr(done + step)
             loss = task.loss(batch)
             unread.append(loss.detach())
@@ -196,9 +195,7 @@ class Solo:
             evaluate()
 
     def _set_lr(self, step: int) -> None:
-        scale = factor(
-            self._schedule, step=step, total_steps=self._total_steps, warmup_fraction=self._warmup_fraction
-        )
+        scale = factor(self._settings, step=step, total_steps=self._total_steps)
         for group, lr in zip(self._optimizer.param_groups, self._initial_lrs, strict=True):
             group["lr"] = lr * scale
 

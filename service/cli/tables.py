@@ -27,6 +27,7 @@ from studies.formatting import ABSENT, ago, count, duration, metric, number, plu
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
 from studies.states import TrialState
+from studies.training_text import schedule_text
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
 
 
@@ -131,8 +132,8 @@ def study(view: StudyView, *, page: str) -> Table:
             f"{view.workload}: {card.title}; {describe_metric(card)}, target {metric(card.target, card.unit)}"
         ),
         "each trial": (
-            f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, {view.spec.training.schedule} "
-            "schedule"
+            f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, "
+            f"schedule {schedule_text(view.spec.training)}"
         ),
         "search": _search(view.spec),
         "pruner": describe_pruner(view),

@@ -29,6 +29,7 @@ from studies.formatting import (
     score,
     spread,
 )
+from studies.training_text import schedule_text
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
 # Defaults of what base.html reads on every page.
@@ -73,6 +74,7 @@ def _environment() -> Environment:
         p_value,
         plural,
         scalar,
+        schedule_text,
         score,
         change_interval,
         spread,

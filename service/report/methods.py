@@ -11,11 +11,12 @@ from pydantic import Field
 
 from service.pruner_text import describe_pruning_method
 from service.report.method_of_search import describe_budget, describe_sampler
+from service.report.method_of_training import describe_training
 from service.report.method_of_verdict import describe_comparison, describe_confirmation, describe_curves
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
 from studies.direction import higher_or_lower
-from studies.formatting import count, listed, percent, plural, scalar
+from studies.formatting import count, listed, plural, scalar
 from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES
@@ -36,7 +37,7 @@ def methods(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) 
     cite = Citations()
     paragraphs = (
         _describe_workload(study, arms),
-        _describe_training(study, arms, cite),
+        describe_training(study, arms, cite),
         _describe_spaces(arms),
         " ".join(
             (
@@ -88,43 +89,6 @@ def _describe_workload(study: StudyView, arms: Sequence[ArmView]) -> str:
 
 def _with_full_stop(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
-def _describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> str:
-    training = study.spec.training
-    match training.schedule:
-        case "constant":
-            schedule = "a constant learning rate"
-        case "cosine":
-            schedule = f"a learning rate that decays to zero along a cosine {cite('cosine')}"
-        case "warmup-cosine":
-            warm_up = percent(training.warmup_fraction)
-            schedule = (
-                f"a learning rate that rises linearly over the first {warm_up} of the steps "
-                f"{cite('warm-up')} and then decays to zero along a cosine "
-            )
-            schedule += cite("cosine")
-    sentences = [
-        (
-            f"Every trial was trained for {plural(study.epochs, 'epoch')} with batch size "
-            f"{count(study.batch_size)} and {schedule}."
-        )
-    ]
-    own = [arm.label for arm in arms if arm.optimizer.schedule == "constant"]
-    if own and training.schedule != "constant":
-        have = "has its own schedule and was" if len(own) == 1 else "have their own schedules and were"
-        sentences.append(f"{listed(own, most=len(own))} {have} trained without this one.")
-    if not training.decay_1d:
-        sentences.append(
-            "Weight decay was not applied to parameters with fewer than two dimensions, such as biases and "
-            "normalisation scales."
-        )
-    sentences.append(
-        "A trial's seed determines its initialisation and the order of its batches. Both were the same in "
-        "every arm, so that arms differ only in the optimizer; all seeds derive from the study's seed "
-        f"{study.spec.seed}."
-    )
-    return " ".join(sentences)
 
 
 def _describe_spaces(arms: Sequence[ArmView]) -> str:

@@ -85,6 +85,24 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
         "Loshchilov and Hutter, 2017",
         "I. Loshchilov and F. Hutter. SGDR: Stochastic gradient descent with warm restarts. ICLR 2017.",
     ),
+    "one-cycle": (
+        "Smith and Topin, 2018",
+        (
+            "L. N. Smith and N. Topin. Super-convergence: Very fast training of neural networks using large "
+            "learning rates. arXiv:1708.07120, 2018."
+        ),
+    ),
+    "step": (
+        "He et al., 2016",
+        "K. He, X. Zhang, S. Ren and J. Sun. Deep residual learning for image recognition. CVPR 2016.",
+    ),
+    "wsd": (
+        "Hu et al., 2024",
+        (
+            "S. Hu, Y. Tu, X. Han, C. He et al. MiniCPM: Unveiling the potential of small language models "
+            "with scalable training strategies. COLM 2024."
+        ),
+    ),
     "bands": (
         "Lourie et al., 2024",
         (

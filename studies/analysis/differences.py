@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from studies.analysis.study_results import StudyResults
-from studies.formatting import listed, scalar
+from studies.formatting import listed
+from studies.training_text import training_texts
 from studies.views import StudyView
 
 _MOST_VALUES = 12
@@ -60,17 +61,10 @@ def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
 def _settings(study: StudyView) -> Mapping[str, str]:
     """Return the settings that a comparison should find equal, the most important first."""
     spec = study.spec
-    training = spec.training
-    warmup = (
-        f" over {scalar(training.warmup_fraction)} of the steps"
-        if training.schedule == "warmup-cosine"
-        else ""
-    )
     return {
         "epochs": str(study.epochs),
         "batch size": str(study.batch_size),
-        "schedule": f"{training.schedule}{warmup}",
-        "weight decay of biases and norms": "on" if training.decay_1d else "off",
+        **training_texts(spec.training),
         "trials per arm": str(spec.budget.trials_per_arm),
         "replicates": str(spec.budget.replicates),
         "sampler": spec.sampler,

@@ -90,7 +90,7 @@ def test_every_sampler_is_described(written: Callable[..., Methods], sampler: st
 def test_these_tests_cover_every_sampler_pruner_and_schedule() -> None:
     assert set(get_args(SamplerName)) == {"tpe", "random", "qmc", "gp", "cmaes", "grid"}
     assert set(get_args(PrunerName)) == {"none", "asha", "hyperband", "median"}
-    assert set(get_args(ScheduleName)) == {"constant", "cosine", "warmup-cosine"}
+    assert set(get_args(ScheduleName)) == {schedule for schedule, *_ in SCHEDULES}
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,24 @@ def test_every_pruner_is_described_with_its_rungs(
     assert expected in text_of(found)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("constant", "a constant learning rate."),
-        ("cosine", "cosine (Loshchilov and Hutter, 2017)."),
-        ("warmup-cosine", "first 10 % of the steps (Goyal et al., 2017)"),
-    ],
-)
-def test_every_schedule_is_described(written: Callable[..., Methods], schedule: str, expected: str) -> None:
-    found = written(training={"schedule": schedule, "warmup_fraction": 0.1, "decay_1d": False})
+SCHEDULES = [
+    ("constant", {}, "a constant learning rate."),
+    ("constant", {"warmup_fraction": 0.2}, "first 20 % of the steps (Goyal et al., 2017) and then stays"),
+    ("cosine", {}, "cosine (Loshchilov and Hutter, 2017)."),
+    ("warmup-cosine", {"warmup_fraction": 0.1}, "first 10 % of the steps (Goyal et al., 2017)"),
+    ("linear", {}, "decays linearly to zero."),
+    ("step", {}, "multiplied by 0.1 at 2 points that divide the steps into equal parts (He et al., 2016)"),
+    ("one-cycle", {}, "first 30 % of the steps"),
+    ("wsd", {}, "until the last 20 % of the steps, in which it decays linearly to zero (Hu et al., 2024)"),
+    ("warm-restarts", {}, "each of 3 cosines, each 2 times as long as the one before (Loshchilov"),
+]
+
+
+@pytest.mark.parametrize(("schedule", "numbers", "expected"), SCHEDULES)
+def test_every_schedule_is_described(
+    written: Callable[..., Methods], schedule: str, numbers: dict[str, Any], expected: str
+) -> None:
+    found = written(training={"schedule": schedule, "decay_1d": False, **numbers})
     check(found)
     assert expected in text_of(found)
     assert "Weight decay was not applied" in text_of(found)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.space import Parameters
+from studies.training_settings import TrainingSettings
 from workers.optimizers.registry import ParameterGroup
 from workers.pack_protocol import EpochReport
 from workers.results import EpochResult
@@ -165,7 +166,9 @@ def test_the_learning_rate_of_a_report_is_the_one_that_the_study_sets() -> None:
         solo = Solo(one, pack=pack, workload=MLP, entry=entry, data=data_of(MLP), device=CPU)
         found.append(solo.train_epoch(1))
     sound, diverged = found
-    assert sound.lr == pytest.approx(0.02 * factor("cosine", step=32, total_steps=66, warmup_fraction=0))
+    assert sound.lr == pytest.approx(
+        0.02 * factor(TrainingSettings(batch_size=1, schedule="cosine"), step=32, total_steps=66)
+    )
     assert diverged.divergence is not None
     assert "lr 1e+08 " in diverged.divergence
 

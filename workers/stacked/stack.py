@@ -14,7 +14,7 @@ from workers.optimizers.batched.optimizer import hyperparameters_of
 from workers.pack_protocol import Member
 from workers.probes import probed_steps
 from workers.results import EpochResult, epoch_result
-from workers.schedules import factor
+from workers.schedules import factor, scheduled
 from workers.seeding import epoch_order, generator_states, noise_seed, seeded
 from workers.solo import CHECK_EVERY, on_cpu
 from workers.stacked.compiled import CompiledStep
@@ -95,8 +95,8 @@ class Stack:
             ]
             measured = _lists(torch.cat(numbers).T)
         results: list[EpochResult] = []
-        clocks = _lists(torch.stack([rows.elapsed_s, self._h["lr"]], dim=1))
-        for member_losses, member_numbers, (elapsed_s, initial_lr) in zip(
+        clocks = _lists(torch.stack([rows.elapsed_s, self._h["lr"], factors[-1]], dim=1))
+        for member_losses, member_numbers, (elapsed_s, initial_lr, scale) in zip(
             _lists(losses.T), measured, clocks, strict=True
         ):
             results.append(
@@ -105,7 +105,7 @@ class Stack:
                     member_numbers,
                     epoch=epoch,
                     elapsed_s=elapsed_s,
-                    lr=initial_lr * factors[-1],
+                    lr=initial_lr * scale,
                     initial_lr=initial_lr,
                 )
             )
@@ -145,7 +145,7 @@ class Stack:
             plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.training.decay_1d
         )
         groups = cast("list[dict[str, Any]]", own.state_dict()["param_groups"])
-        scale = self._factors(self.done)[-1]
+        scale = float(self._factors(self.done)[-1, row])
         for group in groups:
             group.update(lr=group["lr"] * scale, **self._optimizer.saved_group(done=done))
         entries = [
@@ -178,7 +178,7 @@ class Stack:
         self.rows = rows
         self._weights = rows.weights.requires_grad_()
 
-    def _train(self, epoch: int, factors: Sequence[float]) -> Tensor:
+    def _train(self, epoch: int, factors: Tensor) -> Tensor:
         """Train an epoch and return its losses [steps, K]; stop early once no member's loss is finite."""
         plan = self.plan
         plan.template.train()
@@ -224,30 +224,26 @@ class Stack:
         each = torch.stack([orders[member.seed] for member in self.members]).to(plan.device)
         return each.view(len(self.members), plan.steps, size).unbind(dim=1)
 
-    def _tables(self, epoch: int, factors: Sequence[float]) -> tuple[list[str], tuple[Tensor, ...]]:
+    def _tables(self, epoch: int, factors: Tensor) -> tuple[list[str], tuple[Tensor, ...]]:
         """Return the names of the coefficients, and for each step a tensor of them, [names, K, 1]."""
         steps = self.plan.steps
-        lr = torch.tensor(factors, dtype=torch.float64).unsqueeze(1) * self._h["lr"]
+        lr = factors * self._h["lr"]
         coefficients = self._optimizer.coefficients(lr, done=(epoch - 1) * steps)
         table = torch.stack(
             [numbers.expand_as(lr) for numbers in coefficients.values()], dim=1
         )  # [steps, names, K]
         return list(coefficients), table.to(self.plan.device, self.plan.dtype).unsqueeze(3).unbind()
 
-    def _factors(self, epoch: int) -> list[float]:
-        """Return the schedule's factor for each step of an epoch."""
+    def _factors(self, epoch: int) -> Tensor:
+        """Return the schedule's factor at each step of an epoch for each member, float64 [steps, K]."""
         plan = self.plan
-        schedule = "constant" if plan.entry.card.schedule == "constant" else plan.pack.training.schedule
         total, done = plan.steps * plan.pack.epochs, (epoch - 1) * plan.steps
-        return [
-            factor(
-                schedule,
-                step=done + step,
-                total_steps=total,
-                warmup_fraction=plan.pack.training.warmup_fraction,
-            )
-            for step in range(plan.steps)
-        ]
+        settings = [scheduled(each, plan.entry.card) for each in map(plan.pack.settings_of, self.members)]
+        curves = {
+            each: [factor(each, step=done + step, total_steps=total) for step in range(plan.steps)]
+            for each in set(settings)
+        }
+        return torch.tensor([curves[each] for each in settings], dtype=torch.float64).T
 
     def _evaluate(self, split: str) -> Tensor:
         return self._forward.evaluate(

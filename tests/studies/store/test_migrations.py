@@ -1,8 +1,10 @@
 """Migrations create the tables that the code expects, and upgrade databases of older versions."""
 
+import json
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -109,7 +111,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
 
 
 def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0001", 0), ("0008", 1)):
+    for revision, seeds in (("0001", 0), ("0009", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -142,7 +144,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
     """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
-    restore(path, "0008")
+    restore(path, "0009")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
     database.close()
@@ -226,9 +228,39 @@ def test_trials_from_before_charged_seconds_are_charged_their_training(empty_url
     store.close()
 
 
+def stored_trainings(path: Path) -> list[dict[str, Any]]:
+    """Return the training settings of every study as stored."""
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("SELECT spec FROM study ORDER BY name").fetchall()
+    connection.close()
+    return [json.loads(spec)["training"] for (spec,) in found]
+
+
+def test_only_studies_whose_schedule_warmed_up_keep_their_warmup(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    restore(path, "0001")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            """UPDATE study SET spec = json_set(spec, '$.training.schedule', 'warmup-cosine',
+            '$.training.warmup_fraction', 0.1) WHERE name = 'Finished'"""
+        )
+    connection.close()
+    assert [training["warmup_fraction"] for training in stored_trainings(path)] == [0.1, 0.05, 0.05]
+    store = Store.open(f"sqlite:///{path}")
+    found = {study.name: store.study(study.id).spec.training for study in store.studies().items}
+    assert {name: training.warmup for name, training in found.items()} == {
+        "Finished": 0.1,
+        "Running": 0.0,
+        "Waiting": 0.0,
+    }
+    migrate(store._database, to="0008", is_down=True)
+    store.close()
+    assert [training["warmup_fraction"] for training in stored_trainings(path)] == [0.1, 0.05, 0.05]
+
+
 def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0008")
+    restore(path, "0009")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (

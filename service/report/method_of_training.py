@@ -1,0 +1,81 @@
+"""How a report describes the training of a trial."""
+
+__all__ = ["describe_training"]
+
+from collections.abc import Sequence
+
+from service.report.references import Citations
+from studies.formatting import count, listed, percent, plural, scalar
+from studies.spec import Training
+from studies.views import ArmView, StudyView
+
+
+def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> str:
+    """Return the paragraph about the training of each trial."""
+    training = study.spec.training
+    sentences = [
+        (
+            f"Every trial was trained for {plural(study.epochs, 'epoch')} with batch size "
+            f"{count(study.batch_size)} and {_schedule(training, cite)}."
+        )
+    ]
+    own = [arm.label for arm in arms if arm.optimizer.schedule == "constant"]
+    if own and (training.schedule != "constant" or training.warmup):
+        have = "has its own schedule and was" if len(own) == 1 else "have their own schedules and were"
+        sentences.append(f"{listed(own, most=len(own))} {have} trained without this one.")
+    if not training.decay_1d:
+        sentences.append(
+            "Weight decay was not applied to parameters with fewer than two dimensions, such as biases and "
+            "normalisation scales."
+        )
+    sentences.append(
+        "A trial's seed determines its initialisation and the order of its batches. Both were the same in "
+        "every arm, so that arms differ only in the optimizer; all seeds derive from the study's seed "
+        f"{study.spec.seed}."
+    )
+    return " ".join(sentences)
+
+
+def _schedule(training: Training, cite: Citations) -> str:
+    if training.schedule == "constant" and not training.warmup:
+        return "a constant learning rate"
+    if training.schedule == "one-cycle":
+        return (
+            "a learning rate that rises from a 25th of its value along a cosine over the first "
+            f"{percent(training.warmup)} of the steps and then falls along a cosine to a 250,000th of it "
+            f"{cite('one-cycle')}"
+        )
+    if not training.warmup:
+        return f"a learning rate that {_course(training, cite)}"
+    rise = f"rises linearly over the first {percent(training.warmup)} of the steps {cite('warm-up')}"
+    return f"a learning rate that {rise} and then {_course(training, cite)}"
+
+
+def _course(training: Training, cite: Citations) -> str:
+    match training.schedule:
+        case "cosine" | "warmup-cosine":
+            return f"decays to zero along a cosine {cite('cosine')}"
+        case "linear":
+            return "decays linearly to zero"
+        case "step":
+            times = "at one point" if training.step_drops == 1 else f"at {count(training.step_drops)} points"
+            return (
+                f"is multiplied by {scalar(training.step_factor)} {times} that divide the steps into equal "
+                f"parts {cite('step')}"
+            )
+        case "wsd":
+            return (
+                f"is constant until the last {percent(training.decay_fraction)} of the steps, in which it "
+                f"decays linearly to zero {cite('wsd')}"
+            )
+        case "warm-restarts":
+            growth = (
+                f", each {scalar(training.cycle_growth)} times as long as the one before"
+                if training.cycles > 1
+                else ""
+            )
+            return (
+                f"decays to zero along each of {plural(training.cycles, 'cosine')}{growth} {cite('cosine')}"
+            )
+        case "constant" | "one-cycle":
+            return "stays constant"

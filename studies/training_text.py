@@ -1,0 +1,30 @@
+"""Training settings in words, for pages, tables and comparisons."""
+
+__all__ = ["schedule_text", "training_texts"]
+
+from studies.formatting import plural, scalar
+from studies.training_settings import TrainingOptions
+
+
+def schedule_text(training: TrainingOptions) -> str:
+    """Return the learning rate schedule with its numbers, e.g. `linear, warm-up over 0.1 of the steps`."""
+    match training.schedule:
+        case "step":
+            details = f" ({plural(training.step_drops, 'drop')}, each to {scalar(training.step_factor)})"
+        case "wsd":
+            details = f" (decay over {scalar(training.decay_fraction)} of the steps)"
+        case "warm-restarts":
+            growth = f", each {scalar(training.cycle_growth)} times as long" if training.cycles > 1 else ""
+            details = f" ({plural(training.cycles, 'cycle')}{growth})"
+        case _:
+            details = ""
+    warmup = f", warm-up over {scalar(training.warmup)} of the steps" if training.warmup else ""
+    return f"{training.schedule}{details}{warmup}"
+
+
+def training_texts(training: TrainingOptions) -> dict[str, str]:
+    """Return each setting's name in a sentence with its value."""
+    return {
+        "schedule": schedule_text(training),
+        "weight decay of biases and norms": "on" if training.decay_1d else "off",
+    }
