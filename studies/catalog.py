@@ -12,6 +12,7 @@ __all__ = [
     "Hyperparameter",
     "OptimizerCard",
     "WorkloadCard",
+    "WorkloadKind",
     "suggest_name",
 ]
 
@@ -26,6 +27,8 @@ from studies.errors import shown
 from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Scalar
 from studies.suggestions import closest_name
+
+WorkloadKind = Literal["tensors", "loop", "script"]
 
 
 class Bounds(FrozenModel):
@@ -243,6 +246,13 @@ class OptimizerCard(FrozenModel):
 class WorkloadCard(FrozenModel):
     """The description of a workload."""
 
+    kind: WorkloadKind = Field(
+        default="tensors",
+        description=(
+            "Who trains it: Tangent on tensors, which can be stacked; Tangent on batches of the workload's "
+            "own; or a script with a loop of its own. Workers fill it in."
+        ),
+    )
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Name in studies.")
     title: str = Field(description="Its title.")
     description: str = Field(description="Dataset, model and loss in one or two sentences.")

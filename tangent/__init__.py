@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from studies.spec import StudySpec
     from workers.optimizers import OptimizerEntry
     from workers.optimizers.batched.optimizer import StackedOptimizer
-    from workers.workloads import Data, LoopWorkload, Split, TensorWorkload, Workload, to_device
+    from workers.script.trial import Trial
+    from workers.workloads import (
+        Data,
+        LoopWorkload,
+        ScriptWorkload,
+        Split,
+        TensorWorkload,
+        Workload,
+        to_device,
+    )
 
 __all__ = [
     "ArgumentInvalid",
@@ -49,6 +58,7 @@ __all__ = [
     "Parameters",
     "ProblemError",
     "Range",
+    "ScriptWorkload",
     "ServiceUnreachable",
     "SpecInvalid",
     "Split",
@@ -56,6 +66,7 @@ __all__ = [
     "StudySpec",
     "TangentError",
     "TensorWorkload",
+    "Trial",
     "Workload",
     "WorkloadCard",
     "arguments",
@@ -77,9 +88,10 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "studies.spec": (None, ("StudySpec",)),
     "workers.optimizers": ("workers", ("OptimizerEntry",)),
     "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
+    "workers.script.trial": ("workers", ("Trial",)),
     "workers.workloads": (
         "workers",
-        ("Data", "LoopWorkload", "Split", "TensorWorkload", "Workload", "to_device"),
+        ("Data", "LoopWorkload", "ScriptWorkload", "Split", "TensorWorkload", "Workload", "to_device"),
     ),
 }
 

@@ -4,7 +4,7 @@ __all__ = ["installed_catalog"]
 
 from studies.catalog import BrokenPackage, Catalog
 from workers.optimizers import load_optimizers
-from workers.workloads import load_workloads
+from workers.workloads import kind_of, load_workloads
 
 
 def installed_catalog() -> Catalog:
@@ -14,6 +14,9 @@ def installed_catalog() -> Catalog:
     workloads = load_workloads(on_broken=broken.append)
     return Catalog(
         optimizers={name: entry.card for name, entry in optimizers.items()},
-        workloads={name: workload.card for name, workload in workloads.items()},
+        workloads={
+            name: workload.card.model_copy(update={"kind": kind_of(workload)})
+            for name, workload in workloads.items()
+        },
         broken=tuple(broken),
     )

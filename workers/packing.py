@@ -125,6 +125,8 @@ class Packing:
             return 1
         slots = self._max_training()
         free = max(1, slots - in_flight)
+        if self._plan.workload.kind != "tensors":
+            return 1
         largest = self._widths.of(queue) or _UNMEASURED_SIZE
         largest = min(largest, self._spec.resources.max_pack_size or largest)
         even = math.ceil(available / free)
@@ -151,6 +153,7 @@ class Packing:
             epochs_ahead: epochs that remain to be dispatched in this phase of the arm, these included.
         """
         training = self._spec.training
+        is_stackable = self._plan.workload.kind == "tensors"
         own = len(trials) * (group.to_epoch - group.from_epoch)
         steps = max(1, self._plan.workload.examples.get("train", 1) // self._plan.batch_size)
         return Pack(
@@ -176,10 +179,13 @@ class Packing:
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
             checkpoints=self._checkpoints,
-            # A trial that trains alone has nothing to measure.
-            width=1 if len(trials) == 1 else self._widths.of(queue),
+            # A trial that trains alone has nothing to measure. Why no trial of this workload is stacked is
+            # recorded once.
+            width=1 if len(trials) == 1 and is_stackable else self._widths.of(queue),
             steps_ahead=steps * max(own, epochs_ahead),
-            epoch_timeout_s=self._epoch_timeout_s(len(trials)),
+            # A script that cannot resume repeats the epochs before its next report.
+            epoch_timeout_s=self._epoch_timeout_s(len(trials))
+            * (group.from_epoch + 1 if self._plan.workload.kind == "script" else 1),
         )
 
     def _epoch_timeout_s(self, members: int) -> float:

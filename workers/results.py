@@ -7,6 +7,7 @@ __all__ = [
     "epoch_result",
     "scalar_loss",
     "scalar_of",
+    "script_result",
     "split_means",
 ]
 
@@ -123,6 +124,65 @@ def epoch_result(
     return result
 
 
+def script_result(
+    *,
+    epoch: int,
+    elapsed_s: float,
+    lr: float,
+    train_loss: float | None,
+    validation_loss: float | None,
+    validation_metric: float,
+    probes: tuple[float, float, float, float] | None,
+    initial_lr: float,
+) -> EpochResult:
+    """Return the result of an epoch of a user's own loop.
+
+    The trial has diverged if a value that it reported is not finite, or the weight norm. A metric that is NaN
+    although a loss was reported and all other numbers are finite is a fault of the script.
+
+    Args:
+        epoch: counted from 1.
+        elapsed_s: seconds of the loop so far, evaluation included.
+        lr: learning rate at the epoch's last step; NaN if it is not known.
+        train_loss: mean training loss; None if it was not reported.
+        validation_loss: None if it was not reported.
+        validation_metric: the objective on the validation split.
+        probes: weight norm, effective step, gradient cosine and projected fraction; None without a model.
+        initial_lr: the trial's own `lr`, for the message about a divergence; NaN if it has none.
+    """
+    norm, effective_step, gradient_cosine, projected_fraction = probes or (math.nan,) * 4
+    result = EpochResult(
+        elapsed_s=elapsed_s,
+        lr=lr,
+        train_loss=math.nan if train_loss is None else train_loss,
+        validation_loss=math.nan if validation_loss is None else validation_loss,
+        validation_metric=validation_metric,
+        weight_norm=norm,
+        effective_step=effective_step,
+        gradient_cosine=gradient_cosine,
+        projected_fraction=projected_fraction,
+    )
+    losses = {"training loss": train_loss, "validation loss": validation_loss}
+    others = {name: value for name, value in losses.items() if value is not None}
+    if probes is not None:
+        others["weight norm"] = norm
+    for name, value in others.items():
+        if not math.isfinite(value):
+            return replace(
+                result, divergence=_divergence(f"{name} became {value} at epoch {epoch}", initial_lr)
+            )
+    if math.isnan(validation_metric) and any(loss is not None for loss in losses.values()):
+        fault = (
+            f"validation metric is nan at epoch {epoch}, although losses and weights are finite; report a "
+            "number in every case"
+        )
+        return replace(result, fault=fault)
+    if not math.isfinite(validation_metric):
+        what = f"validation metric became {validation_metric} at epoch {epoch}"
+        return replace(result, divergence=_divergence(what, initial_lr))
+    return result
+
+
 def scalar_loss(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return a batch's mean loss.
 
@@ -194,4 +254,4 @@ def split_means(split: Split, *, batch_size: int, sums: Callable[[Tensor, Tensor
 
 
 def _divergence(what: str, initial_lr: float) -> str:
-    return f"{what}; lr {initial_lr:g} may be too high"
+    return what if math.isnan(initial_lr) else f"{what}; lr {initial_lr:g} may be too high"

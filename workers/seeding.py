@@ -6,13 +6,22 @@ neither the number of threads nor the state of the global generators matters. No
 generator changed.
 """
 
-__all__ = ["epoch_order", "generator_states", "initialisation_seed", "noise_seed", "seeded"]
+__all__ = [
+    "GeneratorStates",
+    "epoch_order",
+    "generator_states",
+    "initialisation_seed",
+    "noise_seed",
+    "seed_generators",
+    "seeded",
+]
 
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -54,6 +63,43 @@ def epoch_order(seed: int, *, epoch: int, examples: int) -> Tensor:
     return torch.randperm(examples, generator=generator)
 
 
+def seed_generators(seed: int, *, device: torch.device) -> None:
+    """Seed the global generators of torch on the CPU and on `device`, of numpy, and of `random`."""
+    # torch.manual_seed would also reseed other GPUs.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    random.seed(seed)
+    # It takes words of 32 bits.
+    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002 # what models draw from
+
+
+@dataclass(frozen=True)
+class GeneratorStates:
+    """The states of the global generators: torch's on the CPU and on a GPU, numpy's, and that of `random`."""
+
+    device: torch.device
+    cpu: Tensor
+    gpu: Tensor | None
+    numpy: Any
+    python: Any
+
+    @classmethod
+    def current(cls, device: torch.device) -> Self:
+        """Return the states of now; those of a GPU if the device is one."""
+        gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(device, torch.get_rng_state(), gpu, np.random.get_state(), random.getstate())  # noqa: NPY002
+
+    def restore(self) -> None:
+        """Let the generators continue from here."""
+        torch.set_rng_state(self.cpu)
+        if self.gpu is not None:
+            torch.cuda.set_rng_state(self.gpu, self.device)
+        np.random.set_state(self.numpy)  # noqa: NPY002
+        random.setstate(self.python)
+
+
 @contextmanager
 def seeded(seed: int, *, device: torch.device) -> Generator[None]:
     """Seed the global generators for the block, and restore them afterwards.
@@ -61,23 +107,12 @@ def seeded(seed: int, *, device: torch.device) -> Generator[None]:
     They are torch's on the CPU and on `device`, numpy's, and the one of `random`. Generators that a model has
     of its own are not covered.
     """
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 # what models draw from
-    devices = [device] if device.type == "cuda" else []
-    # Torch leaves `devices` untyped.
-    with torch.random.fork_rng(devices=devices):  # pyright: ignore[reportUnknownMemberType]
-        # torch.manual_seed would also reseed GPUs that are not forked here.
-        torch.default_generator.manual_seed(seed)
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        random.seed(seed)
-        # It takes words of 32 bits.
-        np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
+    before = GeneratorStates.current(device)
+    seed_generators(seed, device=device)
+    try:
+        yield
+    finally:
+        before.restore()
 
 
 def generator_states(device: torch.device) -> tuple[object, ...]:

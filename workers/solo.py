@@ -1,6 +1,6 @@
 """One trial trained by itself, an epoch at a time: the plain loop that faster engines must agree with."""
 
-__all__ = ["CHECK_EVERY", "Solo", "on_cpu", "projection_of"]
+__all__ = ["CHECK_EVERY", "Solo", "on_cpu", "projection_of", "restore_optimizer"]
 
 import math
 import time
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
 from workers.memory import is_out_of_memory
 from workers.optimizers import OptimizerEntry, build_optimizer
@@ -20,7 +21,7 @@ from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.training_tasks import training_task
-from workers.workloads import AnyWorkload, Data
+from workers.workloads import Data, ModelWorkload
 
 CHECK_EVERY = 32
 """Steps between two checks of the training loss on a device that runs asynchronously."""
@@ -56,7 +57,7 @@ class Solo:
         member: Member,
         *,
         pack: Pack,
-        workload: AnyWorkload,
+        workload: ModelWorkload,
         entry: OptimizerEntry,
         data: Data | None,
         device: torch.device,
@@ -83,7 +84,7 @@ class Solo:
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.
         self._lr_group = self._initial_lrs.index(self._lr) if self._lr in self._initial_lrs else 0
         self._weights = weights_of(self.model)
-        self._probe = Probe(self._weights, projection=projection_of(entry, member))
+        self._probe = Probe(self._weights, projection=projection_of(entry, member.parameters))
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
         if state is not None:
@@ -129,7 +130,7 @@ class Solo:
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
             self.model.load_state_dict(state["model"])
-            _restore(self._optimizer, state["optimizer"])
+            restore_optimizer(self._optimizer, state["optimizer"])
             self._elapsed_s = float(state["elapsed_s"])
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
@@ -221,7 +222,7 @@ def on_cpu(state: Any) -> Any:
     return state
 
 
-def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Load an optimizer's state so that training resumes exactly."""
     # A copy: optimizers keep the objects that they load, and a state may be loaded twice.
     saved = on_cpu(saved)
@@ -236,8 +237,8 @@ def _restore(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
                 own[name] = value.to(own[name].device)
 
 
-def projection_of(entry: OptimizerEntry, member: Member) -> Projection | None:
-    """Return the projection settings of a member's optimizer, or None if it never projects (no `delta`)."""
+def projection_of(entry: OptimizerEntry, parameters: Parameters) -> Projection | None:
+    """Return the projection settings of a trial's optimizer, or None if it never projects (no `delta`)."""
     if entry.card.hyperparameter("delta") is None:
         return None
-    return Projection(delta=float(member.parameters["delta"]), eps=float(member.parameters.get("eps", 1e-8)))
+    return Projection(delta=float(parameters["delta"]), eps=float(parameters.get("eps", 1e-8)))

@@ -98,6 +98,9 @@ class PackTrainable(tune.Trainable):
             # get it.
             _ray.actor.exit_actor()
         result = self._train_epoch()
+        if result["done"]:
+            # A pack that ends early holds its members' loops.
+            self._reports = None
         if result["done"] and self._output is not None:
             # Whatever the pack has started and left running. The next pack must not compete with it.
             end_descendants(spare=self._outlives_packs)

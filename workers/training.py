@@ -20,12 +20,13 @@ from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoi
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack, StackWidth
 from workers.results import EpochResult
+from workers.script.engine import ScriptEngine
 from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import NotStackable
 from workers.stacked.width_tuning import WidthTuner, one_by_one
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, Data, TensorWorkload
+from workers.workloads import AnyWorkload, Data, ModelWorkload, ScriptWorkload, TensorWorkload
 
 _log = logging.getLogger("tangent.training")
 # Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
@@ -37,6 +38,7 @@ _SAVE_AGAIN_S = 0.5
 _CHECKPOINT_SHARE = 10
 
 _OWN_BATCHES = "Trials are trained one by one: the workload has batches and a training step of its own."
+_OWN_LOOP = "Trials are trained one by one: the workload is a script with a training loop of its own."
 
 State = Mapping[str, Any]
 """A member's state as an engine's `checkpoint` returns it."""
@@ -57,6 +59,18 @@ class Engine(Protocol):
         """Return a member's state after the epoch just trained, from which any engine can resume."""
         ...
 
+    def can_resume(self, member: int) -> bool:
+        """Return whether a member could resume from its state after the epoch just trained."""
+        ...
+
+    def finish(self, members: Sequence[int]) -> None:
+        """Complete these members' training after the pack's last epoch, before it is reported."""
+        ...
+
+    def close(self) -> None:
+        """Release what the members hold; nothing is called afterwards."""
+        ...
+
 
 class OneByOneEngine:
     """Trains one member after the other."""
@@ -65,7 +79,7 @@ class OneByOneEngine:
         self,
         pack: Pack,
         *,
-        workload: AnyWorkload,
+        workload: ModelWorkload,
         entry: OptimizerEntry,
         data: Data | None,
         device: torch.device,
@@ -87,6 +101,17 @@ class OneByOneEngine:
     def checkpoint(self, member: int) -> State:
         """Return a member's state after the epoch just trained."""
         return self._solos[member].checkpoint()
+
+    def can_resume(self, member: int) -> bool:
+        """Return True."""
+        del member
+        return True
+
+    def finish(self, members: Sequence[int]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def train_pack(
@@ -135,7 +160,8 @@ def train_pack(
         CheckpointUnusable: a member's checkpoint is missing, damaged, or another member's.
         CheckpointNotSaved: from the iterator, if a checkpoint at a rung could not be saved.
 
-    Errors that a workload or an optimizer raises about its configuration pass through.
+    The loop of a script runs in a thread of its own, which ends with the iterator. Errors that a workload or
+    an optimizer raises about its configuration pass through.
     """
     states = [_load_state(member, pack) for member in pack.members]
     objectives = {
@@ -144,8 +170,13 @@ def train_pack(
         if state and state["objective"]
     }
     tuner = tuner or WidthTuner()
+    if isinstance(workload, ScriptWorkload):
+        chosen = one_by_one(pack, device=device, reason=_OWN_LOOP)
+        engine: Engine = ScriptEngine(pack, workload=workload, entry=entry, device=device, states=states)
+        reports = _train(pack, engine, objectives, is_leaving)
+        return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
     chosen = one_by_one(pack, device=device, reason=_OWN_BATCHES)
-    engine: OneByOneEngine | StackedEngine | None = None
+    stacked: StackedEngine | None = None
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
         if pack.training.batch_size > len(data.train):
@@ -156,7 +187,7 @@ def train_pack(
         chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
         if chosen.width > 1 and len(pack.members) > 1:
             try:
-                engine = StackedEngine(
+                stacked = StackedEngine(
                     pack,
                     workload=workload,
                     entry=entry,
@@ -169,7 +200,7 @@ def train_pack(
             except NotStackable as error:
                 # The check saw two members of another pack of this kind.
                 chosen = tuner.train_one_by_one(chosen, pack, error)
-    engine = engine or OneByOneEngine(
+    engine = stacked or OneByOneEngine(
         pack, workload=workload, entry=entry, data=data, device=device, states=states
     )
     reports = _train(pack, engine, objectives, is_leaving)
@@ -181,18 +212,21 @@ def _with_stack_widths(
 ) -> Iterator[EpochReport]:
     """Add the stack width to the first report, and to each report before which it was lowered.
 
-    The first report has none if the pack got the width that it brought.
+    The first report has none if the pack got the width that it brought. The engine is closed at the end.
     """
     reported = None if chosen.width != pack.width else chosen
-    for report in reports:
-        if (
-            isinstance(engine, StackedEngine)
-            and engine.ran_out_with is not None
-            and engine.width < chosen.width
-        ):
-            chosen = tuner.lower(chosen, pack, width=engine.width, ran_out_with=engine.ran_out_with)
-        yield report if chosen == reported else report.model_copy(update={"stack_width": chosen})
-        reported = chosen
+    try:
+        for report in reports:
+            if (
+                isinstance(engine, StackedEngine)
+                and engine.ran_out_with is not None
+                and engine.width < chosen.width
+            ):
+                chosen = tuner.lower(chosen, pack, width=engine.width, ran_out_with=engine.ran_out_with)
+            yield report if chosen == reported else report.model_copy(update={"stack_width": chosen})
+            reported = chosen
+    finally:
+        engine.close()
 
 
 def _load_state(member: Member, pack: Pack) -> State | None:
@@ -269,6 +303,8 @@ def _train(
             report = _with_checkpoints(report, _try_to_save(pack, alive, engine, objectives, epoch=epoch))
             saved_at = time.monotonic()
             saving_s = saved_at - started
+        if epoch == pack.to_epoch:
+            engine.finish(alive)
         yield report
         if not alive:
             return
@@ -318,7 +354,7 @@ def _try_to_save(
     if pack.checkpoints is None:
         return urls
     try:
-        for index in alive:
+        for index in filter(engine.can_resume, alive):
             urls[pack.members[index].trial_id] = _save(
                 pack, index, engine, objectives.get(index), epoch=epoch
             )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
 from workers.seeding import epoch_order
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, TensorWorkload, to_device
+from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload, to_device
 
 
 class TrainingTask(Protocol):
@@ -48,7 +48,7 @@ class TrainingTask(Protocol):
 
 
 def training_task(
-    workload: AnyWorkload,
+    workload: ModelWorkload,
     model: nn.Module,
     *,
     data: Data | None,
@@ -72,12 +72,12 @@ def training_task(
     return LoopTask(workload, model, batch_size=batch_size, device=device)
 
 
-def step_function(workload: AnyWorkload) -> Callable[..., object]:
+def step_function(workload: ModelWorkload) -> Callable[..., object]:
     """Return the function of a workload that returns the loss of a batch."""
     return workload.loss if isinstance(workload, TensorWorkload) else workload.training_step
 
 
-def _with_gradient(loss: Tensor, workload: AnyWorkload) -> Tensor:
+def _with_gradient(loss: Tensor, workload: ModelWorkload) -> Tensor:
     """Return a loss; raise CannotTrain if it has no gradient."""
     if not loss.requires_grad:
         raise CannotTrain(

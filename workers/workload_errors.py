@@ -25,7 +25,10 @@ _MAX_TRACEBACK = 4000
 _OURS = Path(__file__).parent
 # Workloads and optimizers of our own are shown like a user's.
 _SHOWN = (_OURS / "workloads", _OURS / "optimizers")
-_INTERFACES = (_OURS / "workloads" / "workload.py", _OURS / "workloads" / "loop_workload.py")
+_INTERFACES = tuple(
+    _OURS / "workloads" / name
+    for name in ("kinds.py", "tensor_workload.py", "loop_workload.py", "script_workload.py")
+)
 
 # In the words of torch.
 _DEVICE_MISMATCH = re.compile(r"(same|expected) device\b|device type")
@@ -36,7 +39,7 @@ _FUNCTIONS = frozenset(
     {
         *_DATA_AND_MODEL,
         *("loss", "loss_weight", "metric_sum"),
-        *("steps_per_epoch", "train_batches", "training_step", "evaluate"),
+        *("steps_per_epoch", "train_batches", "training_step", "evaluate", "run"),
     }
 )
 
@@ -86,7 +89,7 @@ def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
     entry = frames[0].name if frames else None
     function = error.function if isinstance(error, CannotTrain) else None
     reason = str(error) if isinstance(error, CannotTrain) else f"{type(error).__name__}: {error}"
-    if entry in _FUNCTIONS:
+    if entry in _FUNCTIONS and not isinstance(error, CannotTrain):
         reason = f"{entry} of workload {workload!r} raised {reason}"
     elif entry == "forward":
         reason = f"the model of workload {workload!r} raised {reason}"

@@ -20,7 +20,7 @@ from workers.packages import use_packages
 from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
 from workers.workload_errors import innermost_place
-from workers.workloads import AnyWorkload, LoopWorkload, TensorWorkload, load_workloads
+from workers.workloads import AnyWorkload, load_workloads
 
 _BAD_TARGET = 2
 
@@ -83,9 +83,10 @@ def _workload(target: str) -> AnyWorkload:
         raise _TargetInvalid(
             f"cannot load {target}: {type(error).__name__}: {error}; {_advice(error, module, name)}"
         ) from error
-    if not isinstance(workload, TensorWorkload | LoopWorkload):
+    if not isinstance(workload, AnyWorkload):
         raise _TargetInvalid(
-            f"expected {target} to be a TensorWorkload or a LoopWorkload, got {type(workload).__name__}"
+            f"expected {target} to be a TensorWorkload, a LoopWorkload or a ScriptWorkload, got "
+            f"{type(workload).__name__}"
         )
     return workload
 

@@ -53,9 +53,9 @@ def calling(check: str, *, workload: str) -> Generator[None]:
         yield
     except CheckFailed:
         raise
-    except CannotTrain as error:
-        raise CheckFailed(CheckResult.about(error.function, check, "error", str(error))) from error
     # A workload may raise anything.
     except Exception as error:
+        if isinstance(error, CannotTrain) and error.function is not None:
+            raise CheckFailed(CheckResult.about(error.function, check, "error", str(error))) from error
         fault = describe_error(error, workload=workload)
         raise CheckFailed(CheckResult(check, "error", fault.reason)) from error

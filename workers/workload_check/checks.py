@@ -9,22 +9,26 @@ import torch
 from workers.workload_check.check_result import CheckFailed, CheckResult
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
+from workers.workload_check.script_checks import check_script
 from workers.workload_check.training_checks import check_training
-from workers.workloads import AnyWorkload, Data, TensorWorkload
+from workers.workloads import AnyWorkload, Data, ScriptWorkload, TensorWorkload
 
 
 def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
     It loads the data of a workload of tensors twice, builds the model a few times, and trains a few steps
-    with AdamP at its defaults. After an error without whose repair later checks cannot run, the iterator
-    ends.
+    with AdamP at its defaults; of a script it trains two epochs. After an error without whose repair later
+    checks cannot run, the iterator ends.
 
     Args:
         workload: what to check.
         device: where to train.
     """
     try:
+        if isinstance(workload, ScriptWorkload):
+            yield from check_script(workload, device)
+            return
         data: Data | None = None
         has_errors = False
         for found in check_data(workload, device) if isinstance(workload, TensorWorkload) else ():

@@ -14,14 +14,14 @@ from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
 from workers.workload_check.check_result import CheckResult, calling
-from workers.workloads import AnyWorkload, Data, LoopWorkload, Split, SplitName, TensorWorkload
+from workers.workloads import Data, LoopWorkload, ModelWorkload, Split, SplitName, TensorWorkload
 
 _SEED: Final = 0
 _TOLERANCE: Final = 1e-3
 """Relative difference allowed between sums over the same examples in batches of different sizes."""
 
 
-def check_model(workload: AnyWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
+def check_model(workload: ModelWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
     """Yield the results about the model, its gradients, the loss and the metric.
 
     Args:
@@ -47,12 +47,12 @@ def check_model(workload: AnyWorkload, data: Data | None, device: torch.device) 
         yield from _own_evaluation(workload, task, model, device)
 
 
-def _built(workload: AnyWorkload) -> nn.Module:
+def _built(workload: ModelWorkload) -> nn.Module:
     with seeded(_SEED, device=torch.device("cpu")):
         return workload.build_model()
 
 
-def _construction(workload: AnyWorkload, model: nn.Module, twin: nn.Module) -> Iterator[CheckResult]:
+def _construction(workload: ModelWorkload, model: nn.Module, twin: nn.Module) -> Iterator[CheckResult]:
     found = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     yield CheckResult("model", "ok", f"{plural(found, 'trainable parameter')}")
     if found != workload.card.parameters:
@@ -77,7 +77,7 @@ def _construction(workload: AnyWorkload, model: nn.Module, twin: nn.Module) -> I
 
 
 def _gradients(
-    workload: AnyWorkload, task: TrainingTask, model: nn.Module, device: torch.device
+    workload: ModelWorkload, task: TrainingTask, model: nn.Module, device: torch.device
 ) -> Iterator[CheckResult]:
     step = step_function(workload)
     model.train()
@@ -151,7 +151,7 @@ def _own_evaluation(
 
 
 def _in_range(
-    workload: AnyWorkload, function: Callable[..., object], check: str, value: float
+    workload: ModelWorkload, function: Callable[..., object], check: str, value: float
 ) -> CheckResult:
     if workload.card.unit == "fraction" and not 0 <= value <= 1:
         return CheckResult.about(

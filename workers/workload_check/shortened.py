@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.workloads import AnyWorkload, Data, LoopWorkload, SplitName, TensorWorkload
+from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload
 
 
-def steps_of_epoch(workload: AnyWorkload, data: Data | None, *, batch_size: int) -> int:
+def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: int) -> int:
     """Return the number of steps of a whole epoch."""
     if isinstance(workload, LoopWorkload):
         return workload.steps_per_epoch(batch_size)
@@ -20,8 +20,8 @@ def steps_of_epoch(workload: AnyWorkload, data: Data | None, *, batch_size: int)
 
 
 def shortened(
-    workload: AnyWorkload, data: Data | None, *, steps: int, batch_size: int
-) -> tuple[AnyWorkload, Data | None]:
+    workload: ModelWorkload, data: Data | None, *, steps: int, batch_size: int
+) -> tuple[ModelWorkload, Data | None]:
     """Return a workload and its data with epochs of this many steps, and small other splits of tensors."""
     if isinstance(workload, LoopWorkload):
         return _ShortLoop(workload, steps), None

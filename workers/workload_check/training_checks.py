@@ -26,7 +26,7 @@ from workers.stacked.equivalence_check import why_not_stackable
 from workers.training_tasks import step_function, training_task
 from workers.workload_check.check_result import CheckResult, calling
 from workers.workload_check.shortened import shortened, steps_of_epoch
-from workers.workloads import AnyWorkload, Data, TensorWorkload
+from workers.workloads import Data, ModelWorkload, TensorWorkload
 
 _OPTIMIZER: Final = "adamp"
 _SEED: Final = 0
@@ -38,7 +38,7 @@ _MAX_SCALED: Final = 64
 _SLOW: Final = 3.0
 
 
-def check_training(workload: AnyWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
+def check_training(workload: ModelWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
     """Yield the results about training with AdamP at its defaults.
 
     Raises:
@@ -57,7 +57,7 @@ def check_training(workload: AnyWorkload, data: Data | None, device: torch.devic
         yield from _speed(workload, pack, entry, data, device)
 
 
-def _pack(workload: AnyWorkload, entry: OptimizerEntry, data: Data | None) -> Pack:
+def _pack(workload: ModelWorkload, entry: OptimizerEntry, data: Data | None) -> Pack:
     card = workload.card
     members = tuple(
         Member(trial_id=str(n), attempt=1, parameters=entry.card.defaults, seed=_SEED) for n in range(2)
@@ -78,7 +78,7 @@ def _pack(workload: AnyWorkload, entry: OptimizerEntry, data: Data | None) -> Pa
 
 
 def _repeatable(
-    workload: AnyWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
+    workload: ModelWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
 ) -> Iterator[CheckResult]:
     """Train two epochs, again from the start, and again from a checkpoint after the first."""
 
@@ -133,7 +133,7 @@ def _repeatable(
     )
 
 
-def _first_epoch(workload: AnyWorkload, result: EpochResult) -> CheckResult:
+def _first_epoch(workload: ModelWorkload, result: EpochResult) -> CheckResult:
     problem = result.divergence or result.fault
     if problem is not None:
         return CheckResult.about(
@@ -177,7 +177,7 @@ def _stackable(
 
 
 def _scale_invariance(
-    workload: AnyWorkload, data: Data | None, batch_size: int, device: torch.device
+    workload: ModelWorkload, data: Data | None, batch_size: int, device: torch.device
 ) -> Iterator[CheckResult]:
     """Yield which weights the loss depends on by their direction only, and which AdamP would project."""
     with seeded(initialisation_seed(_SEED), device=torch.device("cpu")):
@@ -241,7 +241,7 @@ def _is_scale_invariant(batch_loss: Callable[[], Tensor], weight: nn.Parameter, 
 
 
 def _speed(
-    workload: AnyWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
+    workload: ModelWorkload, pack: Pack, entry: OptimizerEntry, data: Data | None, device: torch.device
 ) -> Iterator[CheckResult]:
     size = pack.training.batch_size
     in_epoch = steps_of_epoch(workload, data, batch_size=size)

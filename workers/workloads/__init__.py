@@ -1,10 +1,10 @@
 """The workloads that a worker can train: built-in ones, and entry points in `tangent.workloads`.
 
-An entry point of that group is a `TensorWorkload` or a `LoopWorkload`, as a class or an instance, or a list
-of them. The target on each built-in card is the mean validation value over three fresh seeds of the better
-of AdamW and Nesterov SGD, each at the best of 8 to 12 random configurations, with the card's own epochs and
-batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` it is AdamW's alone, at the best
-of a few learning rates.
+An entry point of that group is a `TensorWorkload`, a `LoopWorkload` or a `ScriptWorkload`, as a class or an
+instance, or a list of them. The target on each built-in card is the mean validation value over three fresh
+seeds of the better of AdamW and Nesterov SGD, each at the best of 8 to 12 random configurations, with the
+card's own epochs and batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` it is
+AdamW's alone, at the best of a few learning rates.
 """
 
 __all__ = [
@@ -12,11 +12,14 @@ __all__ = [
     "Data",
     "DataCache",
     "LoopWorkload",
+    "ModelWorkload",
+    "ScriptWorkload",
     "Split",
     "SplitName",
     "TensorWorkload",
     "Workload",
     "builtin_workloads",
+    "kind_of",
     "load_data",
     "load_workloads",
     "to_device",
@@ -24,10 +27,11 @@ __all__ = [
 
 from workers.entry_points import OnBroken, by_name, load_entries, no_report
 from workers.workloads.digits import DigitsCnn, DigitsMlp
-from workers.workloads.kinds import AnyWorkload, DataCache
+from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
+from workers.workloads.script_workload import ScriptWorkload
 from workers.workloads.tensor_workload import Data, Split, TensorWorkload, load_data
 from workers.workloads.toys import Antipode2d, Rosenbrock3d
 
@@ -50,5 +54,6 @@ def load_workloads(*, on_broken: OnBroken = no_report) -> dict[str, AnyWorkload]
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     A package that cannot be loaded is passed to `on_broken`.
     """
-    installed: list[AnyWorkload] = load_entries(_GROUP, TensorWorkload, LoopWorkload, on_broken=on_broken)
+    kinds = TensorWorkload, LoopWorkload, ScriptWorkload
+    installed: list[AnyWorkload] = load_entries(_GROUP, *kinds, on_broken=on_broken)
     return by_name([*builtin_workloads().values(), *installed], group=_GROUP)

@@ -1,14 +1,25 @@
 """The kinds of workload, and the data that a worker keeps of them."""
 
-__all__ = ["AnyWorkload", "DataCache"]
+__all__ = ["AnyWorkload", "DataCache", "ModelWorkload", "kind_of"]
 
 import torch
 
+from studies.catalog import WorkloadKind
 from workers.workloads.loop_workload import LoopWorkload
+from workers.workloads.script_workload import ScriptWorkload
 from workers.workloads.tensor_workload import Data, TensorWorkload, load_data
 
-AnyWorkload = TensorWorkload | LoopWorkload
+ModelWorkload = TensorWorkload | LoopWorkload
+"""A workload whose model Tangent's loop trains."""
+AnyWorkload = ModelWorkload | ScriptWorkload
 """A workload of any kind."""
+
+
+def kind_of(workload: AnyWorkload) -> WorkloadKind:
+    """Return the kind of a workload."""
+    if isinstance(workload, TensorWorkload):
+        return "tensors"
+    return "loop" if isinstance(workload, LoopWorkload) else "script"
 
 
 class DataCache:
