@@ -1,4 +1,4 @@
-"""A real dispatcher process with a real Ray, a database and the workloads of `tests/plugin`.
+"""A real dispatcher process with a real Ray, a database and a folder of packages, by default `tests/plugin`.
 
 Tests can start, kill and restart it.
 """
@@ -27,6 +27,7 @@ from studies.views import StudyView
 __all__ = ["SECRETS", "DispatcherProcess", "dispatcher_process", "until"]
 
 _ROOT = Path(__file__).parents[1]
+_PLUGIN = _ROOT / "tests" / "plugin"
 SECRETS = {
     "TANGENT_TOKEN": "tangent_secret-of-the-client",
     "TANGENT_TOKEN_FILE": "/secrets/token-of-the-client",
@@ -53,9 +54,10 @@ def until(is_true: Callable[[], Any], *, what: str, timeout_s: float = 60.0) -> 
 class DispatcherProcess:
     """`python -m workers` on a database, with its files in `home`."""
 
-    def __init__(self, home: Path, *, database: str | None = None) -> None:
+    def __init__(self, home: Path, *, database: str | None = None, packages: Path = _PLUGIN) -> None:
         """Open the store, by default SQLite in `home`; `start` starts the process."""
         self.home = home
+        self._packages = packages
         self._database = database
         self.url = database or sqlite_url(home / "tangent.db")
         self.store = Store.open(self.url)
@@ -96,7 +98,7 @@ class DispatcherProcess:
             "TANGENT_TRIAL_ENVIRONMENT": "HF_TOKEN",
             "HF_TOKEN": "for-trials",
             "TANGENT_DATA": str(self.home),
-            "TANGENT_PACKAGES": str(_ROOT / "tests" / "plugin"),
+            "TANGENT_PACKAGES": str(self._packages),
             "TANGENT_HOME": str(self.home),
             **({"TANGENT_DATABASE_URL": self._database} if self._database is not None else {}),
             "TANGENT_LEASE_S": "3",
@@ -200,13 +202,15 @@ class DispatcherProcess:
 
 
 @contextmanager
-def dispatcher_process(home: Path, *, database: str | None = None) -> Iterator[DispatcherProcess]:
+def dispatcher_process(
+    home: Path, *, database: str | None = None, packages: Path = _PLUGIN
+) -> Iterator[DispatcherProcess]:
     """Yield a running dispatcher, by default on SQLite in `home`, and end it afterwards.
 
     The database must satisfy all invariants at the end.
     """
     home.mkdir(parents=True, exist_ok=True)
-    dispatcher = DispatcherProcess(home, database=database).start()
+    dispatcher = DispatcherProcess(home, database=database, packages=packages).start()
     try:
         yield dispatcher
         dispatcher.stop()

@@ -1,0 +1,87 @@
+"""The jobs of `examples/jobs`: each is checked and studied as a user would."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dispatcher_process import DispatcherProcess, dispatcher_process
+
+from service.documents import read_document
+from studies.spec import parse_spec
+from studies.states import StudyState, TrialState
+
+__all__: list[str] = []
+
+JOBS = Path(__file__).parents[2] / "examples" / "jobs"
+PROJECT = tomllib.loads((JOBS / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKLOADS = PROJECT["entry-points"]["tangent.workloads"]
+STUDIES = sorted(path.name for path in (JOBS / "studies").glob("*.yaml"))
+
+
+def test_every_job_is_listed_with_its_study() -> None:
+    table = (JOBS / "README.md").read_text(encoding="utf-8")
+    for path in [
+        *sorted((JOBS / "tangent_jobs").glob("[a-z]*.py")),
+        *(JOBS / "studies" / name for name in STUDIES),
+    ]:
+        assert f"]({path.relative_to(JOBS)})" in table
+    for name in STUDIES:
+        assert read_document(str(JOBS / "studies" / name))["workload"]
+
+
+def test_every_job_has_the_name_of_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("faster_coco_eval")
+    monkeypatch.syspath_prepend(str(JOBS))
+    for entries in PROJECT["entry-points"].values():
+        for name, place in entries.items():
+            module, _, entry = place.partition(":")
+            assert getattr(importlib.import_module(module), entry).card.name == name
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the jobs are installed."""
+    folder = tmp_path_factory.mktemp("packages")
+    install = ["install", "-q", "--no-deps", "--no-build-isolation", "--target", str(folder), str(JOBS)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory, packages: Path) -> Iterator[DispatcherProcess]:
+    """A dispatcher with the jobs."""
+    with dispatcher_process(tmp_path_factory.mktemp("jobs"), packages=packages) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.slow
+def test_a_job_passes_its_check(name: str, packages: Path) -> None:
+    environment = os.environ | {"TANGENT_PACKAGES": str(packages)}
+    command = [sys.executable, "-m", "service", "check", name, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    results = json.loads(done.stdout)["results"]
+    # How long an epoch takes depends on the machine.
+    bad = [r for r in results if r["status"] in {"warning", "error"} and r["check"] != "card: epoch_s"]
+    assert not bad
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_tiny_study_of_a_job_completes(name: str, jobs: DispatcherProcess) -> None:
+    body = read_document(str(JOBS / "studies" / name))
+    body |= {"budget": {"trials_per_arm": 2, "epochs": 1}, "confirmation": {"seeds": 1}}
+    study_id = jobs.store.submit(parse_spec(body)).id
+    assert jobs.closed(study_id, timeout_s=500).state is StudyState.COMPLETED
+    trials = jobs.store.every_trial(study_id)
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETED, TrialState.DIVERGED}
+    assert all(arm.best is not None for arm in jobs.store.arms(study_id))
