@@ -10,6 +10,7 @@ __all__ = [
     "Constraint",
     "Containment",
     "Hyperparameter",
+    "MetricCard",
     "OptimizerCard",
     "WorkloadCard",
     "WorkloadKind",
@@ -243,6 +244,23 @@ class OptimizerCard(FrozenModel):
         return {h.name: h.active_when for h in self.hyperparameters if h.active_when is not None}
 
 
+class MetricCard(FrozenModel):
+    """One of the metrics that a workload measures beside its own."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="Its name in studies and in what the workload returns, e.g. top-5 accuracy.",
+    )
+    description: str = Field(default="", description="What it measures, in one sentence.")
+    unit: str = Field(description="Its unit, e.g. 'fraction'; 'none' for pure numbers.")
+    direction: Direction = Field(description="Whether higher or lower values are better.")
+    target: float | None = Field(
+        default=None, description="A validation value that a well-tuned run reaches; none if not known."
+    )
+
+
 class WorkloadCard(FrozenModel):
     """The description of a workload."""
 
@@ -263,11 +281,23 @@ class WorkloadCard(FrozenModel):
     target: float = Field(
         description="A validation value that a well-tuned run reaches, in the metric's unit."
     )
+    metrics: tuple[MetricCard, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Further metrics, which are recorded beside the metric or can be a study's objective.",
+    )
     epochs: int = Field(gt=0, description="Default number of epochs.")
     batch_size: int = Field(gt=0, description="Default number of examples per step.")
     examples: dict[Literal["train", "validation", "test"], int] = Field(description="Examples in each split.")
     parameters: int = Field(gt=0, description="Trainable parameters of the model.")
     epoch_s: float = Field(gt=0, description="Rough seconds per epoch on one CPU thread, for estimates only.")
+
+    @model_validator(mode="after")
+    def _has_different_metrics(self) -> Self:
+        names = [self.metric, *(metric.name for metric in self.metrics)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.name}: expected metrics of different names, got {', '.join(names)}")
+        return self
 
 
 class BrokenPackage(FrozenModel):

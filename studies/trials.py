@@ -3,6 +3,7 @@
 __all__ = ["CardDifference", "Claim", "Measurement", "NewTrial", "PendingTrial", "Phase", "Report"]
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -40,7 +41,11 @@ class Measurement(BaseModel):
     train_loss: _Number = Field(default=None, description="Mean training loss over the epoch's steps.")
     validation_loss: _Number = Field(default=None, description="Loss on the validation split.")
     validation_metric: _Number = Field(
-        default=None, description="The workload's metric on the validation split."
+        default=None, description="The study's objective on the validation split."
+    )
+    metrics: dict[str, _Number] = Field(
+        default_factory=dict[str, float | None],
+        description="The workload's other metrics on the validation split, by name.",
     )
     weight_norm: _Number = Field(
         default=None, description="Probe: L2 norm of all weights of two or more dimensions together."
@@ -168,7 +173,7 @@ class Report:
         attempt: which try of it speaks.
         measurement: what it measured at the end of the epoch.
         ended: the state it ended in with this epoch; None while it goes on.
-        value, best_epoch, test_value, reason: its outcome, where it ended.
+        value, best_epoch, test_value, test_metrics, reason: its outcome, where it ended.
         worker: host and process that trained it.
         checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
         pack_size: how many trials were trained together with it, itself counted.
@@ -182,6 +187,7 @@ class Report:
     value: float | None = None
     best_epoch: int | None = None
     test_value: float | None = None
+    test_metrics: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     reason: str | None = None
     worker: str | None = None
     checkpoint: str | None = None

@@ -108,6 +108,10 @@ class Best(FrozenModel):
     test_value: float | None = Field(
         description="Test metric at the same epoch; only for reporting, never for choosing."
     )
+    test_metrics: dict[str, float | None] = Field(
+        default_factory=dict[str, float | None],
+        description="The workload's other metrics on the test split at the same epoch, by name.",
+    )
     epoch: int | None = Field(description="The epoch at which both were measured.")
     parameters: Parameters = Field(description="The configuration.")
     python: str = Field(description="Python code that builds this optimizer for `model`, ready to paste.")
@@ -257,6 +261,10 @@ class TrialView(FrozenModel):
     )
     best_epoch: int | None = Field(description="The epoch at which `value` was measured.")
     test_value: float | None = Field(description="Test metric at that epoch.")
+    test_metrics: dict[str, float | None] = Field(
+        default_factory=dict[str, float | None],
+        description="The workload's other metrics on the test split at that epoch, by name.",
+    )
     epochs_done: int = Field(description="Epochs trained so far.")
     to_epoch: int = Field(description="The epoch at which it stops next: a rung of the pruner, or its last.")
     bracket: int = Field(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Constraint,
         Containment,
         Hyperparameter,
+        MetricCard,
         OptimizerCard,
         WorkloadCard,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "Fixed",
     "Hyperparameter",
     "LoopWorkload",
+    "MetricCard",
     "OptimizerCard",
     "OptimizerEntry",
     "Parameters",
@@ -80,7 +82,15 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "service.documents": ("service", ("DocumentInvalid",)),
     "studies.catalog": (
         None,
-        ("Bounds", "Constraint", "Containment", "Hyperparameter", "OptimizerCard", "WorkloadCard"),
+        (
+            "Bounds",
+            "Constraint",
+            "Containment",
+            "Hyperparameter",
+            "MetricCard",
+            "OptimizerCard",
+            "WorkloadCard",
+        ),
     ),
     "studies.errors": (None, ("SpecInvalid", "TangentError")),
     "studies.recipe": (None, ("arguments",)),

@@ -58,7 +58,10 @@ class Pack(_Message):
     objective_at: Literal["last", "best"] = Field(
         default="last", description="Which epoch's validation value is the trial's."
     )
-    maximize: bool = Field(description="Direction of the workload's metric.")
+    objective_metric: str | None = Field(
+        default=None, description="Name of the metric that is the objective; None: the workload's own."
+    )
+    maximize: bool = Field(description="Direction of the objective's metric.")
     checkpoints: str | None = Field(
         default=None,
         description=(
@@ -126,6 +129,10 @@ class Outcome(_Message):
     )
     best_epoch: int | None = Field(default=None, description="Epoch at which `value` was measured.")
     test_value: float | None = Field(default=None, description="Test metric at that epoch.")
+    test_metrics: dict[str, float | None] = Field(
+        default_factory=dict[str, float | None],
+        description="The other metrics on the test split at that epoch, by name; None: not finite.",
+    )
     reason: str | None = Field(
         default=None,
         description="Why it has no value: which quantity stopped being finite, at which epoch and step.",

@@ -448,5 +448,6 @@ def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: 
         value=outcome.value,
         best_epoch=outcome.best_epoch,
         test_value=outcome.test_value,
+        test_metrics=outcome.test_metrics,
         reason=outcome.reason,
     )

@@ -13,12 +13,14 @@ __all__ = [
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from workers.workload_errors import CannotTrain
+from workers.named_metrics import NamedMetrics, checked_names
+from workers.workload_errors import CannotTrain, place_of
 from workers.workloads import Split, TensorWorkload
 
 EVALUATION_BATCH = 512
@@ -35,6 +37,8 @@ class EpochResult:
         elapsed_s: training seconds of all epochs so far.
         lr: learning rate at the epoch's last step.
         train_loss: mean over the epoch's steps.
+        validation_metric: the objective on the validation split.
+        metrics: the other metrics on the validation split, by name.
         divergence: which quantity stopped being finite, at which epoch and step; None if all are finite.
         fault: why the trial has no value although it has not diverged, a fault of the workload; None if it
             has a value or has diverged.
@@ -45,6 +49,7 @@ class EpochResult:
     train_loss: float
     validation_loss: float = math.nan
     validation_metric: float = math.nan
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
     weight_norm: float = math.nan
     effective_step: float = math.nan
     gradient_cosine: float = math.nan
@@ -61,25 +66,25 @@ def epoch_result(
     elapsed_s: float,
     lr: float,
     initial_lr: float,
+    metrics: NamedMetrics,
     has_validation_loss: bool = True,
-    metric_function: str = "metric_sum",
 ) -> EpochResult:
     """Return the result of an epoch.
 
-    The trial has diverged if a loss, the norm or the metric is not finite. Two cases are faults of the
+    The trial has diverged if a loss, the norm or the objective is not finite. Two cases are faults of the
     workload, because no learning rate explains them: a training loss that is not finite before the first
-    update, and a metric that is NaN although all other numbers are finite.
+    update, and a metric that is NaN although losses and weights are finite.
 
     Args:
         losses: training losses of the epoch's steps; those after the first that is not finite are ignored.
-        numbers: validation loss and metric, weight norm, effective step, gradient cosine and projected
+        numbers: validation loss, metrics, weight norm, effective step, gradient cosine and projected
             fraction; ignored if a training loss is not finite, and may be None only then.
         epoch: counted from 1.
         elapsed_s: training seconds so far.
         lr: learning rate at the epoch's last step.
         initial_lr: the trial's own `lr`, for the message about a divergence.
+        metrics: the names of the metrics, and the functions to name in the message about a fault.
         has_validation_loss: whether the workload measures one; without it the value is NaN.
-        metric_function: the workload's function that returns the metric, for the message about a fault.
     """
     diverged_at = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
     counted = losses[:diverged_at]
@@ -94,25 +99,23 @@ def epoch_result(
         what = f"training loss became {counted[-1]} at epoch {epoch}, step {diverged_at}"
         return replace(result, divergence=_divergence(what, initial_lr))
     assert numbers is not None
-    validation_loss, validation_metric, norm, effective_step, gradient_cosine, projected_fraction = numbers
+    after = 1 + len(metrics.names)
+    validation_loss, validation_metric, *others = numbers[:after]
+    norm, effective_step, gradient_cosine, projected_fraction = numbers[after:]
     result = replace(
         result,
         validation_loss=validation_loss,
         validation_metric=validation_metric,
+        metrics=dict(zip(metrics.others, others, strict=True)),
         weight_norm=norm,
         effective_step=effective_step,
         gradient_cosine=gradient_cosine,
         projected_fraction=projected_fraction,
     )
     has_finite_loss = math.isfinite(validation_loss) or not has_validation_loss
-    if math.isnan(validation_metric) and math.isfinite(norm) and has_finite_loss:
-        return replace(
-            result,
-            fault=(
-                f"validation metric is nan at epoch {epoch}, although losses and weights are finite; make "
-                f"{metric_function} return a number in every case"
-            ),
-        )
+    without = [n for n, value in enumerate([validation_metric, *others]) if math.isnan(value)]
+    if without and math.isfinite(norm) and has_finite_loss:
+        return replace(result, fault=_fault(metrics, without[0], epoch=epoch))
     for name, value in (
         ("weight norm", norm),
         *([("validation loss", validation_loss)] if has_validation_loss else []),
@@ -183,6 +186,16 @@ def script_result(
     return result
 
 
+def _fault(metrics: NamedMetrics, index: int, *, epoch: int) -> str:
+    function = metrics.functions[index]
+    place = place_of(function)
+    where = f" ({Path(place.filename).name}, line {place.lineno})" if place is not None else ""
+    return (
+        f"validation {metrics.names[index]} is nan at epoch {epoch}, although losses and weights are finite; "
+        f"make {function.__name__} return a number in every case{where}"
+    )
+
+
 def scalar_loss(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return a batch's mean loss.
 
@@ -217,11 +230,13 @@ def scalar_of(value: object, workload: str, function: Callable[..., object], mea
     )
 
 
-def batch_sums(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return a batch's summed loss, its loss weight and its summed metric, [3].
+def batch_sums(
+    workload: TensorWorkload, outputs: Tensor, targets: Tensor, *, metrics: NamedMetrics
+) -> Tensor:
+    """Return a batch's summed loss, its loss weight and its summed metrics, [2 + metrics].
 
     Raises:
-        CannotTrain: the loss or the metric is not a scalar.
+        CannotTrain: the loss or a metric is not a scalar, or a metric of the card is missing.
     """
     loss = scalar_loss(workload, outputs, targets)
     # Half precision cannot hold a weight above 65504, and rounds whole numbers from 257 or 2049 on.
@@ -229,10 +244,21 @@ def batch_sums(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Te
     weight = torch.as_tensor(workload.loss_weight(targets), dtype=loss.dtype, device=loss.device)
     # A mean over nothing is NaN, and must not spoil the sum over the other batches.
     loss_sum = torch.where(weight > 0, loss * weight, 0.0)
-    metric = workload.metric_sum(_widened(outputs), targets)
+    outputs = _widened(outputs)
+    sums: dict[str, object] = {workload.card.metric: workload.metric_sum(outputs, targets)}
+    if workload.card.metrics:
+        sums |= checked_names(
+            workload.further_metric_sums(outputs, targets),
+            tuple(metric.name for metric in workload.card.metrics),
+            workload=workload.card.name,
+            function=workload.further_metric_sums,
+        )
     meant = "the sum over the batch, e.g. metric.sum()"
-    metric = scalar_of(metric, workload.card.name, workload.metric_sum, meant)
-    return torch.stack([loss_sum, weight, _widened(metric)])
+    scalars = [
+        _widened(scalar_of(sums[name], workload.card.name, function, meant))
+        for name, function in zip(metrics.names, metrics.functions, strict=True)
+    ]
+    return torch.stack([loss_sum, weight, *scalars])
 
 
 def _widened(tensor: Tensor) -> Tensor:
@@ -241,16 +267,16 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 def split_means(split: Split, *, batch_size: int, sums: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Return the mean loss and the mean metric over a split, [2] or, for K members, [2, K].
+    """Return the mean loss and the mean metrics over a split, [1 + M] or, for K members, [1 + M, K].
 
     Args:
         split: what to evaluate on.
         batch_size: examples evaluated at once.
-        sums: returns `batch_sums` of a batch's inputs and targets, [3] or [3, K].
+        sums: returns `batch_sums` of a batch's inputs and targets, [2 + M] or [2 + M, K].
     """
     batches = zip(torch.split(split.inputs, batch_size), torch.split(split.targets, batch_size), strict=True)
-    loss_sum, weight, metric_sum = torch.stack([sums(*batch) for batch in batches]).sum(dim=0)
-    return torch.stack([loss_sum / weight, metric_sum / len(split)])
+    loss_sum, weight, *metric_sums = torch.stack([sums(*batch) for batch in batches]).sum(dim=0)
+    return torch.stack([loss_sum / weight, *(metric_sum / len(split) for metric_sum in metric_sums)])
 
 
 def _divergence(what: str, initial_lr: float) -> str:

@@ -75,7 +75,13 @@ class Solo:
             self.model = workload.build_model()
         self.model.to(device)
         self._task = training_task(
-            workload, self.model, data=data, seed=member.seed, batch_size=settings.batch_size, device=device
+            workload,
+            self.model,
+            data=data,
+            seed=member.seed,
+            batch_size=settings.batch_size,
+            device=device,
+            objective=pack.objective_metric,
         )
         self._total_steps = self._task.steps * pack.epochs
         self._optimizer = build_optimizer(entry, self.model, member.parameters, decay_1d=settings.decay_1d)
@@ -106,14 +112,14 @@ class Solo:
                 elapsed_s=self._elapsed_s,
                 lr=float(self._optimizer.param_groups[self._lr_group]["lr"]),
                 initial_lr=self._lr,
+                metrics=self._task.metrics,
                 has_validation_loss=self._task.has_validation_loss,
-                metric_function=self._task.metric_function,
             )
 
-    def test(self) -> float:
-        """Return the test metric after the last epoch, which may not be finite."""
+    def test(self) -> list[float]:
+        """Return the test metrics after the last epoch, the objective first; they may not be finite."""
         with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
-            return self._task.evaluate("test")[1].item()
+            return _floats(self._task.evaluate("test")[1:])
 
     def checkpoint(self) -> dict[str, Any]:
         """Return a copy of the state after the epoch just trained, on the CPU.

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -51,8 +51,8 @@ class Engine(Protocol):
         """Train one more epoch, counted from 1, and return the results in the order of `alive`."""
         ...
 
-    def test(self, members: Sequence[int]) -> list[float]:
-        """Return these members' test metrics after the epoch just trained."""
+    def test(self, members: Sequence[int]) -> list[list[float]]:
+        """Return these members' test metrics after the epoch just trained, the objective first."""
         ...
 
     def checkpoint(self, member: int) -> State:
@@ -94,8 +94,8 @@ class OneByOneEngine:
         """Train one more epoch, counted from 1, and return the results in the order of `alive`."""
         return [self._solos[member].train_epoch(epoch) for member in alive]
 
-    def test(self, members: Sequence[int]) -> list[float]:
-        """Return these members' test metrics after the epoch just trained."""
+    def test(self, members: Sequence[int]) -> list[list[float]]:
+        """Return these members' test metrics after the epoch just trained, the objective first."""
         return [self._solos[member].test() for member in members]
 
     def checkpoint(self, member: int) -> State:
@@ -245,11 +245,13 @@ def _load_state(member: Member, pack: Pack) -> State | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
-    """The validation value that counts so far, its epoch, and the test value of that epoch."""
+    """The validation value that counts so far, its epoch, and the test values of that epoch."""
 
     value: float
     epoch: int
     test_value: float
+    # Checkpoints of earlier versions have none.
+    test_metrics: dict[str, float] = field(default_factory=dict[str, float])
 
 
 def _train(
@@ -275,9 +277,12 @@ def _train(
             for index in alive
             if _counts(pack, results[index], epoch=epoch, before=objectives.get(index))
         ]
-        for index, test_value in zip(counting, engine.test(counting), strict=True):
+        for index, (test_value, *others) in zip(counting, engine.test(counting), strict=True):
             objectives[index] = _Objective(
-                value=results[index].validation_metric, epoch=epoch, test_value=test_value
+                value=results[index].validation_metric,
+                epoch=epoch,
+                test_value=test_value,
+                test_metrics=dict(zip(results[index].metrics, others, strict=True)),
             )
         report = EpochReport(
             pack_id=pack.pack_id,
@@ -386,13 +391,15 @@ def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objecti
     if epoch < pack.epochs:
         return None
     assert objective is not None
-    test_value = _finite(objective.test_value)
+    tests = {"metric": objective.test_value, **objective.test_metrics}
+    missing = [f"its test {name} is {value}" for name, value in tests.items() if not math.isfinite(value)]
     return Outcome(
         state="completed",
         value=objective.value,
         best_epoch=objective.epoch,
-        test_value=test_value,
-        reason=None if test_value is not None else f"its test metric is {objective.test_value}",
+        test_value=_finite(objective.test_value),
+        test_metrics={name: _finite(value) for name, value in objective.test_metrics.items()},
+        reason="; ".join(missing) or None,
     )
 
 
@@ -415,6 +422,7 @@ def _measurement(result: EpochResult, *, epoch: int) -> Measurement:
         train_loss=result.train_loss,
         validation_loss=result.validation_loss,
         validation_metric=result.validation_metric,
+        metrics=dict(result.metrics),
         weight_norm=result.weight_norm,
         effective_step=result.effective_step,
         projected_fraction=result.projected_fraction,

@@ -10,11 +10,13 @@ __all__ = [
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, cast
+from numbers import Real
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from workers.named_metrics import NamedMetrics, checked_names, named_metrics
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
 from workers.seeding import epoch_order
 from workers.workload_errors import CannotTrain
@@ -27,11 +29,11 @@ class TrainingTask(Protocol):
     Attributes:
         steps: batches of an epoch.
         has_validation_loss: whether `evaluate` has measured a loss.
-        metric_function: name of the workload's function that returns the metric.
+        metrics: the metrics that `evaluate` returns, in this order.
     """
 
     steps: int
-    metric_function: str
+    metrics: NamedMetrics
     has_validation_loss: bool
 
     def batches(self, epoch: int) -> Iterator[Any]:
@@ -43,7 +45,7 @@ class TrainingTask(Protocol):
         ...
 
     def evaluate(self, split: SplitName) -> Tensor:
-        """Return the mean loss and the metric of a split, [2]; the model is in evaluation mode."""
+        """Return the mean loss and the metrics of a split, [1 + metrics]; set evaluation mode before."""
         ...
 
 
@@ -55,6 +57,7 @@ def training_task(
     seed: int,
     batch_size: int,
     device: torch.device,
+    objective: str | None = None,
 ) -> TrainingTask:
     """Return the task of a trial.
 
@@ -65,11 +68,18 @@ def training_task(
         seed: the trial's seed.
         batch_size: examples in a batch.
         device: where to train.
+        objective: name of the metric that comes first in the values of a split; None: the card's own.
+
+    Raises:
+        CannotTrain: an epoch has no step, or the workload has no metric of that name.
     """
+    metrics = named_metrics(workload, objective)
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
-        return TensorTask(workload, model, data=data, seed=seed, batch_size=batch_size, device=device)
-    return LoopTask(workload, model, batch_size=batch_size, device=device)
+        return TensorTask(
+            workload, model, data=data, seed=seed, batch_size=batch_size, device=device, metrics=metrics
+        )
+    return LoopTask(workload, model, batch_size=batch_size, device=device, metrics=metrics)
 
 
 def step_function(workload: ModelWorkload) -> Callable[..., object]:
@@ -104,12 +114,13 @@ class TensorTask:
         seed: int,
         batch_size: int,
         device: torch.device,
+        metrics: NamedMetrics,
     ) -> None:
         self._workload, self._model, self._data = workload, model, data
         self._seed, self._batch_size, self._device = seed, batch_size, device
         self.steps = len(data.train) // batch_size
         self.has_validation_loss = True
-        self.metric_function = "metric_sum"
+        self.metrics = metrics
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """Yield the rows of each batch."""
@@ -129,11 +140,13 @@ class TensorTask:
 
     @torch.no_grad()
     def evaluate(self, split: SplitName) -> Tensor:
-        """Return the mean loss and the mean metric over a split, [2]."""
+        """Return the mean loss and the mean metrics over a split, [1 + metrics]."""
         return split_means(
             self._data.validation if split == "validation" else self._data.test,
             batch_size=max(EVALUATION_BATCH, self._batch_size),
-            sums=lambda inputs, targets: batch_sums(self._workload, self._model(inputs), targets),
+            sums=lambda inputs, targets: batch_sums(
+                self._workload, self._model(inputs), targets, metrics=self.metrics
+            ),
         )
 
 
@@ -141,13 +154,19 @@ class LoopTask:
     """A task whose batches, training step and evaluation are the workload's own."""
 
     def __init__(
-        self, workload: LoopWorkload, model: nn.Module, *, batch_size: int, device: torch.device
+        self,
+        workload: LoopWorkload,
+        model: nn.Module,
+        *,
+        batch_size: int,
+        device: torch.device,
+        metrics: NamedMetrics,
     ) -> None:
         self._workload, self._model = workload, model
         self._batch_size, self._device = batch_size, device
         self.steps = workload.steps_per_epoch(batch_size)
         self.has_validation_loss = False
-        self.metric_function = "evaluate"
+        self.metrics = metrics
         if self.steps < 1:
             raise CannotTrain(
                 f"expected at least one step per epoch of workload {workload.card.name!r}, got {self.steps} "
@@ -190,17 +209,39 @@ class LoopTask:
 
     @torch.no_grad()
     def evaluate(self, split: SplitName) -> Tensor:
-        """Return the loss, NaN if the workload has none, and the card's metric over a split, [2]."""
+        """Return the loss, NaN if the workload has none, and the metrics over a split, [1 + metrics]."""
         card, function = self._workload.card, self._workload.evaluate
         found: Any = function(self._model, split, device=self._device)
-        if not isinstance(found, Mapping) or card.metric not in found:
-            names = list(cast("Mapping[str, Any]", found)) if isinstance(found, Mapping) else []
-            raise CannotTrain(
-                f"expected evaluate of workload {card.name!r} to return a mapping with {card.metric!r}, the "
-                f"metric on its card, got {', '.join(names) or type(cast('object', found)).__name__}",
-                function=function,
-            )
-        values = cast("Mapping[str, Any]", found)
+        names = (card.metric, *(metric.name for metric in card.metrics))
+        values = checked_names(found, names, workload=card.name, function=function, optional=("loss",))
         self.has_validation_loss = "loss" in values
-        numbers = [float(values.get("loss", math.nan)), float(values[card.metric])]
-        return torch.tensor(numbers, dtype=torch.float64)
+        wanted = ("loss", *self.metrics.names)
+        return torch.tensor(
+            [
+                _number_of(values[name], name=name, workload=card.name, function=function)
+                if name in values
+                else math.nan
+                for name in wanted
+            ],
+            dtype=torch.float64,
+        )
+
+
+def _number_of(value: Any, *, name: str, workload: str, function: Callable[..., object]) -> float:
+    """Return the value of a metric as a number; raise CannotTrain if it is something else."""
+    if not isinstance(value, Tensor) and callable(compute := getattr(value, "compute", None)):
+        computed = compute()
+        # Else the next evaluation would count this one's batches too.
+        if callable(reset := getattr(value, "reset", None)):
+            reset()
+        value = computed
+    if isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1):
+        return float(value)
+    found = (
+        f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    )
+    raise CannotTrain(
+        f"expected {function.__name__} of workload {workload!r} to return a number for {name!r}, got "
+        f"{found}; return a number, a tensor with one element, or a metric whose compute() returns one",
+        function=function,
+    )

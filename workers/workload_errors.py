@@ -38,7 +38,7 @@ _DATA_AND_MODEL = frozenset({"load_data", "build_model"})
 _FUNCTIONS = frozenset(
     {
         *_DATA_AND_MODEL,
-        *("loss", "loss_weight", "metric_sum"),
+        *("loss", "loss_weight", "metric_sum", "further_metric_sums"),
         *("steps_per_epoch", "train_batches", "training_step", "evaluate", "run"),
     }
 )

@@ -272,7 +272,13 @@ class RunWriter:
                 epoch = report.measurement.epoch
                 if (row.id, epoch) not in measured:
                     measured.add((row.id, epoch))
-                    new.append({**report.measurement.model_dump(), "trial_id": row.id})
+                    new.append(
+                        {
+                            **report.measurement.model_dump(),
+                            "metrics": report.measurement.metrics or None,
+                            "trial_id": row.id,
+                        }
+                    )
                     values |= {
                         "epochs_done": epoch,
                         "cost_s": new[-1]["elapsed_s"],
@@ -493,5 +499,10 @@ def _outcome(report: Report) -> dict[str, Any] | None:
         "value": value if is_completed else None,
         "best_epoch": report.best_epoch if is_completed else None,
         "test_value": _finite(report.test_value) if is_completed else None,
+        "test_metrics": (
+            {name: _finite(test) for name, test in report.test_metrics.items()} or None
+            if is_completed
+            else None
+        ),
         "reason": None if reason is None else tables.storable(reason),
     }

@@ -212,6 +212,7 @@ def _best(
         number=row.number,
         value=row.value,
         test_value=row.test_value,
+        test_metrics=row.test_metrics or {},
         epoch=row.best_epoch,
         parameters=row.parameters,
         python=recipe(part.card, row.parameters, decay_1d=decay_1d),

@@ -197,6 +197,7 @@ trial = Table(
     Column("value", Float),
     Column("best_epoch", Integer),
     Column("test_value", Float),
+    Column("test_metrics", JSON(none_as_null=True), doc="test values of further metrics; NULL: it has none"),
     Column("epochs_done", Integer, nullable=False),
     Column(
         "to_epoch",
@@ -260,6 +261,7 @@ measurement = Table(
             "gradient_cosine",
         )
     ),
+    Column("metrics", JSON(none_as_null=True), doc="validation values of further metrics; NULL: it has none"),
 )
 
 pack_output = Table(

@@ -43,7 +43,9 @@ def _of_phase(query: Select[Any], phase: Phase | None) -> Select[Any]:
 
 
 def _trial_view(row: Any) -> TrialView:
-    return TrialView(**{name: getattr(row, name) for name in _TRIAL_FIELDS})
+    fields: dict[str, Any] = {name: getattr(row, name) for name in _TRIAL_FIELDS}
+    fields["test_metrics"] = row.test_metrics or {}
+    return TrialView(**fields)
 
 
 def trial(connection: Connection, trial_id: str) -> TrialView:
@@ -257,7 +259,7 @@ def measurements_of(connection: Connection, trial_ids: Sequence[str]) -> dict[st
             .order_by(m.trial_id, m.epoch)
         )
         for trial_id, *values in connection.execute(query):
-            found.setdefault(trial_id, []).append(
-                Measurement(**dict(zip(_MEASUREMENT_FIELDS, values, strict=True)))
-            )
+            measured: dict[str, Any] = dict(zip(_MEASUREMENT_FIELDS, values, strict=True))
+            measured["metrics"] = measured["metrics"] or {}
+            found.setdefault(trial_id, []).append(Measurement(**measured))
     return {trial_id: tuple(epochs) for trial_id, epochs in found.items()}

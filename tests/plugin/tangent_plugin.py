@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from studies.catalog import WorkloadCard
-from workers.workloads import Data, LoopWorkload, Split, SplitName, TensorWorkload
+from studies.catalog import MetricCard, WorkloadCard
+from workers.workloads import Data, LoopWorkload, MetricValue, Split, SplitName, TensorWorkload
 
 __all__ = ["WORKLOADS"]
 
@@ -94,9 +94,46 @@ class _Looped(LoopWorkload):
 
     def evaluate(
         self, model: nn.Module, split: SplitName, *, device: torch.device
-    ) -> Mapping[str, float | Tensor]:
+    ) -> Mapping[str, MetricValue]:
         data = getattr(_Plane("plane").load_data(device), split)
         return {"squared error": (model(data.inputs) - data.targets).square().mean()}
+
+
+class _TwoMetrics(_Looped):
+    """Measures the mean absolute error and the share of near predictions beside the squared error."""
+
+    card = _Looped.card.model_copy(
+        update={
+            "name": "two-metrics",
+            "title": "A plane with more metrics",
+            "metrics": (
+                MetricCard(name="absolute error", unit="none", direction="minimize"),
+                MetricCard(name="near", unit="fraction", direction="maximize", target=0.9),
+            ),
+        }
+    )
+
+    def evaluate(
+        self, model: nn.Module, split: SplitName, *, device: torch.device
+    ) -> Mapping[str, MetricValue]:
+        data = getattr(_Plane("plane").load_data(device), split)
+        distance = (model(data.inputs) - data.targets).abs()
+        return {
+            "squared error": distance.square().mean(),
+            "absolute error": _Mean(distance),
+            "near": float((distance < 0.5).float().mean()),
+        }
+
+
+class _Mean:
+    """A metric with the protocol of torchmetrics."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values
+
+    def compute(self) -> Tensor:
+        """Return the mean of the values."""
+        return self._values.mean()
 
 
 class _Slow(_Plane):
@@ -281,6 +318,7 @@ def _ask_for_too_much() -> None:
 WORKLOADS = [
     _Plane("plane"),
     _Looped(),
+    _TwoMetrics(),
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),
     _WithProcesses("daemon", "-c", _DAEMON),

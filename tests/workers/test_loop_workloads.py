@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from studies.catalog import WorkloadCard
+from studies.catalog import MetricCard, WorkloadCard
 from studies.training_settings import TrainingSettings
-from workers.pack_protocol import EpochReport, Member, Pack
+from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.training import train_pack
 from workers.workload_check import CheckResult, check_workload
 from workers.workload_errors import CannotTrain
@@ -210,6 +210,84 @@ def test_a_metric_of_nan_fails_the_trial_and_does_not_blame_the_learning_rate() 
     assert outcome.state == "failed"
     assert outcome.reason is not None
     assert "lr" not in outcome.reason
+
+
+class Averaged:
+    """A metric with the protocol of torchmetrics, which keeps what it has seen until it is reset."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def update(self, value: float) -> None:
+        self.seen.append(value)
+
+    def compute(self) -> Tensor:
+        return torch.tensor(sum(self.seen) / len(self.seen))
+
+    def reset(self) -> None:
+        self.seen.clear()
+
+
+ERROR = MetricCard(name="error", unit="none", direction="minimize")
+TWO = Loop.card.model_copy(update={"metrics": (ERROR,)})
+
+
+def outcome_of(found: list[EpochReport]) -> Outcome:
+    """Return the outcome of the first member."""
+    outcome = found[-1].members[0].outcome
+    assert outcome is not None
+    return outcome
+
+
+def test_a_loop_may_return_numbers_tensors_and_metrics_that_compute_themselves() -> None:
+    kept, epochs = Averaged(), iter(range(100))
+
+    def evaluate(*_arguments: object, **_options: object) -> Mapping[str, Any]:
+        kept.update(float(next(epochs)))
+        return {"accuracy": torch.tensor(0.5), "error": kept, "loss": 1}
+
+    workload = OwnStep(card=TWO, evaluate=evaluate)
+    found = trained(workload, pack_of(workload, members=pack_of(workload).members[:1]))
+    # Each evaluation starts with an empty metric, so that none counts what an earlier one saw.
+    assert [report.members[0].measurement.metrics for report in found] == [{"error": n} for n in range(4)]
+    assert (outcome_of(found).value, outcome_of(found).test_value, outcome_of(found).test_metrics) == (
+        0.5,
+        0.5,
+        {"error": 4.0},
+    )
+
+
+def in_second_epoch(**metrics: Any) -> Any:
+    """Return an evaluation that is sound in the first epoch only."""
+    sound = {"accuracy": 0.5, "error": 0.1}
+    epochs = iter([sound, metrics])
+    return lambda *_arguments, **_options: next(epochs)
+
+
+WRONG_METRICS = {
+    "'error' is missing": in_second_epoch(accuracy=0.5),
+    "'f1' is not on the card": in_second_epoch(accuracy=0.5, error=0.1, f1=0.2),
+    "got a tensor of shape": in_second_epoch(accuracy=0.5, error=torch.zeros(2)),
+    "got a str": in_second_epoch(accuracy=0.5, error="0.1"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_METRICS)
+def test_what_a_loop_returns_is_checked_in_every_epoch(mistake: str) -> None:
+    evaluate = WRONG_METRICS[mistake]
+    workload = OwnStep(card=TWO, evaluate=evaluate)
+    with pytest.raises(CannotTrain, match=mistake) as raised:
+        trained(workload, pack_of(workload, members=pack_of(workload).members[:1]))
+    assert raised.value.function is evaluate
+
+
+def test_an_infinite_further_metric_is_recorded_as_none_and_ends_no_trial() -> None:
+    workload = OwnStep(card=TWO, evaluate=returning({"accuracy": 0.5, "error": float("inf")}))
+    found = trained(workload, pack_of(workload))
+    assert found[0].members[0].measurement.metrics == {"error": None}
+    outcome = outcome_of(found)
+    assert (outcome.state, outcome.test_metrics) == ("completed", {"error": None})
+    assert "error is inf" in (outcome.reason or "")
 
 
 class Pair(NamedTuple):

@@ -108,10 +108,10 @@ class StackedEngine:
         self._groups = trained
         return [results[member] for member in alive]
 
-    def test(self, members: Sequence[int]) -> list[float]:
-        """Return these members' test metrics after the epoch just trained."""
+    def test(self, members: Sequence[int]) -> list[list[float]]:
+        """Return these members' test metrics after the epoch just trained, the objective first."""
         wanted = set(members)
-        found: dict[int, float] = {}
+        found: dict[int, list[float]] = {}
         for group, stack in self._groups:
             if wanted & set(group):
                 found.update(zip(group, stack.test(), strict=True))

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from studies.space import Parameters
 from workers.memory import is_out_of_memory
+from workers.named_metrics import named_metrics
 from workers.optimizers import OptimizerEntry
 from workers.optimizers.registry import ParameterGroup, check
 from workers.pack_protocol import Pack
@@ -191,12 +192,13 @@ def _raise_if_evaluation_varies(
     solo: Solo, workload: TensorWorkload, split: Split, device: torch.device
 ) -> None:
     """Raise _KeepsState if the value of a split depends on its batches, whose size differs in a stack."""
+    metrics = named_metrics(workload, None)
 
     def means(batch_size: int) -> Tensor:
         return split_means(
             split,
             batch_size=batch_size,
-            sums=lambda inputs, targets: batch_sums(workload, solo.model(inputs), targets),
+            sums=lambda inputs, targets: batch_sums(workload, solo.model(inputs), targets, metrics=metrics),
         )
 
     with seeded(0, device=device):
@@ -252,7 +254,8 @@ def _distance(one: _Trained, other: _Trained) -> float:
 
 
 def _measurements(result: EpochResult) -> list[float]:
-    return [value for value in astuple(replace(result, elapsed_s=0.0)) if isinstance(value, float)]
+    values = [value for value in astuple(replace(result, elapsed_s=0.0)) if isinstance(value, float)]
+    return [*values, *result.metrics.values()]
 
 
 def _relative(mine: Tensor, theirs: Tensor) -> float:

@@ -41,6 +41,7 @@ class Forward:
         self._workload, self._template, self._layout = plan.workload, plan.template, plan.layout
         self._batch_size = plan.pack.training.batch_size
         self._is_paired = is_paired
+        self._metrics = plan.metrics
         names = [name for name, _ in plan.template.named_parameters(remove_duplicate=False)]
         # Searching for tied parameters on each call would take longer than a small model.
         self._has_ties = len(names) > len(list(plan.template.parameters()))
@@ -63,7 +64,7 @@ class Forward:
 
     @torch.no_grad()
     def evaluate(self, weights: Tensor, buffers: Mapping[str, Tensor], split: Split) -> Tensor:
-        """Return each member's mean loss and mean metric over a split, [2, K]; set evaluation mode before."""
+        """Return each member's mean loss and metrics over a split, [1 + M, K]; set evaluation mode before."""
         size = max(self._batch_size, min(EVALUATION_BATCH, _EVALUATED_AT_ONCE // len(weights)))
         mapped = self._mapped(self._sums, (0, None, None), out_dims=1)
         state = {**self._layout.pieces(weights), **buffers}
@@ -75,7 +76,7 @@ class Forward:
         return self._workload.loss(self._call(state, inputs), targets)
 
     def _sums(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        return batch_sums(self._workload, self._call(state, inputs), targets)
+        return batch_sums(self._workload, self._call(state, inputs), targets, metrics=self._metrics)
 
     def _call(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
         return cast("Tensor", functional_call(self._template, state, (inputs,), tie_weights=self._has_ties))

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from workers.named_metrics import named_metrics
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.optimizers.batched.layout import Layout
 from workers.optimizers.batched.optimizer import StackedOptimizer
@@ -41,6 +42,7 @@ class StackPlan:
         state_names: the name of the tensor here for each key of the model's state dictionary.
         initial: parameters and buffers as built, on the CPU, for each distinct seed.
         optimizer: class of the batched optimizer.
+        metrics: the metrics that are evaluated, in this order.
         steps: steps in an epoch.
 
     Raises:
@@ -56,6 +58,7 @@ class StackPlan:
         assert entry.stacked is not None
         self.pack, self.workload, self.entry, self.data, self.device = pack, workload, entry, data, device
         self.optimizer: type[StackedOptimizer] = entry.stacked
+        self.metrics = named_metrics(workload, pack.objective_metric)
         models = {
             member.seed: self._build(member.seed)
             for member in {member.seed: member for member in pack.members}.values()

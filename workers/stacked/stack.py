@@ -107,15 +107,16 @@ class Stack:
                     elapsed_s=elapsed_s,
                     lr=initial_lr * scale,
                     initial_lr=initial_lr,
+                    metrics=plan.metrics,
                 )
             )
         return results[: self.size]
 
-    def test(self) -> list[float]:
-        """Return each member's test metric after the epoch just trained."""
+    def test(self) -> list[list[float]]:
+        """Return each member's test metrics after the epoch just trained, the objective first."""
         self._set_rows(self.rows.to(self.plan.device))
         with seeded(noise_seed(self.members[0].seed, epoch=self.done), device=self.plan.device):
-            return [value for [value] in _lists(self._evaluate("test")[1].unsqueeze(1))[: self.size]]
+            return _lists(self._evaluate("test")[1:].T)[: self.size]
 
     def park(self) -> None:
         """Free the device's memory until the next epoch or test."""

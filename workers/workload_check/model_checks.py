@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from studies.formatting import count, listed, metric, number, plural
+from workers.named_metrics import named_metrics
 from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
@@ -168,6 +169,7 @@ def _in_range(
 def _evaluation(workload: TensorWorkload, model: nn.Module, data: Data) -> Iterator[CheckResult]:
     """Yield whether loss and metric of a split depend on how it is divided into batches."""
     model.eval()
+    metrics = named_metrics(workload, None)
     size = max(2, workload.card.batch_size)
     for name, split in (("validation", data.validation), ("test", data.test)):
         part = split.head(4 * size)
@@ -176,8 +178,11 @@ def _evaluation(workload: TensorWorkload, model: nn.Module, data: Data) -> Itera
             Split(inputs=part.inputs[len(part) // 2 :], targets=part.targets[len(part) // 2 :]),
         ]
         with calling(f"{name} metric", workload=workload.card.name):
-            whole = batch_sums(workload, model(part.inputs), part.targets)
-            pieces = [batch_sums(workload, model(half.inputs), half.targets) for half in halves if len(half)]
+            whole, *pieces = [
+                batch_sums(workload, model(piece.inputs), piece.targets, metrics=metrics)
+                for piece in (part, *halves)
+                if len(piece)
+            ]
         yield _metric(workload, name, part, whole, pieces)
         if name == "validation":
             yield _loss(workload, whole, pieces)

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload
+from workers.workloads import (
+    Data,
+    LoopWorkload,
+    MetricValue,
+    ModelWorkload,
+    SplitName,
+    TensorWorkload,
+)
 
 
 def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: int) -> int:
@@ -59,6 +66,6 @@ class _ShortLoop(LoopWorkload):
 
     def evaluate(
         self, model: nn.Module, split: SplitName, *, device: torch.device
-    ) -> Mapping[str, float | Tensor]:
+    ) -> Mapping[str, MetricValue]:
         """Return the inner workload's metrics."""
         return self._inner.evaluate(model, split, device=device)

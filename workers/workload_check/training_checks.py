@@ -152,8 +152,8 @@ def _first_epoch(workload: ModelWorkload, result: EpochResult) -> CheckResult:
 
 
 def _same(one: EpochResult, other: EpochResult) -> bool:
-    ones, others = (asdict(replace(result, elapsed_s=0.0)) for result in (one, other))
-    return all(_is_same(value, others[name]) for name, value in ones.items())
+    ones, others = (asdict(replace(result, elapsed_s=0.0)) | result.metrics for result in (one, other))
+    return all(_is_same(value, others[name]) for name, value in ones.items() if name != "metrics")
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -12,6 +12,7 @@ __all__ = [
     "Data",
     "DataCache",
     "LoopWorkload",
+    "MetricValue",
     "ModelWorkload",
     "ScriptWorkload",
     "Split",
@@ -28,7 +29,7 @@ __all__ = [
 from workers.entry_points import OnBroken, by_name, load_entries, no_report
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
 from workers.workloads.script_workload import ScriptWorkload

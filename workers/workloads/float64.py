@@ -2,6 +2,8 @@
 
 __all__ = ["Float64", "in_float64"]
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +35,10 @@ class Float64(TensorWorkload):
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the inner workload's metric."""
         return self._inner.metric_sum(outputs, targets)
+
+    def further_metric_sums(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """Return the inner workload's further metrics."""
+        return self._inner.further_metric_sums(outputs, targets)
 
 
 def in_float64(workload: TensorWorkload, data: Data) -> tuple[TensorWorkload, Data]:

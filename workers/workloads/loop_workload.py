@@ -1,10 +1,10 @@
 """A workload with its own batches, training step and evaluation, trained by Tangent's loop."""
 
-__all__ = ["LoopWorkload", "SplitName", "to_device"]
+__all__ = ["ComputedMetric", "LoopWorkload", "MetricValue", "SplitName", "to_device"]
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,18 @@ from studies.catalog import WorkloadCard
 
 B = TypeVar("B")
 SplitName = Literal["validation", "test"]
+
+
+class ComputedMetric(Protocol):
+    """A metric that has seen a whole split, like those of torchmetrics."""
+
+    def compute(self) -> Any:
+        """Return its value, a number or a tensor with one element."""
+        ...
+
+
+MetricValue = float | Tensor | ComputedMetric
+"""A metric's value over a split, as a workload may return it."""
 
 
 class LoopWorkload(ABC):
@@ -62,10 +74,12 @@ class LoopWorkload(ABC):
     @abstractmethod
     def evaluate(
         self, model: nn.Module, split: SplitName, *, device: torch.device
-    ) -> Mapping[str, float | Tensor]:
-        """Return metrics over a whole split: the card's metric, and `loss` if there is a validation loss.
+    ) -> Mapping[str, MetricValue]:
+        """Return metrics over a whole split: all that are on the card, and `loss` if there is one.
 
-        It is called without gradients. `to_device` moves a batch.
+        It is called without gradients. `to_device` moves a batch. A value is a number, a tensor with one
+        element, or an object with `compute()`, such as a metric of torchmetrics that was updated with each
+        batch; its `reset()` is called afterwards, if it has one.
 
         Args:
             model: the model on its device, in evaluation mode.

@@ -3,6 +3,7 @@
 __all__ = ["Data", "Split", "TensorWorkload", "load_data"]
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,14 @@ class TensorWorkload(ABC):
 
         The card's metric is the sum over a split divided by its number of examples.
         """
+
+    def further_metric_sums(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        """Return the card's `metrics` by name, each summed over the examples of a batch like `metric_sum`.
+
+        It is called only if the card has any.
+        """
+        del outputs, targets
+        return {}
 
 
 def load_data(workload: TensorWorkload, *, device: torch.device) -> Data:

@@ -86,6 +86,7 @@ def test_a_report_is_stored_epoch_by_epoch(play: SimulatedDispatcher) -> None:
         "train_loss": 2.0,
         "validation_loss": 2.1,
         "validation_metric": 0.4,
+        "metrics": {},
         "weight_norm": 10.0,
         "effective_step": 1e-4,
         "projected_fraction": 0.5,
@@ -184,6 +185,41 @@ def test_a_measurement_that_is_not_finite_is_stored_as_none(play: SimulatedDispa
     run.writer.record([Report(trial.id, 1, Measurement.model_validate(numbers))])
     found = run.store.measurements(trial.id)[0]
     assert (found.train_loss, found.weight_norm, found.validation_loss, found.lr) == (None, None, None, 0.1)
+
+
+def test_values_of_further_metrics_are_read_back_by_name(play: SimulatedDispatcher) -> None:
+    run = play.run()
+    trial = run.begin(0)[0]
+    for epoch, near in ((1, 0.25), (2, math.nan)):
+        measured = Measurement(
+            epoch=epoch, elapsed_s=1.0, validation_metric=0.5, metrics={"near": near, "b": 2}
+        )
+        is_last = epoch == 2
+        run.writer.record(
+            [
+                Report(
+                    trial.id,
+                    trial.attempt,
+                    measured,
+                    ended="completed" if is_last else None,
+                    value=0.5 if is_last else None,
+                    test_value=0.4 if is_last else None,
+                    test_metrics={"near": 0.125, "b": math.inf} if is_last else {},
+                )
+            ]
+        )
+    assert [m.metrics for m in play.store.measurements(trial.id)] == [
+        {"near": 0.25, "b": 2},
+        {"near": None, "b": 2},
+    ]
+    assert run.trial(trial).test_metrics == {"near": 0.125, "b": None}
+    (arm, *_others) = play.store.arms(run.claim.study_id)
+    assert arm.best is not None
+    assert arm.best.test_metrics == {"near": 0.125, "b": None}
+    assert play.store.study_record(run.claim.study_id).measurements[trial.id][0].metrics == {
+        "near": 0.25,
+        "b": 2,
+    }
 
 
 def test_a_packs_report_is_one_transaction(play: SimulatedDispatcher) -> None:
