@@ -1,6 +1,6 @@
-"""Trials as CSV: one row per trial, one column per hyperparameter."""
+"""Trials as CSV: one row per trial, one column per further metric and hyperparameter."""
 
-__all__ = ["trials_csv"]
+__all__ = ["csv_cell", "trials_csv"]
 
 import csv
 import io
@@ -45,24 +45,28 @@ _FORMULA: Final = re.compile("(?:^|[;|\t\n])(?=[=+@\\-\uff1d\uff0b\uff20\uff0d\t
 def trials_csv(trials: Sequence[TrialView]) -> str:
     """Return RFC 4180 text with a header row: numbers in full, missing values empty, times in ISO 8601.
 
-    After the fixed columns come the hyperparameters of all trials, empty for a trial that lacks them.
+    After the fixed columns come the test values of further metrics, `test_metrics.NAME`, and the
+    hyperparameters of all trials, empty for a trial that lacks them.
     """
+    metrics = list(dict.fromkeys(name for trial in trials for name in trial.test_metrics))
     names = list(dict.fromkeys(name for trial in trials for name in trial.parameters))
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*_FIELDS, *(_cell(name) for name in names)])
+    further = (csv_cell(f"test_metrics.{name}") for name in metrics)
+    writer.writerow([*_FIELDS, *further, *(csv_cell(name) for name in names)])
     for trial in trials:
         fields = trial.model_dump(mode="json", include=set(_FIELDS))
         writer.writerow(
             [
-                *(_cell(fields[name]) for name in _FIELDS),
-                *(_cell(trial.parameters.get(name)) for name in names),
+                *(csv_cell(fields[name]) for name in _FIELDS),
+                *(trial.test_metrics.get(name) for name in metrics),
+                *(csv_cell(trial.parameters.get(name)) for name in names),
             ]
         )
     return text.getvalue()
 
 
-def _cell(value: object) -> object:
+def csv_cell(value: object) -> object:
     """Return a value as a cell that no spreadsheet runs as a formula; a reason may quote any text."""
     if not isinstance(value, str):
         return value

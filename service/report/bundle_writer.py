@@ -166,7 +166,8 @@ def _measurements(
     from service.report.columns import MeasurementFiles
 
     chunk_size = max(1, _ROWS_IN_MEMORY // study.epochs)
-    with MeasurementFiles(parquet, text) as files:
+    metrics = [metric.name for metric in study.workload_card.metrics]
+    with MeasurementFiles(parquet, text, metrics=metrics) as files:
         for first in range(0, len(trials), chunk_size):
             chunk = trials[first : first + chunk_size]
             found = store.measurements_of([trial.id for trial in chunk])

@@ -10,6 +10,7 @@ from typing import IO, Any, Final, Self
 import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] # it ships none
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs] # it ships none
 
+from service.dashboard.trials_csv import csv_cell
 from studies.space import Scalar
 from studies.trials import Measurement
 from studies.views import TrialView
@@ -49,7 +50,7 @@ _TRIAL: Final = {
     "started_at": _TIME,
     "ended_at": _TIME,
 }
-_MEASURED: Final = tuple(name for name in Measurement.model_fields if name != "epoch")
+_MEASURED: Final = tuple(name for name in Measurement.model_fields if name not in {"epoch", "metrics"})
 
 
 def _type(name: str) -> Any:
@@ -66,11 +67,18 @@ def _kind(values: Sequence[Scalar]) -> str:
 
 
 def trial_table(trials: Sequence[TrialView], into: IO[bytes]) -> None:
-    """Write a Parquet file with one row per trial and one column `parameters.NAME` per hyperparameter."""
+    """Write a Parquet file with one row per trial.
+
+    It has a column `test_metrics.NAME` for each further metric and `parameters.NAME` for each
+    hyperparameter.
+    """
     columns: dict[str, Any] = {
         name: _pa.array([_stored(getattr(trial, name)) for trial in trials], _type(kind))
         for name, kind in _TRIAL.items()
     }
+    for name in dict.fromkeys(name for trial in trials for name in trial.test_metrics):
+        tests = [trial.test_metrics.get(name) for trial in trials]
+        columns[f"test_metrics.{name}"] = _pa.array(tests, _type(_REAL))
     for name in dict.fromkeys(name for trial in trials for name in trial.parameters):
         kind = _kind([trial.parameters[name] for trial in trials if name in trial.parameters])
         values = [trial.parameters.get(name) for trial in trials]
@@ -91,19 +99,22 @@ class MeasurementFiles:
     Args:
         binary: empty binary file for Parquet; it stays open.
         text: empty binary file for CSV; it stays open.
+        metrics: names of further metrics; each has a column `metrics.NAME`.
     """
 
-    def __init__(self, binary: IO[bytes], text: IO[bytes]) -> None:
+    def __init__(self, binary: IO[bytes], text: IO[bytes], *, metrics: Sequence[str]) -> None:
+        self._metrics = tuple(metrics)
         fields = [
             ("trial_id", _pa.dictionary(_pa.int32(), _pa.string())),
             ("arm", _pa.dictionary(_pa.int32(), _pa.string())),
             ("epoch", _pa.int64()),
         ]
-        self._schema: Any = _pa.schema([*fields, *((name, _pa.float64()) for name in _MEASURED)])
+        numbers = [*_MEASURED, *(f"metrics.{name}" for name in self._metrics)]
+        self._schema: Any = _pa.schema([*fields, *((name, _pa.float64()) for name in numbers)])
         self._parquet = _pq.ParquetWriter(binary, self._schema, compression="zstd")
         self._text = io.TextIOWrapper(text, encoding="utf-8", newline="", write_through=False)
         self._csv = csv.writer(self._text)
-        self._csv.writerow(self._schema.names)
+        self._csv.writerow([csv_cell(name) for name in self._schema.names])
 
     def __enter__(self) -> Self:
         """Return the files."""
@@ -118,7 +129,11 @@ class MeasurementFiles:
     def write(self, measured: Iterable[tuple[TrialView, Sequence[Measurement]]]) -> None:
         """Append measurements, by trial and epoch."""
         rows = [
-            (trial.id, trial.arm, m.epoch, *(getattr(m, name) for name in _MEASURED))
+            (
+                *(trial.id, trial.arm, m.epoch),
+                *(getattr(m, name) for name in _MEASURED),
+                *(m.metrics.get(name) for name in self._metrics),
+            )
             for trial, measurements in measured
             for m in measurements
         ]

@@ -40,6 +40,14 @@ def test_trials_download_as_csv_with_a_column_per_hyperparameter(http: httpx.Cli
     ] == ["sgdp"] * 6
 
 
+def test_test_values_of_further_metrics_have_a_column_each(known: Store) -> None:
+    study_id = Trained(known, arms=["adamp"], budget={"trials_per_arm": 2, "epochs": 1}).train().close().id
+    one, other = known.every_trial(study_id)
+    measured = one.model_copy(update={"test_metrics": {"=top-5": 0.5}})
+    first, second = csv.DictReader(io.StringIO(trials_csv([measured, other])))
+    assert (first["test_metrics.=top-5"], second["test_metrics.=top-5"]) == ("0.5", "")
+
+
 HOSTILE = {
     "=HYPERLINK(1)": "'=HYPERLINK(1)",
     "-x": "'-x",
