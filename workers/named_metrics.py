@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, TensorWorkload
+from workers.workloads import AnyWorkload, LoopWorkload, TensorWorkload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +47,15 @@ def named_metrics(workload: AnyWorkload, objective: str | None) -> NamedMetrics:
             f"{', '.join(names)}; install the version of its package with which the study was submitted"
         )
     ordered = (first, *(name for name in names if name != first))
-    functions: dict[str, Callable[..., object]] = (
-        {name: workload.metric_sum if name == card.metric else workload.further_metric_sums for name in names}
-        if isinstance(workload, TensorWorkload)
-        else dict.fromkeys(names, workload.evaluate)
-    )
+    functions: dict[str, Callable[..., object]]
+    if isinstance(workload, TensorWorkload):
+        functions = {
+            name: workload.metric_sum if name == card.metric else workload.further_metric_sums
+            for name in names
+        }
+    else:
+        own = workload.evaluate if isinstance(workload, LoopWorkload) else workload.run
+        functions = dict.fromkeys(names, own)
     return NamedMetrics(names=ordered, functions=tuple(functions[name] for name in ordered))
 
 

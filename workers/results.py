@@ -128,31 +128,34 @@ def epoch_result(
 
 
 def script_result(
+    values: Sequence[float],
     *,
+    metrics: NamedMetrics,
     epoch: int,
     elapsed_s: float,
     lr: float,
     train_loss: float | None,
     validation_loss: float | None,
-    validation_metric: float,
     probes: tuple[float, float, float, float] | None,
     initial_lr: float,
 ) -> EpochResult:
     """Return the result of an epoch of a user's own loop.
 
-    The trial has diverged if a value that it reported is not finite, or the weight norm. A metric that is NaN
-    although a loss was reported and all other numbers are finite is a fault of the script.
+    The trial has diverged if a loss, the weight norm or the objective is not finite. A metric that is NaN
+    although losses are finite is a fault of the script, and so is any other metric that is NaN.
 
     Args:
+        values: the metrics on the validation split.
+        metrics: their names, and the function to name in the message about a fault.
         epoch: counted from 1.
         elapsed_s: seconds of the loop so far, evaluation included.
         lr: learning rate at the epoch's last step; NaN if it is not known.
         train_loss: mean training loss; None if it was not reported.
         validation_loss: None if it was not reported.
-        validation_metric: the objective on the validation split.
         probes: weight norm, effective step, gradient cosine and projected fraction; None without a model.
         initial_lr: the trial's own `lr`, for the message about a divergence; NaN if it has none.
     """
+    validation_metric, *others = values
     norm, effective_step, gradient_cosine, projected_fraction = probes or (math.nan,) * 4
     result = EpochResult(
         elapsed_s=elapsed_s,
@@ -160,30 +163,27 @@ def script_result(
         train_loss=math.nan if train_loss is None else train_loss,
         validation_loss=math.nan if validation_loss is None else validation_loss,
         validation_metric=validation_metric,
+        metrics=dict(zip(metrics.others, others, strict=True)),
         weight_norm=norm,
         effective_step=effective_step,
         gradient_cosine=gradient_cosine,
         projected_fraction=projected_fraction,
     )
     losses = {"training loss": train_loss, "validation loss": validation_loss}
-    others = {name: value for name, value in losses.items() if value is not None}
+    watched = {name: value for name, value in losses.items() if value is not None}
     if probes is not None:
-        others["weight norm"] = norm
-    for name, value in others.items():
+        watched["weight norm"] = norm
+    for name, value in watched.items():
         if not math.isfinite(value):
             return replace(
                 result, divergence=_divergence(f"{name} became {value} at epoch {epoch}", initial_lr)
             )
-    if math.isnan(validation_metric) and any(loss is not None for loss in losses.values()):
-        fault = (
-            f"validation metric is nan at epoch {epoch}, although losses and weights are finite; report a "
-            "number in every case"
-        )
-        return replace(result, fault=fault)
-    if not math.isfinite(validation_metric):
-        what = f"validation metric became {validation_metric} at epoch {epoch}"
+    has_loss = any(loss is not None for loss in losses.values())
+    if not math.isfinite(validation_metric) and not (math.isnan(validation_metric) and has_loss):
+        what = f"validation {metrics.names[0]} became {validation_metric} at epoch {epoch}"
         return replace(result, divergence=_divergence(what, initial_lr))
-    return result
+    without = [n for n, value in enumerate(values) if math.isnan(value)]
+    return replace(result, fault=_fault(metrics, without[0], epoch=epoch)) if without else result
 
 
 def _fault(metrics: NamedMetrics, index: int, *, epoch: int) -> str:

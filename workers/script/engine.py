@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 
+from workers.named_metrics import named_metrics
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack
 from workers.results import EpochResult, script_result
@@ -51,6 +52,7 @@ class ScriptEngine:
         states: Sequence[Mapping[str, Any] | None],
     ) -> None:
         self._loops: list[_Loop] = []
+        metrics = named_metrics(workload, pack.objective_metric)
         for member, state in zip(pack.members, states, strict=True):
             training = pack.settings_of(member)
             task = TrialTask(
@@ -60,7 +62,7 @@ class ScriptEngine:
                 parameters=member.parameters,
                 training=training,
                 seed=member.seed,
-                metrics=(workload.card.metric,),
+                metrics=metrics.names,
                 from_epoch=pack.from_epoch,
                 to_epoch=pack.to_epoch,
                 epochs=pack.epochs,
@@ -78,8 +80,8 @@ class ScriptEngine:
                 loop.stop()
         return [self._loops[member].train_epoch(epoch) for member in alive]
 
-    def test(self, members: Sequence[int]) -> list[float]:
-        """Return these members' test metrics after the epoch just trained."""
+    def test(self, members: Sequence[int]) -> list[list[float]]:
+        """Return these members' test metrics after the epoch just trained, the objective first."""
         return [self._loops[member].test() for member in members]
 
     def checkpoint(self, member: int) -> dict[str, Any]:
@@ -152,21 +154,22 @@ class _Loop:
         assert isinstance(event, ScriptReport)
         self._report = event
         return script_result(
+            list(event.validation.values()),
+            metrics=named_metrics(self._workload, self._task.metrics[0]),
             epoch=epoch,
             elapsed_s=self._elapsed_s,
             lr=event.lr,
             train_loss=event.train_loss,
             validation_loss=event.loss,
-            validation_metric=event.validation[self._task.metrics[0]],
             probes=event.probes,
             initial_lr=float(self._task.parameters.get("lr", math.nan)),
         )
 
-    def test(self) -> float:
-        """Return the test metric of the epoch just trained."""
+    def test(self) -> list[float]:
+        """Return the test metrics of the epoch just trained, the objective first."""
         values = self._switch("test")
         assert isinstance(values, Mapping)
-        return values[self._task.metrics[0]]
+        return [values[name] for name in self._task.metrics]
 
     def checkpoint(self) -> dict[str, Any]:
         """Return what the loop has saved in the epoch just trained, and the clock."""
