@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from studies.catalog import Catalog
 from studies.errors import SpecInvalid, SpecProblem
 from studies.resolve import resolve_arms
-from studies.spec import ArmEntry, ArmSpec, SamplerName
+from studies.spec import ArmEntry, ArmSpec, SamplerName, Training
 
 _ARM: Final[TypeAdapter[ArmSpec]] = TypeAdapter(ArmEntry)
 _MAX_ARMS: Final = 64
@@ -35,7 +35,8 @@ def with_catalog_problems(error: SpecInvalid, catalog: Catalog) -> SpecInvalid:
 def _problems(draft: Mapping[str, Any], catalog: Catalog) -> Iterator[tuple[tuple[str, ...], SpecProblem]]:
     """Yield the catalogue's problems, each with the pointers of the faults that it replaces."""
     workload = draft.get("workload")
-    if isinstance(workload, str) and workload not in catalog.workloads:
+    card = catalog.workloads.get(workload) if isinstance(workload, str) else None
+    if isinstance(workload, str) and card is None:
         yield ("/workload",), SpecProblem("/workload", catalog.describe_unknown("workload", workload))
     arms = draft.get("arms")
     given: Any = draft.get("sampler")
@@ -52,6 +53,14 @@ def _problems(draft: Mapping[str, Any], catalog: Catalog) -> Iterator[tuple[tupl
             parsed = _ARM.validate_python(arm)
         except ValidationError:
             continue
-        _, problems = resolve_arms([parsed], catalog, sampler=sampler, trials_per_arm=1)
+        _, problems = resolve_arms(
+            [parsed],
+            catalog,
+            workload=card,
+            sampler=sampler,
+            trials_per_arm=1,
+            space={},
+            training=Training(),
+        )
         for problem in problems:
             yield (), SpecProblem(pointer + problem.pointer.removeprefix("/arms/0"), problem.message)

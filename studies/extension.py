@@ -139,7 +139,15 @@ def extended(
     totals = now | requested
     trials = totals["trials_per_arm"]
     new, new_problems = (
-        resolve_arms(extension.arms, catalog, sampler=spec.sampler, trials_per_arm=trials)
+        resolve_arms(
+            extension.arms,
+            catalog,
+            workload=plan.workload,
+            sampler=spec.sampler,
+            trials_per_arm=trials,
+            space=spec.space,
+            training=spec.training,
+        )
         if extension.arms
         else ((), [])
     )

@@ -6,7 +6,9 @@ import json
 import re
 
 from studies.catalog import OptimizerCard
+from studies.searchable import is_optimizers_own
 from studies.space import Parameters, Scalar, is_active
+from studies.training_settings import PREFIX
 
 Argument = Scalar | tuple[Scalar, ...]
 """The value of one keyword argument of an optimizer's constructor."""
@@ -54,12 +56,13 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
     Args:
         card: the optimizer.
         parameters: one configuration; missing hyperparameters take the card's default.
-        decay_1d: False puts parameters of fewer than two dimensions (biases, norms) into their own parameter
-            group with weight decay 0.
+        decay_1d: the study's setting, unless the configuration has one. False puts parameters of fewer than
+            two dimensions (biases, norms) into their own parameter group with weight decay 0.
 
     Raises:
         ValueError: a name is not on the card.
     """
+    parameters, decay_1d = _own(parameters), bool(parameters.get(f"{PREFIX}decay_1d", decay_1d))
     every = arguments(card, parameters)
     shown = [name for name in _shown(card, parameters) if _is_accepted(card, name)]
     has_decay = card.hyperparameter("weight_decay") is not None
@@ -84,12 +87,14 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
     Args:
         card: the optimizer.
         parameters: one configuration; missing hyperparameters take the card's default.
-        decay_1d: False gives parameters of fewer than two dimensions weight decay 0.
+        decay_1d: the study's setting, unless the configuration has one. False gives parameters of fewer than
+            two dimensions weight decay 0.
 
     Raises:
         ValueError: a name is not on the card.
     """
     one_call = call(card, parameters, decay_1d=decay_1d)
+    parameters = _own(parameters)
     name = "optimizers" if one_call.startswith("[") else "optimizer"
     preparation = f"{card.preparation}\n" if card.preparation else ""
     every = arguments(card, parameters)
@@ -100,6 +105,10 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
     ]
     comment = f"# not arguments of {card.constructor}: {', '.join(others)}\n" if others else ""
     return f"{card.import_line}\n\n{preparation}{comment}{name} = {one_call}\n"
+
+
+def _own(parameters: Parameters) -> Parameters:
+    return {name: value for name, value in parameters.items() if is_optimizers_own(name)}
 
 
 def _python(value: Argument) -> str:

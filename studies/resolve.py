@@ -3,7 +3,7 @@
 __all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -12,9 +12,11 @@ from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.frozen_model import FrozenModel
 from studies.promotion import rungs
 from studies.pruner import NoPruner
+from studies.searchable import conditions_of, is_optimizers_own, searchable, why_without_effect
 from studies.space import (
     AnyDimension,
     Choices,
+    Condition,
     Fixed,
     Parameters,
     Range,
@@ -25,7 +27,17 @@ from studies.space import (
     size,
     without_inert,
 )
-from studies.spec import RESOURCE_STEP, ArmSpec, Pair, Resources, SamplerName, SpaceEntry, StudySpec, Tune
+from studies.spec import (
+    RESOURCE_STEP,
+    ArmSpec,
+    Pair,
+    Resources,
+    SamplerName,
+    SpaceEntry,
+    StudySpec,
+    Training,
+    Tune,
+)
 
 # A grid is enumerated before its first trial.
 _MAX_GRID_POINTS = 100_000
@@ -36,7 +48,16 @@ class ResolvedArm(FrozenModel):
 
     name: str = Field(description="Name of the arm in its study.")
     card: OptimizerCard = Field(description="The optimizer's card when the study was submitted.")
-    space: Space = Field(description="The dimension of every hyperparameter, in the card's order.")
+    further_hyperparameters: tuple[Hyperparameter, ...] = Field(
+        default=(),
+        description="What the study sets or searches beside the optimizer's hyperparameters: dotted names.",
+    )
+    overrides: tuple[str, ...] = Field(
+        default=(), description="The dotted names that this arm's own space sets, for this arm alone."
+    )
+    space: Space = Field(
+        description="The dimension of every hyperparameter: the card's in its order, then the dotted names."
+    )
     defaults: Parameters = Field(
         description="The first trial: the optimizer's defaults with the values that the study fixes."
     )
@@ -47,6 +68,16 @@ class ResolvedArm(FrozenModel):
             "space if there are fewer. Defaults that are not on a grid are one more."
         ),
     )
+
+    @property
+    def hyperparameters(self) -> tuple[Hyperparameter, ...]:
+        """The optimizer's hyperparameters, then those with dotted names."""
+        return *self.card.hyperparameters, *self.further_hyperparameters
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """The condition of each hyperparameter that has one."""
+        return conditions_of(self.hyperparameters)
 
     def admits(self, parameters: Parameters) -> bool:
         """Return whether the parameters lie in the arm's space."""
@@ -65,16 +96,14 @@ class ResolvedArm(FrozenModel):
 
         This is an upper bound if there are too many to enumerate.
         """
-        return _configurations(self.card, self.space, self.defaults) + (
+        return _configurations(self.conditions, self.space, self.defaults) + (
             0 if self.admits(self.defaults) else 1
         )
 
 
-def _configurations(card: OptimizerCard, space: Space, defaults: Parameters) -> float:
+def _configurations(every: Mapping[str, Condition], space: Space, defaults: Parameters) -> float:
     conditions = {
-        name: condition
-        for name, condition in card.conditions.items()
-        if name in space and condition.parameter in space
+        name: condition for name, condition in every.items() if name in space and condition.parameter in space
     }
     controlling = {condition.parameter for condition in conditions.values()}
     total = size(space)
@@ -119,49 +148,74 @@ class ResolvedStudy(FrozenModel):
 class _ArmResolver:
     """Resolves one arm and collects every problem that it finds."""
 
-    def __init__(self, arm: ArmSpec, card: OptimizerCard, *, pointer: str, sampler: SamplerName) -> None:
+    def __init__(
+        self,
+        arm: ArmSpec,
+        card: OptimizerCard,
+        *,
+        pointer: str,
+        sampler: SamplerName,
+        shared: Mapping[str, SpaceEntry],
+        further: Mapping[str, Hyperparameter],
+    ) -> None:
         self._arm = arm
         self._card = card
         self._pointer = pointer
         self._sampler: SamplerName = sampler
-        # The entry of the study that sets each hyperparameter: its own name, or the name of its pair.
+        self._shared = shared
+        self._further = further
+        # Where the study sets each hyperparameter: in the arm's space or in its own, by the hyperparameter's
+        # name or by that of its pair.
         self._entry_of: dict[str, str] = {}
         self.problems: list[SpecProblem] = []
 
     def resolve(self, trials_per_arm: int) -> ResolvedArm | None:
         """Return the arm, or None if there are problems."""
         given = self._entries()
-        space: Space = {h.name: self._dimension(h, given.get(h.name)) for h in self._card.hyperparameters}
-        self._fix_inert(space, set(given))
+        further = [self._further[name] for name in self._further if name in given]
+        hyperparameters = [*self._card.hyperparameters, *further]
+        space: Space = {h.name: self._dimension(h, given.get(h.name)) for h in hyperparameters}
+        further = [self._with_condition(h, space) for h in further]
+        self._fix_inert(space, set(given), [*self._card.hyperparameters, *further])
         self._check_constraints(space)
         if self._sampler == "grid":
             self._check_grid(space)
         if self.problems:
             return None
         defaults: Parameters = {
-            h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default
-            for h in self._card.hyperparameters
+            h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default for h in hyperparameters
         }
-        arm = ResolvedArm(name=self._arm.name, card=self._card, space=space, defaults=defaults, trials=1)
+        arm = ResolvedArm(
+            name=self._arm.name,
+            card=self._card,
+            further_hyperparameters=tuple(further),
+            overrides=tuple(h.name for h in further if h.name in self._arm.space),
+            space=space,
+            defaults=defaults,
+            trials=1,
+        )
         return arm.model_copy(update={"trials": arm.trials_for(trials_per_arm, self._sampler)})
 
     def _problem(self, message: str, *, entry: str | None = None) -> None:
         """Record a problem with one entry of the space, or with the whole space."""
         steps = ("space",) if entry is None else ("space", entry)
-        self.problems.append(SpecProblem(self._pointer + json_pointer(*steps), message))
+        is_shared = entry is not None and entry in self._shared and entry not in self._arm.space
+        pointer = "" if is_shared else self._pointer
+        self.problems.append(SpecProblem(pointer + json_pointer(*steps), message))
 
     def _entries(self) -> dict[str, SpaceEntry]:
         """Return the study's entries with pairs split, and record unknown names as problems."""
         given: dict[str, SpaceEntry] = {}
-        for name, entry in self._arm.space.items():
+        for name, entry in {**self._shared, **self._arm.space}.items():
+            useless = why_without_effect(self._further[name], self._card) if name in self._further else None
+            if useless is not None:
+                # What the study searches for every arm is not this arm's fault.
+                if name in self._arm.space:
+                    self._problem(f"{name} has no effect in this arm: {useless}; remove it", entry=name)
+                continue
             parts = self._card.pairs.get(name)
-            if parts is None and self._card.hyperparameter(name) is None:
-                known = [h.name for h in self._card.hyperparameters]
-                hint = suggest_name(name, [*known, *self._card.pairs])
-                self._problem(
-                    f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}",
-                    entry=name,
-                )
+            if parts is None and not self._is_known(name):
+                self._problem(self._describe_unknown(name), entry=name)
             elif parts is None and isinstance(entry, Pair):
                 self._problem(
                     f"expected one value for {name}, got a pair; to choose between the two, write "
@@ -181,6 +235,16 @@ class _ArmResolver:
                 )
         return given
 
+    def _is_known(self, name: str) -> bool:
+        return name in self._further or self._card.hyperparameter(name) is not None
+
+    def _describe_unknown(self, name: str) -> str:
+        if is_optimizers_own(name):
+            known = [h.name for h in self._card.hyperparameters]
+            hint = suggest_name(name, [*known, *self._card.pairs])
+            return f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}"
+        return f"a study of this workload has no setting {name!r}; {suggest_name(name, self._further)}"
+
     def _add(self, given: dict[str, SpaceEntry], name: str, entry: SpaceEntry, *, entry_name: str) -> None:
         if name in given:
             self._problem(
@@ -189,6 +253,23 @@ class _ArmResolver:
             )
         given[name] = entry
         self._entry_of[name] = entry_name
+
+    def _with_condition(self, hyperparameter: Hyperparameter, space: Space) -> Hyperparameter:
+        """Return a hyperparameter whose condition depends on another in the space, if it has one.
+
+        A condition on a setting that is the same in all trials either always holds, or is a problem.
+        """
+        condition = hyperparameter.active_when
+        if condition is None or condition.parameter in space:
+            return hyperparameter
+        value = self._further[condition.parameter].default
+        if not condition.holds({condition.parameter: value}):
+            self._problem(
+                f"{hyperparameter.name} has an effect only if {condition}, and it is {value!r}; set it, or "
+                f"remove {hyperparameter.name}",
+                entry=hyperparameter.name,
+            )
+        return hyperparameter.model_copy(update={"active_when": None})
 
     def _dimension(self, hyperparameter: Hyperparameter, entry: SpaceEntry | None) -> AnyDimension:
         if entry is None:
@@ -219,22 +300,20 @@ class _ArmResolver:
                 break
         return entry
 
-    def _fix_inert(self, space: Space, given: set[str]) -> None:
+    def _fix_inert(self, space: Space, given: set[str], hyperparameters: Sequence[Hyperparameter]) -> None:
         """Fix hyperparameters that cannot have an effect here, so that no trial is spent on them."""
-        for name, condition in self._card.conditions.items():
-            other = condition.parameter
-            if isinstance(space[name], Fixed) or condition.can_hold(space[other]):
+        for hyperparameter in hyperparameters:
+            name, condition = hyperparameter.name, hyperparameter.active_when
+            if condition is None or isinstance(space[name], Fixed):
+                continue
+            if condition.can_hold(space[condition.parameter]):
                 continue
             if name in given:
                 self._problem(
-                    (
-                        f"{name} has an effect only if {other} is above {condition.above:g}; "
-                        f"raise {other}, or remove {name}"
-                    ),
+                    f"{name} has an effect only if {condition}; change {condition.parameter}, or remove "
+                    f"{name}",
                     entry=name,
                 )
-            hyperparameter = self._card.hyperparameter(name)
-            assert hyperparameter is not None, "conditions come from the card's own hyperparameters"
             space[name] = Fixed(value=hyperparameter.default)
 
     def _check_constraints(self, space: Space) -> None:
@@ -285,11 +364,27 @@ class _ArmResolver:
 
 
 def resolve_arms(
-    arms: Sequence[ArmSpec], catalog: Catalog, *, sampler: SamplerName, trials_per_arm: int
+    arms: Sequence[ArmSpec],
+    catalog: Catalog,
+    *,
+    workload: WorkloadCard | None,
+    sampler: SamplerName,
+    trials_per_arm: int,
+    space: Mapping[str, SpaceEntry],
+    training: Training,
 ) -> tuple[tuple[ResolvedArm, ...], list[SpecProblem]]:
-    """Return the arms that can be run, and the problems of the others.
+    """Return the arms that can be run, and the problems of the others and of the study's own space.
 
-    Pointers are `/arms/N/...`, where N is the arm's index in `arms`.
+    Pointers are `/arms/N/...`, where N is the arm's index in `arms`, or `/space/...`.
+
+    Args:
+        arms: the arms as submitted.
+        catalog: where their optimizers are looked up.
+        workload: the study's workload; None if it is unknown.
+        sampler: the study's sampler.
+        trials_per_arm: the study's budget.
+        space: what the study sets or searches for every arm.
+        training: the study's fixed settings.
 
     Raises:
         CatalogEmpty: no dispatcher has announced a catalog yet.
@@ -297,18 +392,31 @@ def resolve_arms(
     if not catalog.workloads or not catalog.optimizers:
         raise CatalogEmpty
     found: list[ResolvedArm] = []
-    problems: list[SpecProblem] = []
+    problems = [
+        SpecProblem(
+            json_pointer("space", name),
+            f"expected a name with a dot, such as training.batch_size, got {name!r}; write an optimizer's "
+            "own hyperparameters in the `space` of its arm",
+        )
+        for name in space
+        if is_optimizers_own(name)
+    ]
+    shared = {name: entry for name, entry in space.items() if not is_optimizers_own(name)}
+    further = searchable(workload, {**training.model_dump(), "warmup_fraction": training.warmup})
     for n, arm in enumerate(arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
             message = catalog.describe_unknown("optimizer", arm.optimizer)
             problems.append(SpecProblem(f"/arms/{n}/optimizer", message))
             continue
-        resolver = _ArmResolver(arm, card, pointer=f"/arms/{n}", sampler=sampler)
+        resolver = _ArmResolver(
+            arm, card, pointer=f"/arms/{n}", sampler=sampler, shared=shared, further=further
+        )
         resolved = resolver.resolve(trials_per_arm)
         problems += resolver.problems
         found += [resolved] if resolved is not None else []
-    return tuple(found), problems
+    # Every arm finds the same faults in the study's own space.
+    return tuple(found), list(dict.fromkeys(problems))
 
 
 def _resource_problems(resources: Resources) -> list[SpecProblem]:
@@ -343,11 +451,17 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         CatalogEmpty: no dispatcher has announced a catalog yet.
         SpecInvalid: the study cannot be run; carries every fault with its JSON pointer.
     """
+    workload = catalog.workloads.get(spec.workload)
     arms, arm_problems = resolve_arms(
-        spec.arms, catalog, sampler=spec.sampler, trials_per_arm=spec.budget.trials_per_arm
+        spec.arms,
+        catalog,
+        workload=workload,
+        sampler=spec.sampler,
+        trials_per_arm=spec.budget.trials_per_arm,
+        space=spec.space,
+        training=spec.training,
     )
     problems: list[SpecProblem] = []
-    workload = catalog.workloads.get(spec.workload)
     if workload is None:
         problems.append(SpecProblem("/workload", catalog.describe_unknown("workload", spec.workload)))
     problems += arm_problems

@@ -180,26 +180,65 @@ Space = dict[str, AnyDimension]
 
 
 class Condition(FrozenModel):
-    """A hyperparameter has an effect only if another is above a value (`wd_ratio` if `weight_decay` > 0)."""
+    """A hyperparameter has an effect only if another is above a value, or is one of a few values.
+
+    `wd_ratio` has one only if `weight_decay` is above 0, `warmup_fraction` only if the schedule warms up.
+    """
 
     parameter: str = Field(description="The other hyperparameter.")
-    above: float = Field(description="The other must be larger than this.")
+    above: float | None = Field(default=None, description="The other must be larger than this.")
+    among: tuple[Scalar, ...] = Field(default=(), description="The other must be one of these values.")
+
+    @model_validator(mode="after")
+    def _has_one_rule(self) -> Self:
+        if (self.above is None) == (not self.among):
+            raise ValueError(
+                f"expected `above` or `among` for a condition on {self.parameter}, got "
+                f"{'neither' if self.above is None else 'both'}"
+            )
+        return self
 
     def holds(self, parameters: Parameters) -> bool:
-        """Return whether the condition is met; a missing or non-numeric value does not meet it."""
+        """Return whether the condition is met; a missing value does not meet it, and no text is above."""
         value = parameters.get(self.parameter)
-        return value is not None and not isinstance(value, str) and float(value) > self.above
+        if value is None:
+            return False
+        if self.above is None:
+            return any(_is_same(value, each) for each in self.among)
+        return not isinstance(value, str) and float(value) > self.above
 
     def can_hold(self, dimension: AnyDimension) -> bool:
         """Return whether any value in the other hyperparameter's dimension meets the condition."""
         match dimension:
             case Range():
-                values: tuple[Scalar, ...] = (dimension.high,)
+                return any(map(dimension.contains, self.among)) or self.holds(
+                    {self.parameter: dimension.high}
+                )
             case Choices():
                 values = dimension.choices
             case Fixed():
                 values = (dimension.value,)
         return any(self.holds({self.parameter: value}) for value in values)
+
+    def always_holds(self, dimension: AnyDimension) -> bool:
+        """Return whether every value in the other hyperparameter's dimension meets the condition."""
+        match dimension:
+            case Range():
+                return self.above is not None and self.holds({self.parameter: dimension.low})
+            case Choices():
+                values = dimension.choices
+            case Fixed():
+                values = (dimension.value,)
+        return all(self.holds({self.parameter: value}) for value in values)
+
+    @property
+    def rule(self) -> str:
+        """What the other must be, e.g. `above 0`."""
+        return f"above {self.above:g}" if self.above is not None else " or ".join(map(repr, self.among))
+
+    def __str__(self) -> str:
+        """Return the condition as a clause, e.g. `weight_decay is above 0`."""
+        return f"{self.parameter} is {self.rule}"
 
 
 def is_active(name: str, conditions: dict[str, Condition], parameters: Parameters) -> bool:

@@ -44,7 +44,7 @@ from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
-from studies.training_settings import TrainingOptions
+from studies.training_settings import PREFIX, TrainingOptions, TrainingSettings
 from studies.validation_errors import problems_of
 
 SamplerName = Literal["tpe", "random", "qmc", "gp", "cmaes", "grid"]
@@ -123,7 +123,8 @@ class ArmSpec(FrozenModel):
         description=(
             "Hyperparameters that this study sets: a number fixes one, `{low, high, log}` searches a range, "
             '`{choices}` searches a few values and `"tune"` searches the range on its card. The optimizer\'s '
-            "card decides the rest."
+            "card decides the rest. Names with a dot, such as `training.batch_size`, replace those of the "
+            "study's `space` for this arm alone."
         ),
         examples=[
             {
@@ -233,6 +234,14 @@ class Training(TrainingOptions):
         strict=True,
         description="Examples per step; by default the workload's.",
     )
+
+    def settings(self, *, batch_size: int) -> TrainingSettings:
+        """Return the settings of a trial whose configuration sets none of them.
+
+        Args:
+            batch_size: the study's, which is the workload's if this is None here.
+        """
+        return TrainingSettings.model_validate({**self.model_dump(), "batch_size": batch_size})
 
 
 class Resources(FrozenModel):
@@ -353,7 +362,23 @@ class StudySpec(FrozenModel):
     confirmation: Confirmation = Field(
         default=Confirmation(), description="How the result of the search is checked on fresh seeds."
     )
-    training: Training = Field(default=Training(), description="How all trials are trained.")
+    training: Training = Field(
+        default=Training(),
+        description=(
+            "How all trials are trained. A dimension here, such as `batch_size: {choices: [32, 64]}`, is "
+            "short for one in `space`."
+        ),
+    )
+    space: dict[Annotated[str, Field(max_length=64)], SpaceEntry] = Field(
+        default_factory=dict,
+        max_length=64,
+        description=(
+            "What every arm searches beside its optimizer's hyperparameters, from the same ranges: "
+            "`training.NAME` for a setting of the training. Each arm tunes it for itself. Budgets count "
+            "epochs, so a searched batch size changes the number of steps."
+        ),
+        examples=[{"training.batch_size": {"choices": [32, 64, 128]}}],
+    )
     resources: Resources = Field(default=Resources(), description="What each pack occupies.")
     seed: int = Field(
         default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling."
@@ -365,6 +390,27 @@ class StudySpec(FrozenModel):
         strict=True,
         description="How often a trial is retried after its worker or machine was lost.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_dimensions_in_space(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        study = cast("Mapping[str, Any]", data)
+        training, space = study.get("training"), study.get("space", {})
+        if not isinstance(training, Mapping) or not isinstance(space, Mapping):
+            return study
+        settings = cast("Mapping[Any, Any]", training)
+        searched = {name: value for name, value in settings.items() if _is_dimension(value)}
+        moved = {f"{PREFIX}{name}": value for name, value in searched.items()}
+        given = cast("Mapping[Any, Any]", space)
+        twice = next((name for name in moved if name in given), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is set twice, under `training` and under `space`; remove one of them")
+        if not moved:
+            return study
+        rest = {name: value for name, value in settings.items() if name not in searched}
+        return {**study, "training": rest, "space": {**given, **moved}}
 
     @field_validator("arms")
     @classmethod
@@ -399,12 +445,23 @@ class StudySpec(FrozenModel):
         return self
 
 
+def _is_dimension(value: object) -> bool:
+    return value == "tune" or isinstance(value, Mapping | Range | Choices | Tune)
+
+
 def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:
     """Return the title of a study that the user did not name, at most 200 characters."""
     return f"{', '.join(arm.name for arm in arms[:4])}{' …' if len(arms) > 4 else ''} on {workload}"[:200]
 
 
-# Steps that pydantic adds to a location: the variant of a discriminated union, and a marker for keys.
+def _as_written(location: tuple[int | str, ...], data: Mapping[str, Any]) -> tuple[int | str, ...]:
+    """Return the place in a study as written of a fault at a location in the study with its expansions."""
+    if len(location) > 1 and location[0] == "space" and isinstance(name := location[1], str):
+        training = data.get("training")
+        setting = name.removeprefix(PREFIX)
+        if isinstance(training, Mapping) and name.startswith(PREFIX) and setting in training:
+            return ("training", setting, *location[2:])
+    return location
 
 
 def parse_spec(data: Any) -> StudySpec:
@@ -421,5 +478,6 @@ def parse_spec(data: Any) -> StudySpec:
         return StudySpec.model_validate(data)
     except ValidationError as error:
         raise SpecInvalid(
-            problems_of(error, data, of=StudySpec), draft=cast("Mapping[str, Any]", data)
+            problems_of(error, data, of=StudySpec, as_written=_as_written),
+            draft=cast("Mapping[str, Any]", data),
         ) from None

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from studies.catalog import Bounds, Hyperparameter, WorkloadCard
 from studies.frozen_model import FrozenModel
-from studies.space import Choices, Parameters, Range
+from studies.space import Choices, Condition, Parameters, Range
 
 PREFIX: Final = "training."
 """How the name of a training setting begins in a configuration: `training.batch_size`."""
@@ -166,6 +166,7 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         source="He et al. 2016 drop two or three times",
         tuned=False,
         bounds=Bounds(low=1, high=100),
+        active_when=Condition(parameter=f"{PREFIX}schedule", among=("step",)),
     ),
     Hyperparameter(
         name=f"{PREFIX}step_factor",
@@ -176,6 +177,7 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         source="0.1 in He et al. 2016, 0.2 in Zagoruyko and Komodakis 2016",
         tuned=False,
         bounds=Bounds(low=0.0, high=1.0, low_open=True, high_open=True),
+        active_when=Condition(parameter=f"{PREFIX}schedule", among=("step",)),
     ),
     Hyperparameter(
         name=f"{PREFIX}decay_fraction",
@@ -186,6 +188,7 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         source="Hägele et al. 2024 compare 5 to 50 percent",
         tuned=False,
         bounds=Bounds(low=0.0, high=1.0, low_open=True),
+        active_when=Condition(parameter=f"{PREFIX}schedule", among=("wsd",)),
     ),
     Hyperparameter(
         name=f"{PREFIX}cycles",
@@ -196,6 +199,7 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         source="Loshchilov and Hutter 2017",
         tuned=False,
         bounds=Bounds(low=1, high=100),
+        active_when=Condition(parameter=f"{PREFIX}schedule", among=("warm-restarts",)),
     ),
     Hyperparameter(
         name=f"{PREFIX}cycle_growth",
@@ -206,6 +210,7 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         source="Loshchilov and Hutter 2017 use 1 and 2",
         tuned=False,
         bounds=Bounds(low=1.0, high=10.0),
+        active_when=Condition(parameter=f"{PREFIX}schedule", among=("warm-restarts",)),
     ),
     Hyperparameter(
         name=f"{PREFIX}decay_1d",

@@ -2,7 +2,7 @@
 
 __all__ = ["describe_expected", "problems_of"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,12 +10,15 @@ from pydantic import BaseModel, ValidationError
 from studies.errors import SpecProblem, json_pointer, shown
 from studies.suggestions import closest_name
 
+Location = tuple[int | str, ...]
+"""The place of a fault as pydantic gives it: names and indices, and the variants of unions."""
+
 _NOT_IN_DATA = frozenset(
     {"range", "choices", "fixed", "tune", "pair", "none", "asha", "hyperband", "median", "[key]"}
 )
 
 
-def _pointer(location: tuple[int | str, ...], data: Any) -> str:
+def _pointer(location: Location, data: Any) -> str:
     """Return the JSON pointer of a pydantic location, without the steps that do not exist in the data."""
     steps: list[int | str] = []
     node = data
@@ -38,7 +41,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
-def _describe_unknown_field(location: tuple[int | str, ...], of: type[BaseModel]) -> str:
+def _describe_unknown_field(location: Location, of: type[BaseModel]) -> str:
     """Return the message for an unknown field at a pydantic location, with the fields that exist there."""
     models = [of]
     for step in location[:-1]:
@@ -125,13 +128,20 @@ def _entries(count: int) -> str:
     return f"{count} {'entry' if count == 1 else 'entries'}"
 
 
-def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel]) -> list[SpecProblem]:
+def problems_of(
+    error: ValidationError,
+    data: Any,
+    *,
+    of: type[BaseModel],
+    as_written: Callable[[Location, Any], Location] = lambda location, _: location,
+) -> list[SpecProblem]:
     """Return the faults that pydantic found, with JSON pointers into `data`.
 
     Args:
         error: pydantic's.
         data: what was validated.
         of: the model that it was validated as.
+        as_written: returns the place in `data` of a location in what was expanded from it.
     """
     # Keyed by pointer, because a body may have tens of thousands of faults.
     found: dict[str, SpecProblem] = {}
@@ -145,7 +155,7 @@ def problems_of(error: ValidationError, data: Any, *, of: type[BaseModel]) -> li
             if is_unknown
             else _describe(item["type"], item["msg"], item.get("ctx", {}), item["input"])
         )
-        problem = SpecProblem(_pointer(item["loc"], data), message)
+        problem = SpecProblem(_pointer(as_written(item["loc"], data), data), message)
         # A union reports every variant that it tried; one message per pointer is enough.
         found.setdefault(problem.pointer, problem)
     return list(found.values())

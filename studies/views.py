@@ -29,9 +29,10 @@ from typing import Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from studies.catalog import OptimizerCard, WorkloadCard
+from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.frozen_model import FrozenModel
-from studies.space import Parameters, Space
+from studies.searchable import conditions_of
+from studies.space import Condition, Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
 from studies.trials import CardDifference, Measurement, Phase
@@ -153,6 +154,16 @@ class ArmView(FrozenModel):
     name: str = Field(description="Name of the arm, unique in its study.")
     position: int = Field(description="Place in the study, from 0; fixes its colour on the page.")
     optimizer: OptimizerCard = Field(description="The optimizer's card when the study was submitted.")
+    further_hyperparameters: tuple[Hyperparameter, ...] = Field(
+        default=(),
+        description=(
+            "What the study sets or searches beside the optimizer's hyperparameters, with names such as "
+            "`training.batch_size`."
+        ),
+    )
+    overrides: tuple[str, ...] = Field(
+        default=(), description="Those of them that this arm's own space sets, for this arm alone."
+    )
     space: Space = Field(description="The dimension of every hyperparameter.")
     defaults: Parameters = Field(description="Configuration of the arm's first trial.")
     progress: Progress = Field(description="Progress of this arm.")
@@ -165,6 +176,16 @@ class ArmView(FrozenModel):
     def label(self) -> str:
         """The name to show: the optimizer's title, or the arm's own name if the study gave it one."""
         return self.optimizer.title if self.name == self.optimizer.name else self.name
+
+    @property
+    def hyperparameters(self) -> tuple[Hyperparameter, ...]:
+        """The optimizer's hyperparameters, then those with dotted names."""
+        return *self.optimizer.hyperparameters, *self.further_hyperparameters
+
+    @property
+    def conditions(self) -> dict[str, Condition]:
+        """The condition of each hyperparameter that has one."""
+        return conditions_of(self.hyperparameters)
 
 
 class StudySummary(FrozenModel):

@@ -13,7 +13,7 @@ from typing import Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from studies.space import Parameters
-from studies.training_settings import TrainingSettings, settings_of
+from studies.training_settings import PREFIX, TrainingSettings, must_share, settings_of
 from studies.trials import CardDifference, Measurement
 
 _START_S = 120.0
@@ -31,7 +31,10 @@ class Member(_Message):
         ge=1, description="Number of this attempt; reports from superseded attempts are rejected."
     )
     parameters: Parameters = Field(
-        description="The optimizer's full configuration: every hyperparameter of its card."
+        description=(
+            "Its full configuration: every hyperparameter of the optimizer's card, and what else the study "
+            "searches, with dotted names."
+        )
     )
     seed: int = Field(
         ge=0, description="Fixes initialisation and data order; the same for every arm of a replicate."
@@ -105,6 +108,17 @@ class Pack(_Message):
                 f"a pack that ends at epoch {self.to_epoch} of {self.epochs} needs a folder for its members' "
                 "checkpoints; set checkpoints"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _members_share_settings(self) -> Self:
+        for member in self.members:
+            for name, value in must_share(member.parameters).items():
+                own = getattr(self.training, name.removeprefix(PREFIX))
+                if value != own:
+                    raise ValueError(
+                        f"expected {name} = {own!r} for all members, as in the pack's settings, got {value!r}"
+                    )
         return self
 
     def settings_of(self, member: Member) -> TrainingSettings:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
-from studies.training_settings import TrainingSettings
+from studies.training_settings import TrainingSettings, settings_of
 from studies.trials import PendingTrial
 from studies.views import StackWidthView
 from workers.pack_protocol import Member, Pack, StackWidth
@@ -32,34 +32,31 @@ class MeasuredWidths:
 
     Members of a search's pack share their seed; members of a confirmation's pack do not. A width measured in
     the search is used for the confirmation until a worker reports another one. The reverse never holds: a
-    model that draws random numbers can be stacked with one seed only.
+    model that draws random numbers can be stacked with one seed only. Each batch size has its own width.
     """
 
-    def __init__(self, stored: Sequence[StackWidthView], *, batch_size: int, has_gpu: bool) -> None:
-        """Use the newest width for this batch size and kind of device.
+    def __init__(self, stored: Sequence[StackWidthView], *, has_gpu: bool) -> None:
+        """Use the newest width for each batch size and this kind of device.
 
         Args:
             stored: widths that were measured earlier, the newest first.
-            batch_size: the study's.
-            has_gpu: whether its packs get a GPU.
+            has_gpu: whether the study's packs get a GPU.
         """
-        applicable = [
-            width for width in stored if width.batch_size == batch_size and (width.device != "cpu") == has_gpu
-        ]
-        self._search = {width.optimizer: width.width for width in reversed(applicable)}
-        self._confirmation: dict[str, int] = {}
+        applicable = [width for width in stored if (width.device != "cpu") == has_gpu]
+        self._search = {(width.optimizer, width.batch_size): width.width for width in reversed(applicable)}
+        self._confirmation: dict[tuple[str, int], int] = {}
 
     def add(self, width: StackWidth, queue: TrialQueue) -> bool:
         """Use a new measurement from now on; return whether it also holds for other studies."""
         widths = self._confirmation if queue.is_confirmation else self._search
-        widths[width.optimizer] = width.width
+        widths[width.optimizer, width.batch_size] = width.width
         return not queue.is_confirmation
 
-    def of(self, queue: TrialQueue) -> int | None:
-        """Return the stack width for a queue's packs; None if it has not been measured."""
-        optimizer = queue.plan.card.name
-        width = self._search.get(optimizer)
-        return self._confirmation.get(optimizer, width) if queue.is_confirmation else width
+    def of(self, queue: TrialQueue, *, batch_size: int) -> int | None:
+        """Return the stack width for a queue's packs of a batch size; None if it has not been measured."""
+        key = (queue.plan.card.name, batch_size)
+        width = self._search.get(key)
+        return self._confirmation.get(key, width) if queue.is_confirmation else width
 
 
 class Packing:
@@ -85,6 +82,7 @@ class Packing:
         """
         self._spec = spec
         self._plan = plan
+        self._training = spec.training.settings(batch_size=plan.batch_size)
         self._checkpoints = checkpoints
         self._slots = slots
         self._widths = widths
@@ -111,23 +109,28 @@ class Packing:
         limit = self._spec.resources.max_concurrent_packs
         return int(min(in_flight + available, limit or math.inf))
 
-    def size(self, queue: TrialQueue, *, available: int, in_flight: int) -> int:
+    def size(self, queue: TrialQueue, group: TrialGroup | None, *, available: int, in_flight: int) -> int:
         """Return the size of a queue's next pack, which may not have that many trials.
 
-        It is the fastest width, or less if larger packs would leave workers idle.
+        It is the fastest width, or less if larger packs would leave workers idle. It is 1 if no two trials
+        can be expected to have in common what a pack's members share.
 
         Args:
             queue: the pack's queue.
+            group: what the pack's trials have in common; None if they are still to be created.
             available: trials that could be dispatched now, over all queues.
             in_flight: packs in flight.
         """
         if queue.is_confirmation and self._spec.confirmation.solo:
             return 1
+        if not queue.is_confirmation and math.isinf(queue.groups_of_values):
+            return 1
         slots = self._max_training()
         free = max(1, slots - in_flight)
         if self._plan.workload.kind != "tensors":
             return 1
-        largest = self._widths.of(queue) or _UNMEASURED_SIZE
+        batch_size = self._settings_of(group).batch_size
+        largest = self._widths.of(queue, batch_size=batch_size) or _UNMEASURED_SIZE
         largest = min(largest, self._spec.resources.max_pack_size or largest)
         even = math.ceil(available / free)
         if free == 1:
@@ -152,10 +155,12 @@ class Packing:
             trials: its members.
             epochs_ahead: epochs that remain to be dispatched in this phase of the arm, these included.
         """
-        training = self._spec.training
         is_stackable = self._plan.workload.kind == "tensors"
+        training = self._settings_of(group)
         own = len(trials) * (group.to_epoch - group.from_epoch)
-        steps = max(1, self._plan.workload.examples.get("train", 1) // self._plan.batch_size)
+        steps = max(1, self._plan.workload.examples.get("train", 1) // training.batch_size)
+        # The other epochs are spread over all values that packs share.
+        others = math.ceil(epochs_ahead / queue.groups_of_values)
         return Pack(
             pack_id=pack_id,
             workload=self._plan.workload.name,
@@ -173,20 +178,24 @@ class Packing:
             from_epoch=group.from_epoch,
             to_epoch=group.to_epoch,
             epochs=self._plan.epochs,
-            training=TrainingSettings(
-                **training.model_dump(exclude={"batch_size"}), batch_size=self._plan.batch_size
-            ),
+            training=training,
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
             checkpoints=self._checkpoints,
             # A trial that trains alone has nothing to measure. Why no trial of this workload is stacked is
             # recorded once.
-            width=1 if len(trials) == 1 and is_stackable else self._widths.of(queue),
-            steps_ahead=steps * max(own, epochs_ahead),
+            width=1
+            if len(trials) == 1 and is_stackable
+            else self._widths.of(queue, batch_size=training.batch_size),
+            steps_ahead=steps * max(own, others),
             # A script that cannot resume repeats the epochs before its next report.
             epoch_timeout_s=self._epoch_timeout_s(len(trials))
             * (group.from_epoch + 1 if self._plan.workload.kind == "script" else 1),
         )
+
+    def _settings_of(self, group: TrialGroup | None) -> TrainingSettings:
+        """Return the settings of a group's packs."""
+        return self._training if group is None else settings_of(self._training, dict(group.shared))
 
     def _epoch_timeout_s(self, members: int) -> float:
         """Return how long a pack may go without a report.

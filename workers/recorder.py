@@ -83,9 +83,7 @@ class PackRecorder:
         self._clock = clock
         self.arms = {arm.name: Arm(arm, spec=spec, study=plan) for arm in plan.arms}
         self.widths = MeasuredWidths(
-            writer.stack_widths(plan.workload.name),
-            batch_size=plan.batch_size,
-            has_gpu=spec.resources.gpus_per_pack > 0,
+            writer.stack_widths(plan.workload.name), has_gpu=spec.resources.gpus_per_pack > 0
         )
         self._card_differences: tuple[CardDifference, ...] = ()
         self._packs: dict[str, _PackInFlight] = {}

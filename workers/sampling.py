@@ -30,7 +30,6 @@ from studies.resolve import ResolvedArm
 from studies.space import (
     AnyDimension,
     Choices,
-    Condition,
     Fixed,
     Parameters,
     Range,
@@ -109,7 +108,7 @@ class ArmSampler:
         self._distributions = distributions(arm.space)
         self._searched = {name: arm.space[name] for name in self._distributions}
         # Conditional dimensions come last, when the dimensions that they depend on are known.
-        self._names = sorted(self._distributions, key=lambda name: name in arm.card.conditions)
+        self._names = sorted(self._distributions, key=lambda name: name in arm.conditions)
         self._joint_distributions = self._jointly_proposed()
         # Hashes, because there may be many thousand configurations.
         self._seen: set[int] = set()
@@ -161,7 +160,7 @@ class ArmSampler:
         params = {
             name: parameters[name]
             for name in self._distributions
-            if is_active(name, self._arm.card.conditions, parameters)
+            if is_active(name, self._arm.conditions, parameters)
         }
         self._observations.add(number, params, {name: self._distributions[name] for name in params})
         if rung_values:
@@ -244,7 +243,7 @@ class ArmSampler:
             joint = sampler.sample_relative(study, trial, self._joint_distributions)
             for name in self._names:
                 so_far = as_parameters(self._arm.space, self._arm.defaults, trial.params)
-                if is_active(name, self._arm.card.conditions, so_far):
+                if is_active(name, self._arm.conditions, so_far):
                     distribution = self._distributions[name]
                     value = (
                         joint[name]
@@ -269,12 +268,15 @@ class ArmSampler:
 
         For CMA-ES these are the numeric ones.
         """
-        conditions = self._arm.card.conditions
+        conditions = self._arm.conditions
         found = {
             name: distribution
             for name, distribution in self._distributions.items()
             if not distribution.single()
-            and (name not in conditions or _always(conditions[name], self._arm.space))
+            and (
+                name not in conditions
+                or conditions[name].always_holds(self._arm.space[conditions[name].parameter])
+            )
             and not (self._sampler == "cmaes" and isinstance(distribution, CategoricalDistribution))
         }
         return dict(sorted(found.items()))
@@ -292,14 +294,14 @@ class ArmSampler:
         params = {
             name: parameters[name]
             for name in self._distributions
-            if is_active(name, self._arm.card.conditions, parameters)
+            if is_active(name, self._arm.conditions, parameters)
         }
         self._observations.add(number, params, {name: self._distributions[name] for name in params})
 
     def _complete(self, chosen: Mapping[str, Scalar]) -> Parameters:
         """Return the full configuration of chosen values, with inactive hyperparameters at their defaults."""
         whole = as_parameters(self._arm.space, self._arm.defaults, dict(chosen))
-        return without_inert(whole, self._arm.card.conditions, self._arm.defaults)
+        return without_inert(whole, self._arm.conditions, self._arm.defaults)
 
     def _startup(self) -> int:
         """Return how many random trials come first: a quarter of the budget, but 4 to 10 (Optuna's own)."""
@@ -319,17 +321,6 @@ class ArmSampler:
         if self._unseen is None:
             self._unseen = (self._complete(point) for point in every_point(self._searched))
         return next((parameters for parameters in self._unseen if self._accept(parameters)), None)
-
-
-def _always(condition: Condition, space: Space) -> bool:
-    """Return whether a condition holds everywhere in a space."""
-    match space[condition.parameter]:
-        case Range() as dimension:
-            return condition.holds({condition.parameter: dimension.low})
-        case Choices() as dimension:
-            return all(condition.holds({condition.parameter: choice}) for choice in dimension.choices)
-        case Fixed() as dimension:
-            return condition.holds({condition.parameter: dimension.value})
 
 
 def _point(space: Space, index: int) -> dict[str, Scalar]:

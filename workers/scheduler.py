@@ -116,11 +116,13 @@ class PackScheduler:
             queue = self._next_queue()
             if queue is None:
                 return None
-            size = self._packing.size(queue, available=self._available(), in_flight=self.recorder.in_flight)
+            available, in_flight = self._available(), self.recorder.in_flight
             group = queue.next_group()
+            size = self._packing.size(queue, group, available=available, in_flight=in_flight)
             if group is None or group.is_new:
                 self._create(queue, size)
                 group = queue.next_group()
+                size = self._packing.size(queue, group, available=available, in_flight=in_flight)
             if group is None:
                 # The arm's space has just turned out to be exhausted.
                 continue

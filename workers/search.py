@@ -22,6 +22,9 @@ from studies.views import TrialView
 from workers.sampling import ArmSampler
 from workers.trial_queue import TrialGroup, TrialQueue
 
+_MOST_PER_PACK = 4
+"""At most this many times the size of a pack is created to fill it with trials that can share it."""
+
 
 @dataclass(frozen=True)
 class SearchedConfiguration:
@@ -191,16 +194,23 @@ class Search(TrialQueue):
 
         Enough to fill a pack of `size` together with those queued, but no more than may be created now.
         """
-        sizes = Counter[int | None](
-            {group.to_epoch: len(trials) for group, trials in self._groups.items() if group.is_new}
+        sizes = Counter[object](
+            {
+                (group.to_epoch, group.shared): len(trials)
+                for group, trials in self._groups.items()
+                if group.is_new
+            }
         )
         new: list[NewTrial] = []
         allowed = self.proposable
+        if self.groups_of_values > 1:
+            # Few of many groups of trials would ever fill a pack.
+            allowed = min(allowed, _MOST_PER_PACK * size)
         while len(new) < allowed and max(sizes.values(), default=0) < size:
             trial = self._new_trial()
             if trial is None:
                 break
-            sizes[trial.to_epoch] += 1
+            sizes[trial.to_epoch, self.shared_of(trial.parameters)] += 1
             new.append(trial)
         return new
 

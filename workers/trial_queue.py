@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from studies.resolve import ResolvedArm
+from studies.space import Parameters, Scalar, Space, size
 from studies.states import TrialState
+from studies.training_settings import must_share
 from studies.trials import NewTrial, PendingTrial
 
 
@@ -24,12 +26,14 @@ class TrialGroup:
         to_epoch: the epoch to train to next.
         is_new: whether they have never been dispatched.
         alone: number of a trial that must be packed alone; None for all others.
+        shared: what their configurations have in common: the values that a stack has only one of, by name.
     """
 
     from_epoch: int
     to_epoch: int
     is_new: bool
     alone: int | None = None
+    shared: tuple[tuple[str, Scalar], ...] = ()
 
 
 class TrialQueue(ABC):
@@ -48,6 +52,7 @@ class TrialQueue(ABC):
     def __init__(self, plan: ResolvedArm) -> None:
         """Make an empty queue."""
         self.plan = plan
+        self._shared_space: Space = {name: plan.space[name] for name in must_share(plan.defaults)}
         self._groups: dict[TrialGroup, deque[PendingTrial]] = {}
 
     @property
@@ -69,6 +74,15 @@ class TrialQueue(ABC):
     @abstractmethod
     def is_exhausted(self) -> bool:
         """Whether no trial is queued and none can be created; some may be in flight."""
+
+    @property
+    def groups_of_values(self) -> float:
+        """How many combinations there are of the values that a pack's members share; inf if any number."""
+        return size(self._shared_space)
+
+    def shared_of(self, parameters: Parameters) -> tuple[tuple[str, Scalar], ...]:
+        """Return the values of a configuration that the members of its pack share, by name."""
+        return tuple((name, parameters[name]) for name in self._shared_space)
 
     @property
     def queued(self) -> int:
@@ -95,6 +109,7 @@ class TrialQueue(ABC):
                 trial.to_epoch,
                 trial.epochs_done == 0 and trial.attempt == 1,
                 trial.number if is_alone else None,
+                self.shared_of(trial.parameters),
             )
             self._groups.setdefault(group, deque()).append(trial)
 

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from service.cli.fitted_table import FittedTable, facts
 from service.pruner_text import describe_pruner
+from service.searched_text import describe_shared_space
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.direction import rank_key, worst_value
 from studies.formatting import ABSENT, ago, count, duration, metric, number, plural, scalar
@@ -135,6 +136,7 @@ def study(view: StudyView, *, page: str) -> Table:
             f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, "
             f"schedule {schedule_text(view.spec.training)}"
         ),
+        **({"every arm": f"searches {shared}"} if (shared := describe_shared_space(view)) else {}),
         "search": _search(view.spec),
         "pruner": describe_pruner(view),
         **({"suite": view.suite} if view.suite else {}),

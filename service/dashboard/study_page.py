@@ -32,6 +32,7 @@ from service.dashboard.tables import tables_of
 from service.dispatcher_health import DispatcherHealth
 from service.pruner_text import describe_pruner
 from service.refreshing_cache import Aged
+from service.searched_text import describe_overrides, describe_shared_space
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.pruner import NoPruner
@@ -286,6 +287,8 @@ def _context(
         "status": describe_status(study, outage=outage),
         "pruner_text": describe_pruner(study),
         "epochs_text": describe_epochs(study, arms),
+        "shared_space": describe_shared_space(study),
+        "overrides": describe_overrides(arms),
         "stacking": {arm.name: describe_stacking(arm.fit) for arm in arms},
         "has_rungs": not isinstance(study.spec.pruner, NoPruner),
         "elapsed": None

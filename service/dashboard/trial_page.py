@@ -39,7 +39,11 @@ def trial_html(store: Store, trial_id: str) -> str:
         json_url=f"/v1/trials/{trial_id}",
         more_json=[f"/v1/trials/{trial_id}/measurements", f"/v1/trials/{trial_id}/output"],
         configuration=[
-            (name, scalar(trial.parameters.get(name)), describe_dimension(dimension))
+            (
+                name,
+                scalar(trial.parameters.get(name)),
+                describe_dimension(dimension) + (", this arm's own" if name in arm.overrides else ""),
+            )
             for name, dimension in arm.space.items()
         ],
         python=recipe(arm.optimizer, trial.parameters, decay_1d=study.spec.training.decay_1d).rstrip(),

@@ -116,8 +116,8 @@ def _describe_space(arm: ArmView) -> str:
         else f"{shown} ({card.reference}), without searched hyperparameters",
         *([f"fixed: {', '.join((*fixed, *settings))}"] if fixed or settings else []),
         *(
-            f"{name} searched only if {c.parameter} is above {scalar(c.above)}"
-            for name, c in card.conditions.items()
+            f"{name} searched only if {condition}"
+            for name, condition in arm.conditions.items()
             if not isinstance(arm.space[name], Fixed)
         ),
         *(f"subject to {constraint}" for constraint in card.constraints),

@@ -11,6 +11,8 @@ def planned_arm(arm: ArmView, *, replicates: int) -> ResolvedArm:
     return ResolvedArm(
         name=arm.name,
         card=arm.optimizer,
+        further_hyperparameters=arm.further_hyperparameters,
+        overrides=arm.overrides,
         space=arm.space,
         defaults=arm.defaults,
         trials=arm.progress.trials // replicates,

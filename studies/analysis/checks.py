@@ -246,20 +246,19 @@ def _inert(results: StudyResults, arm: ArmResults, importance: Mapping[str, floa
 
     Their importance is close to zero, or they were inactive in all of the best trials.
     """
-    card = arm.view.optimizer
+    conditions = arm.view.conditions
     best = sorted(arm.completed, key=lambda trial: results.sign * (trial.value or 0.0), reverse=True)[:_BEST]
     searched = [name for name, dimension in arm.view.space.items() if not isinstance(dimension, Fixed)]
     inactive = [
         name
         for name in searched
-        if len(best) == _BEST
-        and not any(is_active(name, card.conditions, trial.parameters) for trial in best)
+        if len(best) == _BEST and not any(is_active(name, conditions, trial.parameters) for trial in best)
     ]
     unimportant = [name for name in searched if name not in inactive and importance.get(name, 1.0) < _INERT]
     clauses = [
         (
-            f"{name} had no effect in the best {_BEST} trials, because {card.conditions[name].parameter} was "
-            f"not above {card.conditions[name].above:g}"
+            f"{name} had no effect in the best {_BEST} trials, because {conditions[name].parameter} was "
+            f"not {conditions[name].rule}"
         )
         for name in inactive
     ]

@@ -42,11 +42,11 @@ def edges(results: StudyResults, arm: ArmResults, importance: Mapping[str, float
     """
     if arm.best is None:
         return
-    card, best = arm.view.optimizer, arm.best.trial.parameters
-    for hyperparameter in card.hyperparameters:
+    best, conditions = arm.best.trial.parameters, arm.view.conditions
+    for hyperparameter in arm.view.hyperparameters:
         name = hyperparameter.name
         dimension, value = arm.view.space.get(name, Fixed(value=0)), best.get(name)
-        if value is None or isinstance(value, bool | str) or not is_active(name, card.conditions, best):
+        if value is None or isinstance(value, bool | str) or not is_active(name, conditions, best):
             continue
         edge = _edge(dimension, float(value))
         if edge is None:
@@ -84,7 +84,7 @@ def edges(results: StudyResults, arm: ArmResults, importance: Mapping[str, float
 def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> dict[str, Any] | None:
     """Return the study with another dimension for one hyperparameter of one arm, ready to submit.
 
-    None if that is not a valid study.
+    What the study searches for every arm changes for every arm. None if that is not a valid study.
 
     Args:
         spec: the study.
@@ -96,13 +96,15 @@ def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> di
     body = next((each for each in data["arms"] if each["name"] == arm), None)
     if body is None:
         return None
-    body["space"] = {**body["space"], name: dimension.model_dump(mode="json")}
+    is_shared = name in spec.space and name not in body["space"]
+    changed = data if is_shared else body
+    changed["space"] = {**changed["space"], name: dimension.model_dump(mode="json")}
     if spec.sampler == "grid" and isinstance(dimension, Choices):
         # A grid with one more choice has more points.
         data["budget"]["trials_per_arm"] = math.ceil(
             spec.budget.trials_per_arm * len(dimension.choices) / (len(dimension.choices) - 1)
         )
-    ending = f", wider {name} for {arm}"
+    ending = f", wider {name}" if is_shared else f", wider {name} for {arm}"
     # A second study of this workload in the suite would make the workload count twice.
     data["suite"] = None
     data["name"] = f"{spec.name[: _LONGEST_NAME - len(ending)]}{ending}"

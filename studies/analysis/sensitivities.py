@@ -28,7 +28,7 @@ def arm_importances(results: StudyResults) -> dict[str, dict[str, float]]:
             [trial.parameters for trial in arm.spent],
             results.values(arm.spent),
             direction=results.direction,
-            conditions=arm.view.optimizer.conditions,
+            conditions=arm.view.conditions,
         )
         for arm in results.arms
     }

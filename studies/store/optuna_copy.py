@@ -206,7 +206,7 @@ def _mark(connection: Connection, ids: list[str], state: int) -> set[str]:
 
 def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> FrozenTrial:
     """Return a trial in Optuna's form, with the validation metric of every epoch."""
-    params = searched(arm.space, arm.card.conditions, row.parameters)
+    params = searched(arm.space, arm.conditions, row.parameters)
     known = distributions(arm.space)
     state = TrialState(row.state)
     # As in Optuna, the value of a pruned trial is its last intermediate value.

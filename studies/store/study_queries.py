@@ -147,6 +147,8 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             name=part.name,
             position=position,
             optimizer=part.card,
+            further_hyperparameters=part.further_hyperparameters,
+            overrides=part.overrides,
             space=part.space,
             defaults=part.defaults,
             progress=progress[part.name],

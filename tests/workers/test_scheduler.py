@@ -467,3 +467,57 @@ def test_stored_queued_trials_go_first(store: Store) -> None:
     again = running.begin("b")
     assert again.members[0].trial_id == pack.members[0].trial_id
     assert again.members[0].attempt == 2
+
+
+def test_a_pack_holds_trials_of_one_batch_size_and_carries_it(store: Store) -> None:
+    running = Running(
+        store,
+        slots=1,
+        arms=["adamw"],
+        sampler="random",
+        budget={"trials_per_arm": 24, "epochs": 1},
+        resources={"max_pack_size": 4},
+        training={"batch_size": {"choices": [16, 32, 64]}},
+    )
+    packs = running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
+    for pack in packs:
+        assert {member.parameters["training.batch_size"] for member in pack.members} == {
+            pack.training.batch_size
+        }
+    assert {pack.training.batch_size for pack in packs} == {16, 32, 64}
+    assert sum(len(pack.members) for pack in packs) == 24
+    # As few packs as three batch sizes allow.
+    assert len(packs) <= 24 / 4 + 2
+    assert all(pack.training.schedule == "cosine" for pack in packs)
+
+
+def test_each_batch_size_has_a_stack_width_of_its_own(store: Store) -> None:
+    running = Running(
+        store,
+        slots=1,
+        arms=["adamp"],
+        sampler="grid",
+        budget={"trials_per_arm": 100, "epochs": 1},
+        training={"batch_size": {"choices": [16, 32]}},
+    )
+    for other in (fit(3, batch_size=16), fit(4, batch_size=32)):
+        running.writer.record_stack_width(other.model_dump(mode="json"))
+    running.reload()
+    packs = running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
+    assert {(pack.training.batch_size, pack.width) for pack in packs} <= {(16, 3), (32, 4), (16, 1), (32, 1)}
+
+
+def test_trials_that_differ_in_their_warm_up_share_a_pack(store: Store) -> None:
+    running = Running(
+        store,
+        slots=1,
+        arms=["adamw"],
+        sampler="random",
+        budget={"trials_per_arm": 5, "epochs": 1},
+        training={"warmup_fraction": {"low": 0.0, "high": 0.5}},
+    )
+    packs = running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
+    assert [len(pack.members) for pack in packs] == [5]
+    assert [packs[0].settings_of(member).warmup_fraction for member in packs[0].members] == [
+        member.parameters["training.warmup_fraction"] for member in packs[0].members
+    ]

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
+from studies.searchable import is_optimizers_own
 from studies.space import Parameters
 from workers.optimizers.batched.optimizer import StackedOptimizer
 
@@ -170,12 +171,14 @@ def build_optimizer(
     Args:
         entry: the optimizer.
         model: the model to train; its parameters are grouped by their number of dimensions.
-        parameters: a complete configuration, with every hyperparameter of the card.
+        parameters: a complete configuration, with every hyperparameter of the card. Dotted names are not
+            the optimizer's and have no effect here.
         decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0.
 
     Raises:
         ValueError: the configuration is not complete and legal, or the model has no trainable parameters.
     """
+    parameters = {name: value for name, value in parameters.items() if is_optimizers_own(name)}
     check(entry.card, parameters)
     has_decay = entry.card.hyperparameter("weight_decay") is not None
     apart = entry.set_apart(model) if entry.set_apart is not None else ()

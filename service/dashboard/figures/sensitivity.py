@@ -130,7 +130,7 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
     if len(rows) > _TABLE_ROWS:
         notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(rows))} trials.")
     return Chart(
-        id=f"by-{name.replace('_', '-')}",
+        id=f"by-{name.replace('_', '-').replace('.', '-')}",
         title=f"{data.card.metric.capitalize()} by {name}",
         caption=" ".join(note for note in notes if note),
         headers=("Arm", name, f"Validation {data.card.metric}", "State"),

@@ -1,0 +1,162 @@
+"""Settings of the training as dimensions: for the study or one arm, with faults where they are written."""
+
+from typing import Any
+
+import pytest
+from catalogs import catalog, study_body
+
+from studies.errors import SpecInvalid
+from studies.extension import extended, parse_extension
+from studies.resolve import ResolvedStudy, resolve
+from studies.space import Choices, Condition, Fixed, Range
+from studies.spec import parse_spec
+
+__all__: list[str] = []
+
+CATALOG = catalog()
+BATCHES = {"choices": [16, 64]}
+
+
+def resolved(**fields: Any) -> ResolvedStudy:
+    return resolve(parse_spec(study_body(**fields)), CATALOG)
+
+
+def problems(**fields: Any) -> dict[str, str]:
+    with pytest.raises(SpecInvalid) as raised:
+        resolved(**fields)
+    return {problem.pointer: problem.message for problem in raised.value.problems}
+
+
+def test_a_dimension_under_training_is_one_of_the_studys_space() -> None:
+    short = parse_spec(study_body(training={"batch_size": BATCHES, "schedule": "constant"}))
+    assert short == parse_spec(
+        study_body(training={"schedule": "constant"}, space={"training.batch_size": BATCHES})
+    )
+    assert parse_spec(short.model_dump(mode="json")) == short
+
+
+def test_the_studys_space_holds_for_every_arm_and_its_settings_are_the_defaults() -> None:
+    for arm in resolved(training={"batch_size": BATCHES, "decay_1d": "tune"}).arms:
+        assert arm.space["training.batch_size"] == Choices(choices=(16, 64))
+        assert arm.space["training.decay_1d"] == Choices(choices=(True, False))
+        assert (arm.defaults["training.batch_size"], arm.defaults["training.decay_1d"]) == (32, True)
+        assert [h.name for h in arm.further_hyperparameters] == ["training.batch_size", "training.decay_1d"]
+        assert list(arm.space)[-2:] == ["training.batch_size", "training.decay_1d"]
+        assert arm.overrides == ()
+
+
+def test_an_arms_own_dimension_replaces_the_studys_and_is_named_as_its_own() -> None:
+    study = resolved(
+        arms=["adamw", {"optimizer": "adamp", "space": {"training.batch_size": 128}}],
+        space={"training.batch_size": BATCHES},
+    )
+    shared, own = study.arms
+    assert shared.space["training.batch_size"] == Choices(choices=(16, 64))
+    assert own.space["training.batch_size"] == Fixed(value=128)
+    assert (shared.overrides, own.overrides) == ((), ("training.batch_size",))
+    assert own.defaults["training.batch_size"] == 128
+
+
+def test_a_study_without_a_space_resolves_as_before() -> None:
+    for arm in resolved(training={"batch_size": 16}).arms:
+        assert list(arm.space) == [h.name for h in arm.card.hyperparameters]
+        assert arm.further_hyperparameters == arm.overrides == ()
+
+
+def test_tune_searches_batch_sizes_around_the_workloads_that_its_examples_allow() -> None:
+    assert resolved(training={"batch_size": "tune"}).arms[0].space["training.batch_size"] == Choices(
+        choices=(8, 16, 32, 64, 128)
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "part"),
+    [
+        ({"training": {"batch_size": {"choices": [16, 1001]}}}, "/space/training.batch_size", "[1, 1000]"),
+        (
+            {"space": {"training.batch_size": {"low": 1, "high": 2000}}},
+            "/space/training.batch_size",
+            "[1, 1000]",
+        ),
+        (
+            {"space": {"training.batchsize": 3}},
+            "/space/training.batchsize",
+            "did you mean 'training.batch_size'",
+        ),
+        ({"space": {"lr": 3}}, "/space/lr", "`space` of its arm"),
+        ({"space": {"training.schedule": [1, 2]}}, "/space/training.schedule", "expected one value"),
+        ({"training": {"schedule": {"choices": ["cosine", "cubic"]}}}, "/space/training.schedule", "'cubic'"),
+        (
+            {"training": {"step_factor": {"low": 0.1, "high": 0.5}}},
+            "/space/training.step_factor",
+            "only if training.schedule is 'step', and it is 'cosine'",
+        ),
+        (
+            {
+                "training": {"schedule": {"choices": ["constant", "cosine"]}},
+                "space": {"training.step_factor": "tune"},
+            },
+            "/space/training.step_factor",
+            "only if training.schedule is 'step'",
+        ),
+        (
+            {"arms": [{"optimizer": "stepper", "space": {"training.decay_1d": "tune"}}]},
+            "/arms/0/space/training.decay_1d",
+            "stepper has no weight_decay",
+        ),
+        ({"training": {"batch_size": {"low": 9, "high": 3}}}, "/training/batch_size", "expected low < high"),
+        (
+            {"training": {"batch_size": "tune"}, "space": {"training.batch_size": 3}},
+            "",
+            "training.batch_size is set twice",
+        ),
+        ({"training": {"batches": {"choices": [1]}}}, "/space/training.batches", "did you mean"),
+    ],
+)
+def test_a_fault_is_reported_once_where_it_was_written(
+    fields: dict[str, Any], pointer: str, part: str
+) -> None:
+    found = problems(**fields)
+    assert list(found) == [pointer]
+    assert part in found[pointer]
+
+
+def test_a_condition_on_a_fixed_setting_is_gone_and_one_on_a_searched_setting_stays() -> None:
+    factors = {"step_factor": {"low": 0.1, "high": 0.5}}
+    fixed = resolved(training={"schedule": "step", **factors}).arms[0]
+    assert fixed.space["training.step_factor"] == Range(low=0.1, high=0.5)
+    assert "training.step_factor" not in fixed.conditions
+    searched = resolved(training={"schedule": {"choices": ["cosine", "step"]}, **factors}).arms[0]
+    assert searched.conditions["training.step_factor"] == Condition(
+        parameter="training.schedule", among=("step",)
+    )
+    assert searched.conditions["wd_ratio"].parameter == "weight_decay"
+
+
+@pytest.mark.parametrize(("training", "default"), [({}, 0.0), ({"schedule": "one-cycle"}, 0.3)])
+def test_a_setting_that_depends_on_the_schedule_starts_at_its_value(
+    training: dict[str, Any], default: float
+) -> None:
+    found = resolved(training={**training, "warmup_fraction": {"low": 0.0, "high": 0.2}}).arms[0]
+    assert found.defaults["training.warmup_fraction"] == default
+
+
+def test_what_an_optimizer_ignores_is_not_searched_in_its_arm() -> None:
+    study = resolved(arms=["adamw", "stepper"], training={"decay_1d": "tune"})
+    assert [("training.decay_1d" in arm.space) for arm in study.arms] == [True, False]
+
+
+def test_a_grid_counts_the_points_of_the_studys_space() -> None:
+    arm = {"optimizer": "stepper", "space": {"lr": {"choices": [0.1, 0.01]}, "k": 3}}
+    found = resolved(
+        arms=[arm], sampler="grid", budget={"trials_per_arm": 99}, training={"batch_size": BATCHES}
+    )
+    # Four points, and the defaults, which are not among them.
+    assert found.arms[0].trials == 5
+
+
+def test_an_arm_that_is_added_later_searches_the_studys_space() -> None:
+    spec = parse_spec(study_body(arms=["adamp"], training={"batch_size": BATCHES}))
+    longer, plan = extended(spec, resolve(spec, CATALOG), parse_extension({"arms": ["adamw"]}), CATALOG)
+    assert plan.arms[1].space["training.batch_size"] == Choices(choices=(16, 64))
+    assert longer.space == spec.space
