@@ -12,6 +12,7 @@ __all__ = [
     "Hyperparameter",
     "MetricCard",
     "OptimizerCard",
+    "PackageVersion",
     "WorkloadCard",
     "WorkloadKind",
     "suggest_name",
@@ -158,6 +159,24 @@ class Containment(FrozenModel):
     note: str = Field(default="", description="Other requirements for the two to agree.")
 
 
+class PackageVersion(FrozenModel):
+    """A package that adds optimizers or workloads, as it is installed on one machine."""
+
+    name: str = Field(description="Name of the package.")
+    version: str = Field(description="Its version; empty if it has no metadata.")
+    code: str = Field(description="Digest of its Python files, which change while a package is being edited.")
+
+    def __str__(self) -> str:
+        """Return the version in one phrase, e.g. `moons 1.0 (code 3f2a9c81d0)`."""
+        return f"{self.name} {self.version} (code {self.code})".replace("  ", " ")
+
+
+_PACKAGE_FIELD = Field(
+    default=None,
+    description="The package that adds it, as installed where its dispatcher runs; none if it is built in.",
+)
+
+
 class OptimizerCard(FrozenModel):
     """The description of an optimizer."""
 
@@ -204,6 +223,7 @@ class OptimizerCard(FrozenModel):
     schedule: Literal["any", "constant"] = Field(
         default="any", description="'constant' if it has its own schedule and ignores the study's."
     )
+    package: PackageVersion | None = _PACKAGE_FIELD
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -291,6 +311,7 @@ class WorkloadCard(FrozenModel):
     examples: dict[Literal["train", "validation", "test"], int] = Field(description="Examples in each split.")
     parameters: int = Field(gt=0, description="Trainable parameters of the model.")
     epoch_s: float = Field(gt=0, description="Rough seconds per epoch on one CPU thread, for estimates only.")
+    package: PackageVersion | None = _PACKAGE_FIELD
 
     @model_validator(mode="after")
     def _has_different_metrics(self) -> Self:

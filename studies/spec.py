@@ -383,6 +383,15 @@ class StudySpec(FrozenModel):
     seed: int = Field(
         default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling."
     )
+    check_workload: bool = Field(
+        default=True,
+        strict=True,
+        description=(
+            "Whether a workload of a package is checked before the first trial as by `tangent check`, once "
+            "for each version of it; an error of the check fails the study. False skips the check, if it is "
+            "mistaken."
+        ),
+    )
     max_retries: int = Field(
         default=3,
         ge=0,

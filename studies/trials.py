@@ -1,6 +1,17 @@
 """What a run and the store pass to each other: claims, new and pending trials, and reports. No SQL."""
 
-__all__ = ["CardDifference", "Claim", "Measurement", "NewTrial", "PendingTrial", "Phase", "Report"]
+__all__ = [
+    "CardDifference",
+    "CheckResult",
+    "CheckStatus",
+    "Claim",
+    "Measurement",
+    "NewTrial",
+    "PendingTrial",
+    "Phase",
+    "Report",
+    "WorkloadVersion",
+]
 
 import math
 from collections.abc import Mapping
@@ -8,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
 
 from studies.space import Parameters
 
@@ -87,6 +99,49 @@ class CardDifference(BaseModel):
     )
     expected: int = Field(description="Examples of the split: on the card or, for `overlap`, in the data.")
     found: int = Field(description="Examples in the data or, for `overlap`, different inputs in both splits.")
+
+
+CheckStatus = Literal["ok", "note", "warning", "error"]
+"""`note` is information, `warning` may be intended, `error` makes a study's results wrong or impossible."""
+
+
+@validated(frozen=True, config=ConfigDict(extra="forbid"))
+class CheckResult:
+    """What one check of a workload found."""
+
+    check: Annotated[str, Field(description="What was checked, in a few words.")]
+    status: Annotated[
+        CheckStatus,
+        Field(description="An error fails a study before its first trial; anything else does not."),
+    ]
+    sentence: Annotated[
+        str, Field(description="What was found; of an error, what was expected, what came and what to do.")
+    ]
+    where: Annotated[
+        str | None,
+        Field(description="File and line of the workload's code that it is about, if there is one."),
+    ] = None
+
+    def __str__(self) -> str:
+        """Return the check, the sentence and the place, e.g. `loss: … (train.py:12)`."""
+        return f"{self.check}: {self.sentence}" + (f" ({self.where})" if self.where else "")
+
+
+@dataclass(frozen=True)
+class WorkloadVersion:
+    """What a check of a workload depends on.
+
+    Attributes:
+        workload: its name.
+        package: the version of its package as text.
+        batch_size: examples in a batch.
+        device: `cpu` or `gpu`.
+    """
+
+    workload: str
+    package: str
+    batch_size: int
+    device: Literal["cpu", "gpu"]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from studies.searchable import conditions_of
 from studies.space import Condition, Parameters, Space
 from studies.spec import StudySpec
 from studies.states import StudyState, TrialFilter, TrialState
-from studies.trials import CardDifference, Measurement, Phase
+from studies.trials import CardDifference, CheckResult, Measurement, Phase
 
 EventKind = Literal[
     "study.submitted",
@@ -228,6 +228,13 @@ class StudyView(StudySummary):
     card_differences: tuple[CardDifference, ...] = Field(
         default=(),
         description="In what the workload's data differs from its card, as found when it was first loaded.",
+    )
+    check_results: tuple[CheckResult, ...] = Field(
+        default=(),
+        description=(
+            "What the check of the workload found before the first trial; empty before it has ended, and if "
+            "there is none: of a built-in workload, and with `check_workload` false."
+        ),
     )
 
 

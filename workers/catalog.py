@@ -13,9 +13,14 @@ def installed_catalog() -> Catalog:
     optimizers = load_optimizers(on_broken=broken.append)
     workloads = load_workloads(on_broken=broken.append)
     return Catalog(
-        optimizers={name: entry.card for name, entry in optimizers.items()},
+        optimizers={
+            name: entry.card.model_copy(update={"package": optimizers.packages.get(name)})
+            for name, entry in optimizers.items()
+        },
         workloads={
-            name: workload.card.model_copy(update={"kind": kind_of(workload)})
+            name: workload.card.model_copy(
+                update={"kind": kind_of(workload), "package": workloads.packages.get(name)}
+            )
             for name, workload in workloads.items()
         },
         broken=tuple(broken),

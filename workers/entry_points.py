@@ -3,14 +3,16 @@
 A broken entry point is left out and reported, and does not affect the others.
 """
 
-__all__ = ["Carded", "OnBroken", "by_name", "load_entries", "no_report"]
+__all__ = ["Carded", "Installed", "Loaded", "OnBroken", "by_name", "load_entries", "no_report"]
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar, cast
 
-from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
+from studies.catalog import BrokenPackage, OptimizerCard, PackageVersion, WorkloadCard
+from workers.package_versions import package_name, package_versions
 
 
 class Carded(Protocol):
@@ -29,6 +31,26 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Carded)
 
 
+@dataclass(frozen=True)
+class Loaded(Generic[T]):
+    """An optimizer or workload, and the package that adds it."""
+
+    entry: T
+    package: PackageVersion
+
+
+class Installed(dict[str, C]):
+    """Optimizers or workloads by name.
+
+    Attributes:
+        packages: the package of each one that is not built in, by name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packages: dict[str, PackageVersion] = {}
+
+
 # Of an error's text; the database and every page keep it.
 _MAX_ERROR = 1000
 
@@ -38,7 +60,7 @@ def no_report(package: BrokenPackage) -> None:
     del package
 
 
-def load_entries(group: str, *kinds: type[T], on_broken: OnBroken = no_report) -> list[T]:
+def load_entries(group: str, *kinds: type[T], on_broken: OnBroken = no_report) -> list[Loaded[T]]:
     """Return the entries of all installed entry points of a group, in the order of their names.
 
     An entry point names an instance of one of `kinds`, a list or tuple of instances, or a callable without
@@ -50,10 +72,13 @@ def load_entries(group: str, *kinds: type[T], on_broken: OnBroken = no_report) -
         kinds: the classes of the entries.
         on_broken: called with each package that could not be loaded.
     """
-    entries: list[T] = []
+    entries: list[Loaded[T]] = []
+    # Read before the code, so that a change in between is noticed later.
+    versions = package_versions()
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
         try:
-            entries += _entries_of(point, kinds)
+            package = versions[package_name(point)]
+            entries += [Loaded(entry, package) for entry in _entries_of(point, kinds)]
         # Importing a foreign module may raise anything, and may even exit.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             logging.getLogger(__name__).warning(
@@ -68,14 +93,15 @@ def load_entries(group: str, *kinds: type[T], on_broken: OnBroken = no_report) -
     return entries
 
 
-def by_name(entries: Iterable[C], *, group: str) -> dict[str, C]:
-    """Return entries by the names on their cards, in the given order.
+def by_name(builtin: Iterable[C], loaded: Iterable[Loaded[C]], *, group: str) -> Installed[C]:
+    """Return our own entries and those of packages by the names on their cards, in this order.
 
-    Of two entries with the same name the first is kept, and a warning names both. Pass our own entries first,
-    so that no package can replace them.
+    Of two entries with the same name the first is kept, and a warning names both: no package can replace one
+    of ours.
     """
-    named: dict[str, C] = {}
-    for entry in entries:
+    named: Installed[C] = Installed()
+    packages = [(entry, None) for entry in builtin] + [(each.entry, each.package) for each in loaded]
+    for entry, package in packages:
         name = entry.card.name
         if name in named:
             logging.getLogger(__name__).warning(
@@ -85,8 +111,10 @@ def by_name(entries: Iterable[C], *, group: str) -> dict[str, C]:
                 named[name].card.title,
                 name,
             )
-        else:
-            named[name] = entry
+            continue
+        named[name] = entry
+        if package is not None:
+            named.packages[name] = package
     return named
 
 

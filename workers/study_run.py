@@ -14,13 +14,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from studies.errors import StoreUnavailable, Superseded
+from studies.resolve import ResolvedStudy
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
 from studies.store import Store
 from studies.trials import Claim
 from workers.checkpoints import discard
 from workers.environment import environment
+from workers.first_check import FirstCheck
 from workers.local_ray import accelerators, slots
 from workers.output_collector import OutputCollector
+from workers.package_versions import package_versions
+from workers.packages import use_packages
 from workers.recorder import PackRecorder
 from workers.retry import DatabaseRetry
 from workers.scheduler import PackScheduler, RunMode
@@ -85,6 +89,8 @@ class StudyRun:
         self._machines = machines
         self._turn_s = turn_s
         self._packages = packages
+        use_packages(packages)
+        self._versions = package_versions()
         self._slots, self._slots_counted_at = 1, -math.inf
         self._cluster_slots = 1
         self._wanted = StudyState.RUNNING
@@ -138,7 +144,8 @@ class StudyRun:
                 environment(accelerators=accelerators() if self.spec.resources.gpus_per_pack > 0 else ())
             )
             # Loading a large study takes time, so the lease is being renewed by now.
-            state = self._train(self._make_scheduler())
+            plan = self._writer.plan()
+            state = self._train(self._make_scheduler(plan), self._make_check(plan))
             if state in CLOSED_STUDY_STATES:
                 self._discard([self._checkpoints])
             return state
@@ -148,8 +155,17 @@ class StudyRun:
                 thread.join()
             self._copy_to_optuna()
 
-    def _make_scheduler(self) -> PackScheduler:
-        plan = self._writer.plan()
+    def _make_check(self, plan: ResolvedStudy) -> FirstCheck:
+        return FirstCheck(
+            self.spec,
+            plan,
+            writer=self._writer,
+            retry=self._retry,
+            packages=self._packages,
+            versions=self._versions,
+        )
+
+    def _make_scheduler(self, plan: ResolvedStudy) -> PackScheduler:
         self._scheduler = PackScheduler(
             self.spec,
             plan,
@@ -192,15 +208,26 @@ class StudyRun:
             time.sleep(_POLL_S)
             self._count_slots()
 
-    def _train(self, scheduler: PackScheduler) -> StudyState:
+    def _train(self, scheduler: PackScheduler, check: FirstCheck) -> StudyState:
         while True:
             self._wait_for_share()
-            run_packs(scheduler, self.spec, is_over=self._is_over, packages=self._packages)
+            if check.is_due:
+                check.carry_out(is_interrupted=lambda: self._is_over() or self.mode.is_draining)
+            if check.failure is None and not check.is_due:
+                run_packs(
+                    scheduler,
+                    self.spec,
+                    is_over=self._is_over,
+                    packages=self._packages,
+                    versions=self._versions,
+                )
             self._output.collect_last(has_lost_worker=scheduler.recorder.has_lost_worker(_LOST_RECENTLY_S))
             # The owner may change their mind at any moment: everything below uses this one reading.
             wanted = self._wanted = self._retry.persist(self._writer.resume_running)
             if wanted in _ENDING:
                 return self._close(scheduler, wanted)
+            if check.failure is not None:
+                return self._close(scheduler, wanted, failure=check.failure)
             scheduler.requeue_all(reason=self._requeue_reason())
             if scheduler.is_finished:
                 return self._close(scheduler, wanted)
@@ -216,10 +243,13 @@ class StudyRun:
         made_room = mode.is_yielding or mode.has_no_share
         return "its run made room for another study" if made_room else "the study was paused before it began"
 
-    def _close(self, scheduler: PackScheduler, wanted: StudyState) -> StudyState:
+    def _close(
+        self, scheduler: PackScheduler, wanted: StudyState, *, failure: str | None = None
+    ) -> StudyState:
         # From here on a renewal may be rejected because the study is closed; the lease is not lost then.
         self._is_done.set()
-        failure = None if wanted in _ENDING else scheduler.recorder.failure_reason()
+        if failure is None and wanted not in _ENDING:
+            failure = scheduler.recorder.failure_reason()
         move = StudyMove.FINISH if failure is None else StudyMove.FAIL
         outages = self._retry.outages
         try:

@@ -19,10 +19,12 @@ import psutil
 import ray
 from ray import tune
 
+from studies.catalog import PackageVersion
 from studies.process_tree import adopt_orphans, descendants, end_descendants
 from studies.trials import CardDifference
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
+from workers.first_check import version_difference
 from workers.output_capture import OutputCapture
 from workers.output_files import output_folder
 from workers.pack_protocol import EpochReport, Pack
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     # delay its first pack.
     import torch
 
+    from workers.entry_points import Installed
     from workers.optimizers import OptimizerEntry
     from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import AnyWorkload, DataCache
@@ -186,6 +189,7 @@ class PackTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._pack = Pack.model_validate_json(config["pack"])
         self._cpus, self._gpus = config["cpus"], config["gpus"]
+        self._versions = config.get("versions", "[]")
         if self._output is not None:
             pack = self._pack
             self._output.begin(
@@ -206,6 +210,7 @@ class PackTrainable(tune.Trainable):
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
+        self._check_versions(resources)
         data = resources.data.load(workload, device=resources.device)
         if data is not None and pack.workload not in resources.differences:
             resources.differences[pack.workload] = card_differences(workload.card, data)
@@ -222,14 +227,28 @@ class PackTrainable(tune.Trainable):
             is_leaving=lambda: self._is_leaving,
         )
 
+    def _check_versions(self, resources: "_Resources") -> None:
+        """Raise CannotTrain if this machine has another version of the pack's workload or optimizer."""
+        expected = {
+            version.name: version
+            for version in map(PackageVersion.model_validate, json.loads(self._versions))
+        }
+        for kind, name, installed in (
+            ("workload", self._pack.workload, resources.workloads),
+            ("optimizer", self._pack.optimizer, resources.optimizers),
+        ):
+            difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
+            if difference is not None:
+                raise CannotTrain(difference)
+
 
 @dataclass(frozen=True)
 class _Resources:
     """What a process loads once and keeps for its lifetime."""
 
     device: "torch.device"
-    optimizers: "Mapping[str, OptimizerEntry]"
-    workloads: "Mapping[str, AnyWorkload]"
+    optimizers: "Installed[OptimizerEntry]"
+    workloads: "Installed[AnyWorkload]"
     data: "DataCache"
     tuner: "WidthTuner"
     # By workload: in what its data differs from its card.

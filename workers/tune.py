@@ -26,6 +26,7 @@ from ray.tune import with_resources as _with_resources  # pyright: ignore[report
 from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
+from studies.catalog import PackageVersion
 from studies.child_environment import trial_environment
 from studies.spec import StudySpec
 from workers.pack_protocol import EpochReport, Pack
@@ -284,7 +285,12 @@ class _RunStopper(_NotPickled, Stopper):
 
 
 def run_packs(
-    scheduler: PackScheduler, spec: StudySpec, *, is_over: Callable[[], bool], packages: Sequence[str] = ()
+    scheduler: PackScheduler,
+    spec: StudySpec,
+    *,
+    is_over: Callable[[], bool],
+    packages: Sequence[str] = (),
+    versions: Mapping[str, PackageVersion] | None = None,
 ) -> None:
     """Train packs until the scheduler is finished or drained, or until `is_over` returns True.
 
@@ -296,6 +302,7 @@ def run_packs(
         spec: the study.
         is_over: whether to end now, without waiting for packs.
         packages: folders from which the workers import packages besides the installed ones.
+        versions: packages by name that add workloads and optimizers; a worker with others trains no pack.
 
     Raises:
         Superseded: another attempt has taken the study over, or the study is closed.
@@ -308,7 +315,13 @@ def run_packs(
     tune_variables = cast("Any", class_cache)
     tune_variables.ENV_VARS_TO_PROPAGATE &= trial_environment(os.environ).keys()
     resources = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
-    config = {"cpus": resources["cpu"], "gpus": resources["gpu"], "packages": list(packages)}
+    config = {
+        "cpus": resources["cpu"],
+        "gpus": resources["gpu"],
+        "packages": list(packages),
+        # As text: Tune flattens nested configurations.
+        "versions": json.dumps([version.model_dump() for version in (versions or {}).values()]),
+    }
     searcher = PackSearcher(scheduler, config=config)
     # In the node's folder: if this process is killed, it is removed with that.
     with tempfile.TemporaryDirectory(dir=_ray.get_runtime_context().get_temp_dir()) as folder:

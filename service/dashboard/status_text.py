@@ -21,6 +21,8 @@ def describe_status(study: StudyView, *, outage: str | None = None) -> str:
             return outage
         case StudyState.QUEUED if not in_training:
             return "Waiting for a dispatcher to resume it." if p.finished else "Waiting for a dispatcher."
+        case StudyState.RUNNING if not in_training and _is_being_checked(study):
+            return f"Checking the workload {study.workload} before the first trial."
         case StudyState.QUEUED | StudyState.RUNNING:
             return _describe_progress(study)
         case StudyState.PAUSED if in_training:
@@ -34,6 +36,12 @@ def describe_status(study: StudyView, *, outage: str | None = None) -> str:
             return "Stopping the running trials."
         case _:
             return _describe_end(study)
+
+
+def _is_being_checked(study: StudyView) -> bool:
+    """Return whether a running study waits for the check of a package's workload."""
+    has_check = study.spec.check_workload and study.workload_card.package is not None
+    return has_check and not study.check_results and not study.progress.finished
 
 
 def _describe_progress(study: StudyView) -> str:

@@ -50,6 +50,7 @@ def checks(
         pairs: the verdict on every pair of arms.
     """
     found = [_without_values(arm) for arm in results.unusable_arms]
+    found += _check_results(results)
     found += [_card_difference(results, each) for each in results.study.card_differences]
     for arm in results.arms:
         found += edges(results, arm, importances[arm.name])
@@ -77,6 +78,20 @@ def _without_values(arm: ArmResults) -> Check:
         sentence=f"{arm.label}: no trial has a usable value: {tally.describe()}.",
         figures={"diverged": float(tally.diverged), "failed": float(tally.failed)},
     )
+
+
+def _check_results(results: StudyResults) -> Iterator[Check]:
+    """Yield the errors and warnings of the workload's check, except what the card's differences say too."""
+    study = results.study
+    for result in study.check_results:
+        is_repeated = bool(study.card_differences) and result.check in {"card: examples", "separate splits"}
+        if result.status in {"error", "warning"} and not is_repeated:
+            yield Check(
+                kind="workload-check",
+                arm=None,
+                is_warning=True,
+                sentence=f"The check of {results.card.name} found: {result}.",
+            )
 
 
 def _card_difference(results: StudyResults, difference: CardDifference) -> Check:

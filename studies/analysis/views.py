@@ -53,6 +53,7 @@ AgeS = Annotated[
 CurveMethod = Literal["expected best of k", "best so far", "median of replicates"]
 CheckKind = Literal[
     "no-usable-value",
+    "workload-check",
     "card-differs",
     "edge-of-space",
     "divergence",

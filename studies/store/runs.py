@@ -8,6 +8,7 @@ __all__ = ["RunWriter"]
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,11 +36,12 @@ from studies.store import (
     tables,
     trial_outputs,
     trial_queries,
+    workload_checks,
 )
 from studies.store.claims import pending, requeue
 from studies.store.database import Database
 from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
-from studies.trials import CardDifference, Claim, NewTrial, PendingTrial, Report
+from studies.trials import CardDifference, CheckResult, Claim, NewTrial, PendingTrial, Report, WorkloadVersion
 from studies.views import EventKind, StackWidthView, TrialView
 
 # Columns of a trial that never change after its creation.
@@ -421,6 +423,28 @@ class RunWriter:
                 update(tables.study).where(tables.study.c.id == row.id).values(card_differences=stored)
             )
 
+    def known_check(self, checked: WorkloadVersion) -> tuple[CheckResult, ...] | None:
+        """Return what an earlier check of a workload's version found; None if there was none."""
+        with self._database.read() as connection:
+            return workload_checks.read(connection, checked)
+
+    def record_check(self, results: Sequence[CheckResult], *, checked: WorkloadVersion | None) -> None:
+        """Store what the check of the study's workload found.
+
+        Args:
+            results: what it found.
+            checked: the version that other studies need not check again; None if the check did not end.
+        """
+        results = [replace(result, **_storable(result)) for result in results]
+        with self._database.write() as connection:
+            row = self._lock(connection)
+            stored = [asdict(result) for result in results]
+            connection.execute(
+                update(tables.study).where(tables.study.c.id == row.id).values(check_results=stored)
+            )
+            if checked is not None:
+                workload_checks.write(connection, checked, results)
+
     def record_output(self, pack_id: str, attempts: Mapping[str, int], *, text: str, size: int) -> None:
         """Store the end of what a worker printed while it trained a pack.
 
@@ -477,6 +501,14 @@ class RunWriter:
 
 def _id(study_id: str, trial: NewTrial) -> str:
     return f"{study_id}.{trial.arm}.{'c' if trial.phase == 'confirmation' else ''}{trial.number}"
+
+
+def _storable(result: CheckResult) -> dict[str, str]:
+    return {
+        name: tables.storable(value)
+        for name, value in asdict(result).items()
+        if isinstance(value, str) and name != "status"
+    }
 
 
 def _finite(value: Any) -> Any:

@@ -17,7 +17,7 @@ from studies.store import stack_widths, tables
 from studies.store.pagination import page
 from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_SEARCH
-from studies.trials import CardDifference
+from studies.trials import CardDifference, CheckResult
 from studies.views import (
     ArmView,
     Best,
@@ -95,6 +95,7 @@ def study(connection: Connection, study_id: str) -> StudyView:
         spec=spec,
         environment=row.environment or {},
         card_differences=tuple(CardDifference.model_validate(each) for each in row.card_differences or ()),
+        check_results=tuple(CheckResult(**each) for each in row.check_results or ()),
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "trial",
     "trial_output",
     "webhook",
+    "workload_check",
 ]
 
 from datetime import UTC, datetime
@@ -130,6 +131,11 @@ study = Table(
         "card_differences",
         JSON(none_as_null=True),
         doc="CardDifferences between the workload's card and its data; NULL: none were found",
+    ),
+    Column(
+        "check_results",
+        JSON(none_as_null=True),
+        doc="CheckResults of its workload before the first trial; NULL: it was not checked",
     ),
     Column("state", _Text(16), nullable=False, index=True),
     Column("state_reason", Text),
@@ -322,6 +328,17 @@ stack_width = Table(
     Column("device", _Text(128), primary_key=True, doc="cpu, or the GPU's name"),
     Column("card", JSON, nullable=False, doc="StackWidthView without the key and the time"),
     Column("measured_at", UTC_TIME, nullable=False),
+)
+
+workload_check = Table(
+    "workload_check",
+    metadata,
+    Column("workload", _Text(64), primary_key=True),
+    Column("package", _Text(255), primary_key=True, doc="PackageVersion of its package as text"),
+    Column("batch_size", Integer, primary_key=True, autoincrement=False),
+    Column("device", _Text(128), primary_key=True, doc="cpu or gpu"),
+    Column("results", JSON, nullable=False, doc="CheckResults"),
+    Column("checked_at", UTC_TIME, nullable=False),
 )
 
 token = Table(

@@ -244,6 +244,11 @@ class _NumberMetric(_Plane):
         return cast("Tensor", float((outputs - targets).square().sum()))
 
 
+class _MeanMetric(_Plane):
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean()
+
+
 class _FileInLoss(_Plane):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         Path("/nonexistent/weights.csv").read_text(encoding="utf-8")
@@ -337,6 +342,7 @@ WORKLOADS = [
     _VectorLoss("vector-loss"),
     _ConstantLoss("constant-loss"),
     _NumberMetric("number-metric"),
+    _MeanMetric("mean-metric"),
     _FileInLoss("file-in-loss"),
     _NanData("nan-data"),
     _NanMetric("nan-metric"),

@@ -62,7 +62,7 @@ def test_a_broken_entry_point_is_named_in_a_warning_and_the_others_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: str, why: str
 ) -> None:
     install(tmp_path, monkeypatch, broken=target, good="OneClass")
-    assert [workload.card.name for workload in load_entries("tangent.workloads", TensorWorkload)] == [
+    assert [loaded.entry.card.name for loaded in load_entries("tangent.workloads", TensorWorkload)] == [
         "one-class"
     ]
     [record] = caplog.records

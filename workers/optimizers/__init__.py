@@ -4,7 +4,7 @@ __all__ = ["OptimizerEntry", "build_optimizer", "load_optimizers"]
 
 from itertools import chain
 
-from workers.entry_points import OnBroken, by_name, load_entries, no_report
+from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
 from workers.optimizers import (
     accumulating,
     adam,
@@ -36,12 +36,15 @@ _FAMILIES = (
 )
 
 
-def load_optimizers(*, on_broken: OnBroken = no_report) -> dict[str, OptimizerEntry]:
+def load_optimizers(*, on_broken: OnBroken = no_report) -> Installed[OptimizerEntry]:
     """Return all optimizers by name, the built-in ones first.
 
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     A package that cannot be loaded is passed to `on_broken`.
     """
     builtin = chain.from_iterable(family.ENTRIES for family in _FAMILIES)
-    entries = map(with_accepted_arguments, load_entries(_GROUP, OptimizerEntry, on_broken=on_broken))
-    return by_name([*builtin, *entries], group=_GROUP)
+    entries = [
+        Loaded(with_accepted_arguments(loaded.entry), loaded.package)
+        for loaded in load_entries(_GROUP, OptimizerEntry, on_broken=on_broken)
+    ]
+    return by_name(builtin, entries, group=_GROUP)

@@ -16,8 +16,8 @@ import torch
 
 from studies.control_characters import strip_controls
 from studies.standard_error import write_line
+from studies.trials import CheckResult
 from workers.packages import use_packages
-from workers.workload_check.check_result import CheckResult
 from workers.workload_check.checks import check_workload
 from workers.workload_errors import innermost_place
 from workers.workloads import AnyWorkload, load_workloads

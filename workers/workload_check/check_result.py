@@ -1,41 +1,21 @@
-"""What a check of a workload found, and where in the user's code."""
+"""Results of checks, with the place in the user's code, and errors that end a check."""
 
-__all__ = ["CheckFailed", "CheckResult", "Status", "calling"]
+__all__ = ["CheckFailed", "about", "calling"]
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any
 
+from studies.trials import CheckResult, CheckStatus
 from workers.workload_errors import CannotTrain, describe_error, place_of
 
-Status = Literal["ok", "note", "warning", "error"]
-"""`note` is information, `warning` may be intended, `error` makes a study's results wrong or impossible."""
 
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The result of one check.
-
-    Attributes:
-        check: what was checked, in a few words.
-        status: how serious it is.
-        sentence: what was found; of an error, what was expected, what came and what to do.
-        where: file and line of the workload's code that it is about, if there is one.
-    """
-
-    check: str
-    status: Status
-    sentence: str
-    where: str | None = None
-
-    @classmethod
-    def about(
-        cls, function: Callable[..., Any] | type | None, check: str, status: Status, sentence: str
-    ) -> Self:
-        """Return a result about a function or class of the workload."""
-        place = place_of(function) if function is not None else None
-        return cls(check, status, sentence, f"{place.filename}:{place.lineno}" if place else None)
+def about(
+    function: Callable[..., Any] | type | None, check: str, status: CheckStatus, sentence: str
+) -> CheckResult:
+    """Return a result about a function or class of the workload."""
+    place = place_of(function) if function is not None else None
+    return CheckResult(check, status, sentence, f"{place.filename}:{place.lineno}" if place else None)
 
 
 class CheckFailed(Exception):
@@ -56,6 +36,6 @@ def calling(check: str, *, workload: str) -> Generator[None]:
     # A workload may raise anything.
     except Exception as error:
         if isinstance(error, CannotTrain) and error.function is not None:
-            raise CheckFailed(CheckResult.about(error.function, check, "error", str(error))) from error
+            raise CheckFailed(about(error.function, check, "error", str(error))) from error
         fault = describe_error(error, workload=workload)
         raise CheckFailed(CheckResult(check, "error", fault.reason)) from error

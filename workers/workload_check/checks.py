@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import torch
 
-from workers.workload_check.check_result import CheckFailed, CheckResult
+from studies.trials import CheckResult
+from workers.workload_check.check_result import CheckFailed
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.script_checks import check_script
@@ -14,7 +15,9 @@ from workers.workload_check.training_checks import check_training
 from workers.workloads import AnyWorkload, Data, ScriptWorkload, TensorWorkload
 
 
-def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[CheckResult]:
+def check_workload(
+    workload: AnyWorkload, *, device: torch.device, batch_size: int | None = None
+) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
     It loads the data of a workload of tensors twice, builds the model a few times, and trains a few steps
@@ -24,10 +27,11 @@ def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[C
     Args:
         workload: what to check.
         device: where to train.
+        batch_size: examples in a batch; None stands for the card's.
     """
     try:
         if isinstance(workload, ScriptWorkload):
-            yield from check_script(workload, device)
+            yield from check_script(workload, device, batch_size=batch_size or workload.card.batch_size)
             return
         data: Data | None = None
         has_errors = False
@@ -35,19 +39,17 @@ def check_workload(workload: AnyWorkload, *, device: torch.device) -> Iterator[C
             if isinstance(found, Data):
                 data = found
             else:
-                has_errors |= _prevents_training(found)
+                has_errors |= found.status == "error"
                 yield found
-        for result in check_model(workload, data, device):
-            has_errors |= _prevents_training(result)
+        size = batch_size or workload.card.batch_size
+        if data is not None:
+            size = min(size, len(data.train))
+        for result in check_model(workload, data, device, batch_size=size):
+            has_errors |= result.status == "error"
             yield result
         if has_errors:
             yield CheckResult("training", "note", "not checked, because of the errors above")
             return
-        yield from check_training(workload, data, device)
+        yield from check_training(workload, data, device, batch_size=size)
     except CheckFailed as error:
         yield error.result
-
-
-def _prevents_training(result: CheckResult) -> bool:
-    """Return whether results of training would be meaningless; a wrong number on the card changes none."""
-    return result.status == "error" and not result.check.startswith("card:")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from studies.formatting import count, plural
-from workers.workload_check.check_result import CheckResult, calling
+from studies.trials import CheckResult
+from workers.workload_check.check_result import about, calling
 from workers.workloads import Data, Split, TensorWorkload, load_data
 from workers.workloads.card_differences import shared_inputs
 
@@ -50,7 +51,7 @@ def _repeated(workload: TensorWorkload, splits: dict[str, Split], again: Data) -
     ]
     if not changed:
         return CheckResult("same data twice", "ok", "two calls of load_data return the same contents")
-    return CheckResult.about(
+    return about(
         workload.load_data,
         "same data twice",
         "error",
@@ -72,10 +73,10 @@ def _sizes(workload: TensorWorkload, splits: dict[str, Split]) -> CheckResult:
     found = {name: len(split) for name, split in splits.items()}
     if on_card == found:
         return CheckResult("card: examples", "ok", "the card has the numbers of examples of the data")
-    return CheckResult.about(
+    return about(
         type(workload),
         "card: examples",
-        "error",
+        "warning",
         f"expected the card's numbers of examples, {on_card}, got {found}; correct `examples` on the card",
     )
 
@@ -85,7 +86,7 @@ def _numbers(workload: TensorWorkload, splits: dict[str, Split]) -> CheckResult:
         for part, tensor in (("inputs", split.inputs), ("targets", split.targets)):
             wrong = int((~torch.isfinite(tensor)).sum()) if tensor.is_floating_point() else 0
             if wrong:
-                return CheckResult.about(
+                return about(
                     workload.load_data,
                     "finite data",
                     "error",
@@ -100,7 +101,7 @@ def _overlaps(workload: TensorWorkload, splits: dict[str, Split]) -> Iterator[Ch
     is_separate = True
     for one, other, shared in shared_inputs(splits):
         is_separate = False
-        yield CheckResult.about(
+        yield about(
             workload.load_data,
             "separate splits",
             "warning",

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from studies.formatting import count, listed, metric, number, plural
+from studies.trials import CheckResult
 from workers.named_metrics import named_metrics
 from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
-from workers.workload_check.check_result import CheckResult, calling
+from workers.workload_check.check_result import about, calling
 from workers.workloads import Data, LoopWorkload, ModelWorkload, Split, SplitName, TensorWorkload
 
 _SEED: Final = 0
@@ -22,13 +23,16 @@ _TOLERANCE: Final = 1e-3
 """Relative difference allowed between sums over the same examples in batches of different sizes."""
 
 
-def check_model(workload: ModelWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
+def check_model(
+    workload: ModelWorkload, data: Data | None, device: torch.device, *, batch_size: int
+) -> Iterator[CheckResult]:
     """Yield the results about the model, its gradients, the loss and the metric.
 
     Args:
         workload: what to check.
         data: the data of a workload of tensors, on `device`; None for any other.
         device: where to train.
+        batch_size: examples in a batch.
 
     Raises:
         CheckFailed: the workload's code raised an error, or the loss has no gradient.
@@ -37,13 +41,12 @@ def check_model(workload: ModelWorkload, data: Data | None, device: torch.device
         model, twin = (_built(workload) for _ in range(2))
     yield from _construction(workload, model, twin)
     model.to(device)
-    size = workload.card.batch_size if data is None else min(workload.card.batch_size, len(data.train))
     with calling("batches", workload=workload.card.name):
-        task = training_task(workload, model, data=data, seed=_SEED, batch_size=size, device=device)
+        task = training_task(workload, model, data=data, seed=_SEED, batch_size=batch_size, device=device)
     yield from _gradients(workload, task, model, device)
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
-        yield from _evaluation(workload, model, data)
+        yield from _evaluation(workload, model, data, batch_size=batch_size)
     else:
         yield from _own_evaluation(workload, task, model, device)
 
@@ -57,16 +60,16 @@ def _construction(workload: ModelWorkload, model: nn.Module, twin: nn.Module) ->
     found = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     yield CheckResult("model", "ok", f"{plural(found, 'trainable parameter')}")
     if found != workload.card.parameters:
-        yield CheckResult.about(
+        yield about(
             type(workload),
             "card: parameters",
-            "error",
+            "warning",
             f"expected the card's number of trainable parameters, {count(workload.card.parameters)}, got "
             f"{count(found)}; correct `parameters` on the card",
         )
     ones, others = model.state_dict(), twin.state_dict()
     if any(not torch.equal(one, others[name]) for name, one in ones.items()):
-        yield CheckResult.about(
+        yield about(
             workload.build_model,
             "same model twice",
             "error",
@@ -89,9 +92,7 @@ def _gradients(
             loss = task.loss(batch)
     value = loss.item()
     if not torch.isfinite(loss):
-        yield CheckResult.about(
-            step, "loss", "error", f"expected a finite loss of the new model, got {value}"
-        )
+        yield about(step, "loss", "error", f"expected a finite loss of the new model, got {value}")
         return
     yield CheckResult("loss", "ok", f"{number(value)} on the first batch")
     with calling("gradients", workload=workload.card.name):
@@ -104,7 +105,7 @@ def _gradients(
         if weight.grad is not None and not torch.isfinite(weight.grad).all()
     ]
     if unreached:
-        yield CheckResult.about(
+        yield about(
             workload.build_model,
             "gradients",
             "error",
@@ -112,7 +113,7 @@ def _gradients(
             "them in forward, or set requires_grad=False",
         )
     if wrong:
-        yield CheckResult.about(
+        yield about(
             step,
             "gradients",
             "error",
@@ -138,9 +139,9 @@ def _own_evaluation(
             with calling(check, workload=workload.card.name), seeded(_SEED, device=device):
                 found.append(task.evaluate(split)[1].item())
         if not all(map(math.isfinite, found)):
-            yield CheckResult.about(function, check, "error", f"expected a finite metric, got {found[0]}")
+            yield about(function, check, "error", f"expected a finite metric, got {found[0]}")
         elif found[0] != found[1]:
-            yield CheckResult.about(
+            yield about(
                 function,
                 check,
                 "error",
@@ -155,7 +156,7 @@ def _in_range(
     workload: ModelWorkload, function: Callable[..., object], check: str, value: float
 ) -> CheckResult:
     if workload.card.unit == "fraction" and not 0 <= value <= 1:
-        return CheckResult.about(
+        return about(
             function,
             check,
             "error",
@@ -166,11 +167,13 @@ def _in_range(
 
 
 @torch.no_grad()
-def _evaluation(workload: TensorWorkload, model: nn.Module, data: Data) -> Iterator[CheckResult]:
+def _evaluation(
+    workload: TensorWorkload, model: nn.Module, data: Data, *, batch_size: int
+) -> Iterator[CheckResult]:
     """Yield whether loss and metric of a split depend on how it is divided into batches."""
     model.eval()
     metrics = named_metrics(workload, None)
-    size = max(2, workload.card.batch_size)
+    size = max(2, batch_size)
     for name, split in (("validation", data.validation), ("test", data.test)):
         part = split.head(4 * size)
         halves = [
@@ -194,16 +197,14 @@ def _metric(
     check, function = f"{split} metric", workload.metric_sum
     total, parts = whole[2].item(), [piece[2].item() for piece in pieces]
     if not all(map(torch.isfinite, (piece[2] for piece in [whole, *pieces]))):
-        return CheckResult.about(
-            function, check, "error", f"expected a finite sum from metric_sum, got {total}"
-        )
+        return about(function, check, "error", f"expected a finite sum from metric_sum, got {total}")
     if not _close(total, sum(parts)):
         meant = (
             "; metric_sum seems to return a mean: return the sum over the batch"
             if _close(total, sum(parts) / len(parts))
             else "; metric_sum must add up over examples"
         )
-        return CheckResult.about(
+        return about(
             function,
             check,
             "error",
@@ -225,7 +226,7 @@ def _loss(workload: TensorWorkload, whole: Tensor, pieces: list[Tensor]) -> Chec
         else "return a mean over the batch, and the number of terms that it averages over from loss_weight"
     )
     mean = parts / whole[1].item()
-    return CheckResult.about(
+    return about(
         workload.loss,
         check,
         "error",

@@ -10,17 +10,18 @@ import torch
 
 from studies.formatting import number
 from studies.training_settings import TrainingSettings
+from studies.trials import CheckResult
 from workers.checkpoints import load
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.training import train_pack
-from workers.workload_check.check_result import CheckResult, calling
+from workers.workload_check.check_result import about, calling
 from workers.workloads import ScriptWorkload
 
 _OPTIMIZER: Final = "adamp"
 
 
-def check_script(workload: ScriptWorkload, device: torch.device) -> Iterator[CheckResult]:
+def check_script(workload: ScriptWorkload, device: torch.device, *, batch_size: int) -> Iterator[CheckResult]:
     """Yield the results about two epochs with AdamP at its defaults.
 
     Raises:
@@ -28,25 +29,27 @@ def check_script(workload: ScriptWorkload, device: torch.device) -> Iterator[Che
     """
     entry = load_optimizers()[_OPTIMIZER]
     with tempfile.TemporaryDirectory() as folder, calling("script", workload=workload.card.name):
-        [first] = _trained(workload, entry, device, folder, checkpoint=None)
+        [first] = _trained(workload, entry, device, folder, batch_size=batch_size)
         part = first.members[0]
         if part.outcome is not None:
-            yield CheckResult.about(workload.run, "script", "error", str(part.outcome.reason))
+            yield about(workload.run, "script", "error", str(part.outcome.reason))
             return
         value = part.measurement.validation_metric
         assert value is not None, "a trial that goes on has a value"
         yield CheckResult("script", "ok", f"{workload.card.metric} {number(value)} reported after one epoch")
         assert part.checkpoint is not None, "a trial that pauses has a checkpoint"
         is_saved = load(part.checkpoint)["script"] is not None
-        [second] = _trained(workload, entry, device, folder, checkpoint=part.checkpoint)
+        [second] = _trained(
+            workload, entry, device, folder, batch_size=batch_size, checkpoint=part.checkpoint
+        )
         outcome = second.members[0].outcome
         if outcome is None or outcome.state != "completed":
             reason = "the trial did not complete" if outcome is None else str(outcome.reason)
-            yield CheckResult.about(workload.run, "second epoch", "error", reason)
+            yield about(workload.run, "second epoch", "error", reason)
             return
         yield CheckResult("second epoch", "ok", "validation and test values reported after a pause")
         if not is_saved:
-            yield CheckResult.about(
+            yield about(
                 workload.run,
                 "resuming",
                 "note",
@@ -61,7 +64,8 @@ def _trained(
     device: torch.device,
     folder: str,
     *,
-    checkpoint: str | None,
+    batch_size: int,
+    checkpoint: str | None = None,
 ) -> list[EpochReport]:
     """Train the first of two epochs or, from a checkpoint, the second."""
     done = 0 if checkpoint is None else 1
@@ -76,7 +80,7 @@ def _trained(
         from_epoch=done,
         to_epoch=done + 1,
         epochs=2,
-        training=TrainingSettings(batch_size=workload.card.batch_size),
+        training=TrainingSettings(batch_size=batch_size),
         maximize=workload.card.direction == "maximize",
         checkpoints=folder,
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adamp._projection import decide
 from studies.formatting import duration, listed, number, plural
 from studies.training_settings import TrainingSettings
+from studies.trials import CheckResult
 from workers.checkpoints import load, save
 from workers.memory import MemoryMeter
 from workers.optimizers import OptimizerEntry, load_optimizers
@@ -24,7 +25,7 @@ from workers.seeding import initialisation_seed, seeded
 from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.training_tasks import step_function, training_task
-from workers.workload_check.check_result import CheckResult, calling
+from workers.workload_check.check_result import about, calling
 from workers.workload_check.shortened import shortened, steps_of_epoch
 from workers.workloads import Data, ModelWorkload, TensorWorkload
 
@@ -38,14 +39,16 @@ _MAX_SCALED: Final = 64
 _SLOW: Final = 3.0
 
 
-def check_training(workload: ModelWorkload, data: Data | None, device: torch.device) -> Iterator[CheckResult]:
+def check_training(
+    workload: ModelWorkload, data: Data | None, device: torch.device, *, batch_size: int
+) -> Iterator[CheckResult]:
     """Yield the results about training with AdamP at its defaults.
 
     Raises:
         CheckFailed: the workload's code raised an error.
     """
     entry = load_optimizers()[_OPTIMIZER]
-    pack = _pack(workload, entry, data)
+    pack = _pack(workload, entry, batch_size=batch_size)
     short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.training.batch_size)
     with calling("training", workload=workload.card.name):
         yield from _repeatable(short, pack, entry, small, device)
@@ -57,7 +60,7 @@ def check_training(workload: ModelWorkload, data: Data | None, device: torch.dev
         yield from _speed(workload, pack, entry, data, device)
 
 
-def _pack(workload: ModelWorkload, entry: OptimizerEntry, data: Data | None) -> Pack:
+def _pack(workload: ModelWorkload, entry: OptimizerEntry, *, batch_size: int) -> Pack:
     card = workload.card
     members = tuple(
         Member(trial_id=str(n), attempt=1, parameters=entry.card.defaults, seed=_SEED) for n in range(2)
@@ -70,9 +73,7 @@ def _pack(workload: ModelWorkload, entry: OptimizerEntry, data: Data | None) -> 
         from_epoch=0,
         to_epoch=2,
         epochs=2,
-        training=TrainingSettings(
-            batch_size=card.batch_size if data is None else min(card.batch_size, len(data.train))
-        ),
+        training=TrainingSettings(batch_size=batch_size),
         maximize=card.direction == "maximize",
     )
 
@@ -101,7 +102,7 @@ def _repeatable(
     yield (
         CheckResult("same training twice", "ok", "one seed gives the same results, bit for bit")
         if is_same
-        else CheckResult.about(
+        else about(
             type(workload),
             "same training twice",
             "error",
@@ -123,7 +124,7 @@ def _repeatable(
             "resuming", "ok", "training that resumes from a checkpoint gives the same results, bit for bit"
         )
         if is_resumed
-        else CheckResult.about(
+        else about(
             workload.build_model,
             "resuming",
             "error",
@@ -136,11 +137,9 @@ def _repeatable(
 def _first_epoch(workload: ModelWorkload, result: EpochResult) -> CheckResult:
     problem = result.divergence or result.fault
     if problem is not None:
-        return CheckResult.about(
-            type(workload), "two steps", "error", f"with AdamP at its defaults, the {problem}"
-        )
+        return about(type(workload), "two steps", "error", f"with AdamP at its defaults, the {problem}")
     if not result.effective_step > 0 and not math.isnan(result.effective_step):
-        return CheckResult.about(
+        return about(
             step_function(workload),
             "two steps",
             "error",
@@ -261,7 +260,7 @@ def _speed(
     )
     on_card = workload.card.epoch_s
     if device.type == "cpu" and not on_card / _SLOW <= epoch_s <= on_card * _SLOW:
-        yield CheckResult.about(
+        yield about(
             type(workload),
             "card: epoch_s",
             "warning",

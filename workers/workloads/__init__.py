@@ -26,7 +26,7 @@ __all__ = [
     "to_device",
 ]
 
-from workers.entry_points import OnBroken, by_name, load_entries, no_report
+from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device
@@ -49,12 +49,12 @@ def builtin_workloads() -> dict[str, TensorWorkload]:
     return {workload.card.name: workload for workload in builtin}
 
 
-def load_workloads(*, on_broken: OnBroken = no_report) -> dict[str, AnyWorkload]:
+def load_workloads(*, on_broken: OnBroken = no_report) -> Installed[AnyWorkload]:
     """Return all workloads by name, the built-in ones first, without loading their data.
 
     An entry point that cannot be loaded, or whose name already exists, is skipped with a warning in the log.
     A package that cannot be loaded is passed to `on_broken`.
     """
     kinds = TensorWorkload, LoopWorkload, ScriptWorkload
-    installed: list[AnyWorkload] = load_entries(_GROUP, *kinds, on_broken=on_broken)
-    return by_name([*builtin_workloads().values(), *installed], group=_GROUP)
+    installed: list[Loaded[AnyWorkload]] = load_entries(_GROUP, *kinds, on_broken=on_broken)
+    return by_name(builtin_workloads().values(), installed, group=_GROUP)

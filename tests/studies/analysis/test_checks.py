@@ -6,7 +6,7 @@ from records import Arm, around, falling, record
 from studies.analysis.analyse import analyse
 from studies.analysis.views import Check, CheckKind
 from studies.states import StudyState
-from studies.trials import CardDifference
+from studies.trials import CardDifference, CheckResult
 from studies.views import StudyRecord
 
 __all__: list[str] = []
@@ -27,6 +27,26 @@ def test_data_that_differs_from_the_card_is_a_warning_and_a_small_overlap_a_note
     checks = _of("card-differs", whole.model_copy(update={"study": study}))
     assert [check.is_warning for check in checks] == [True, True, False]
     assert [check.figures["found"] for check in checks] == [999, 3, 2]
+
+
+def test_errors_and_warnings_of_the_workloads_check_are_shown_once() -> None:
+    found = (
+        CheckResult("data", "ok", "64 examples"),
+        CheckResult("speed", "note", "1 ms for a step"),
+        CheckResult("separate splits", "warning", "2 inputs of the test split occur in the train split"),
+        CheckResult("card: epoch_s", "warning", "the card says 1 s for an epoch", "moons.py:12"),
+    )
+    whole = record({"adamp": Arm(search=[0.9])})
+    overlap = CardDifference(kind="overlap", split="test", other="train", expected=300, found=2)
+
+    def shown(*differences: CardDifference) -> list[str]:
+        update = {"check_results": found, "card_differences": differences}
+        study = whole.study.model_copy(update=update)
+        return [check.sentence for check in _of("workload-check", whole.model_copy(update={"study": study}))]
+
+    assert [str(found[2]) in shown()[0], str(found[3]) in shown()[1]] == [True, True]
+    assert [str(found[3]) in sentence for sentence in shown(overlap)] == [True]
+    assert str(found[3]).endswith("(moons.py:12)")
 
 
 def test_divergence_is_reported_per_arm_with_its_interval_and_where_it_begins() -> None:

@@ -1,0 +1,206 @@
+"""The check of a study's workload before its first trial, in a process of its own on a machine that trains.
+
+It is `tangent check` for the study's batch size and device. The process that runs the study does not import
+torch, so everything about the workload happens on the worker.
+"""
+
+__all__ = ["FirstCheck", "version_difference"]
+
+import logging
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, cast
+
+import ray
+from ray.exceptions import RayError
+
+from studies.catalog import PackageVersion
+from studies.formatting import duration, plural
+from studies.resolve import ResolvedStudy
+from studies.spec import StudySpec
+from studies.store import RunWriter
+from studies.trials import CheckResult, WorkloadVersion
+from workers.retry import DatabaseRetry
+
+_log = logging.getLogger("tangent.run")
+# Ray's functions have no complete types.
+_ray = cast("Any", ray)
+# Data may have to be downloaded first.
+_WITHIN_S: Final = 600.0
+_POLL_S: Final = 0.25
+
+
+class FirstCheck:
+    """Checks a study's workload, unless its version has been checked before.
+
+    A built-in workload has been checked by our own tests.
+
+    Args:
+        spec: the study as submitted.
+        plan: the study as resolved.
+        writer: stores the results.
+        retry: how long to wait for the database.
+        packages: folders from which the worker imports packages besides the installed ones.
+        versions: packages that add workloads and optimizers, as the study's run has them.
+        within_s: seconds after which the check ends without a result.
+
+    Attributes:
+        is_due: whether it has still to be done.
+        failure: why the study must fail; None if the check found no error.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        plan: ResolvedStudy,
+        *,
+        writer: RunWriter,
+        retry: DatabaseRetry,
+        packages: Sequence[str],
+        versions: Mapping[str, PackageVersion],
+        within_s: float = _WITHIN_S,
+    ) -> None:
+        package = plan.workload.package
+        self.is_due = spec.check_workload and package is not None
+        self.failure: str | None = None
+        self._resources = spec.resources
+        self._writer, self._retry = writer, retry
+        self._packages, self._versions = packages, versions
+        self._within_s = within_s
+        self._version = WorkloadVersion(
+            workload=plan.workload.name,
+            package="" if package is None else str(versions.get(package.name, package)),
+            batch_size=plan.batch_size,
+            device="gpu" if spec.resources.gpus_per_pack > 0 else "cpu",
+        )
+
+    def carry_out(self, *, is_interrupted: Callable[[], bool]) -> None:
+        """Check the workload, and store what is found.
+
+        It stays due if it is interrupted. A check that crashes or hangs ends with a warning: it would
+        otherwise hold the study up for ever, and trials report such faults too.
+
+        Args:
+            is_interrupted: returns whether to end at once.
+        """
+        known = self._retry.persist(lambda: self._writer.known_check(self._version))
+        found = self._check_on_worker(is_interrupted) if known is None else known
+        if found is None:
+            return
+        if isinstance(found, str):
+            results, is_new = (CheckResult("check", "warning", found),), False
+        else:
+            results, is_new = found, known is None
+        checked = self._version if is_new else None
+        self._retry.persist(lambda: self._writer.record_check(results, checked=checked))
+        self.failure = _failure(self._version.workload, results)
+        self.is_due = False
+
+    def _check_on_worker(self, is_interrupted: Callable[[], bool]) -> tuple[CheckResult, ...] | str | None:
+        """Return the results, why there are none, or None if it was interrupted."""
+        cpus, gpus = self._resources.cpus_per_pack, self._resources.gpus_per_pack
+        # The process ends after this one call.
+        remote = _ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(_results_on_worker)
+        pending = remote.remote(
+            asdict(self._version),
+            packages=list(self._packages),
+            versions=[version.model_dump() for version in self._versions.values()],
+            cpus=cpus,
+            within_s=self._within_s,
+        )
+        while not _ray.wait([pending], timeout=_POLL_S)[0]:
+            if is_interrupted():
+                _ray.cancel(pending, force=True)
+                return None
+        try:
+            return tuple(CheckResult(**result) for result in _ray.get(pending))
+        except RayError as error:
+            _log.warning("the worker of the workload's check was lost: %s", error)
+            return (
+                f"expected the check to end within {duration(self._within_s)}, but its process crashed, was "
+                "killed, or took longer; the study goes on without it"
+            )
+
+
+def version_difference(
+    name: str, found: PackageVersion | None, expected: Mapping[str, PackageVersion]
+) -> str | None:
+    """Return why this machine must not train with a workload or optimizer; None if it may.
+
+    Args:
+        name: kind and name of what the package adds, e.g. `workload 'moons'`.
+        found: its package on this machine; None if it is built in.
+        expected: packages by name, as the study's run has them.
+    """
+    theirs = None if found is None else expected.get(found.name)
+    if found is None or theirs is None or theirs == found:
+        return None
+    return (
+        f"expected {theirs}, the package of {name} where the study's run is, got {found} on "
+        f"{socket.gethostname()}; install the same version on both, and start the study again"
+    )
+
+
+def _failure(workload: str, results: Sequence[CheckResult]) -> str | None:
+    errors = [result for result in results if result.status == "error"]
+    if not errors:
+        return None
+    others = f", and {plural(len(errors) - 1, 'other error')}" if len(errors) > 1 else ""
+    return (
+        f"the check of workload {workload!r} found an error before the first trial: {errors[0]}{others}; "
+        "repair it and submit again, or set check_workload to false if the check is mistaken"
+    )
+
+
+def _results_on_worker(
+    checked: Mapping[str, Any],
+    *,
+    packages: Sequence[str],
+    versions: Sequence[Mapping[str, Any]],
+    cpus: float,
+    within_s: float,
+) -> list[dict[str, Any]]:
+    """Check a workload in this process, which ends if that takes too long, and return plain data."""
+    import os
+
+    from studies.process_tree import adopt_orphans, end_descendants
+    from workers.deadline import exit_after
+    from workers.packages import use_packages
+
+    adopt_orphans()
+    with exit_after(within_s):
+        use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *packages])
+        expected = {each.name: each for each in map(PackageVersion.model_validate, versions)}
+        try:
+            return [asdict(result) for result in _results(WorkloadVersion(**checked), expected, cpus=cpus)]
+        finally:
+            end_descendants()
+
+
+def _results(
+    checked: WorkloadVersion, expected: Mapping[str, PackageVersion], *, cpus: float
+) -> list[CheckResult]:
+    import torch
+
+    from workers.workload_check import check_workload
+    from workers.workloads import load_workloads
+
+    torch.set_num_threads(max(1, int(cpus)))
+    workloads = load_workloads()
+    if checked.workload not in workloads:
+        return [
+            CheckResult(
+                "package",
+                "error",
+                f"expected workload {checked.workload!r} on {socket.gethostname()}, got none; install the "
+                "package that adds it on this machine too",
+            )
+        ]
+    package = workloads.packages.get(checked.workload)
+    difference = version_difference(f"workload {checked.workload!r}", package, expected)
+    if difference is not None:
+        return [CheckResult("package", "error", difference)]
+    device = torch.device("cuda:0" if checked.device == "gpu" and torch.cuda.is_available() else "cpu")
+    found = check_workload(workloads[checked.workload], device=device, batch_size=checked.batch_size)
+    return list(found)
