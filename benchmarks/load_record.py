@@ -172,8 +172,11 @@ def play(store: Store, shape: Shape, *, by: Actor) -> str:
     scheduler = PackScheduler(
         spec,
         plan,
-        PackRecorder(spec, plan, writer=writer, retry=DatabaseRetry(10.0)),
+        PackRecorder(
+            spec, plan, writer=writer, retry=DatabaseRetry(10.0), artifacts=f"memory://kept-files/{study_id}"
+        ),
         checkpoints=f"memory://{study_id}",
+        artifacts=f"memory://kept-files/{study_id}",
         slots=lambda: 4,
     )
     simulated = SimulatedPacks(every_s=0.0)

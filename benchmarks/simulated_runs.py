@@ -237,6 +237,7 @@ def main() -> int:
         Claim(given.study, given.attempt),
         lease_s=_LEASE_S,
         checkpoints=f"memory://simulated/{given.study}",
+        artifacts=f"memory://kept-files/{given.study}",
         machines=f"simulated/{given.study}",
         turn_s=120.0,
         count_slots=lambda _cpus, _gpus: given.packs,

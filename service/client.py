@@ -29,6 +29,7 @@ from service.client_arguments import (
     key_header,
     version_header,
 )
+from service.client_artifacts import ArtifactRequests
 from service.client_webhooks import WebhookRequests
 from service.documents import Document, to_document
 from service.schemas import Account, ArmBest, EventList, Health, Readiness, StudyPlan
@@ -63,7 +64,7 @@ _MAX_WAIT_S = 5.0
 _ANALYSIS_TIMEOUT_S = 300.0
 
 
-class Client(WebhookRequests):
+class Client(ArtifactRequests, WebhookRequests):
     """A client of one service. Keep it open, because it reuses its connections.
 
     Do not share it between threads while one of them watches a study.

@@ -173,6 +173,30 @@ TRIAL_NOT_FOUND = ProblemKind(
     "`GET /v1/studies/{study_id}/trials` lists them.",
     str(errors.TrialNotFound("k3f9x2db.adamp.99")),
 )
+ARTIFACT_NOT_FOUND = ProblemKind(
+    404,
+    "artifact-not-found",
+    "File not found",
+    "No file of this id is kept: it never was, it was too large, or it has been deleted since, as `keep` of "
+    "its study says; `GET /v1/studies/{study_id}/artifacts` lists the files of a study.",
+    str(errors.ArtifactNotFound("5f0c3c2e9d7b4a51b7f1a0c9d2e4f680")),
+)
+ARTIFACT_UNAVAILABLE = ProblemKind(
+    503,
+    "artifact-unavailable",
+    "File unavailable",
+    "The service cannot read the file at the place where the workers have kept it: it was deleted there, "
+    "or the service cannot reach the place. It must be able to read the dispatcher's TANGENT_CHECKPOINTS.",
+    "the file adamp-best.pt of trial k3f9x2db.adamp.c0 cannot be read: the service gets FileNotFoundError "
+    "from the place; give the service access to the folder of the checkpoints",
+)
+RANGE_INVALID = ProblemKind(
+    416,
+    "range-invalid",
+    "Range invalid",
+    "The range of bytes that the request asks for begins after the end of the file.",
+    "expected a range within the 1048576 bytes of the file, got 'bytes=2000000-'",
+)
 SUITE_NOT_FOUND = ProblemKind(
     404,
     "suite-not-found",
@@ -400,6 +424,7 @@ KIND_BY_ERROR: dict[type[errors.TangentError], ProblemKind] = {
     errors.StudyNotFound: STUDY_NOT_FOUND,
     errors.ArmNotFound: ARM_NOT_FOUND,
     errors.TrialNotFound: TRIAL_NOT_FOUND,
+    errors.ArtifactNotFound: ARTIFACT_NOT_FOUND,
     errors.SuiteNotFound: SUITE_NOT_FOUND,
     errors.TokenNotFound: TOKEN_NOT_FOUND,
     errors.WebhookInvalid: WEBHOOK_INVALID,
@@ -420,6 +445,8 @@ KIND_BY_ERROR: dict[type[errors.TangentError], ProblemKind] = {
 """The kind of each domain error. A test compares it with `studies.errors`."""
 
 _OWN_KINDS = (
+    ARTIFACT_UNAVAILABLE,
+    RANGE_INVALID,
     METHOD_NOT_ALLOWED,
     NOT_JSON,
     NOT_YAML,

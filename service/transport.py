@@ -7,7 +7,7 @@ __all__ = ["ProblemError", "ServiceUnreachable", "Transport", "path_segment"]
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from http import HTTPStatus
 from typing import IO, Any, TypeVar
@@ -195,6 +195,36 @@ class Transport:
                 raise self.unreachable(error) from error
             except httpx.InvalidURL:
                 raise self._invalid_url() from None
+            time.sleep(wait_s)
+
+    def read_range(self, path: str, *, start: int, etag: str) -> Iterator[bytes]:
+        """Yield the content at a path from a byte on, in pieces.
+
+        Args:
+            path: the path.
+            start: the first byte.
+            etag: ETag of the content that the bytes before belong to.
+
+        Raises:
+            ProblemError: the service refused the request.
+            ServiceUnreachable: it does not send this range of this content.
+            httpx.TransportError: the connection broke.
+        """
+        headers = {
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "range": f"bytes={start}-",
+            "if-range": etag,
+        }
+        timeout = max(_STREAM_TIMEOUT_S, self._timeout_s)
+        for attempt in itertools.count(1):
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if (wait_s := _wait_s(response, attempt)) is None:
+                    self.raise_for_problem(response)
+                    if response.headers.get("content-range", "").split("-")[0] != f"bytes {start}":
+                        raise self._not_tangent("it sends another range of the file than requested")
+                    yield from response.iter_bytes()
+                    return
             time.sleep(wait_s)
 
     def raise_for_problem(self, response: httpx.Response) -> None:

@@ -2,8 +2,8 @@
 
 TangentError
 ├── SpecInvalid            the study cannot be run as written; WebhookInvalid for webhooks
-├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, SuiteNotFound, TokenNotFound,
-│                          WebhookNotFound
+├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, ArtifactNotFound, SuiteNotFound,
+│                          TokenNotFound, WebhookNotFound
 ├── IllegalMove            a state transition that the current state does not allow
 ├── Conflict               VersionConflict (ETag), IdempotencyConflict (same key, different body)
 ├── Superseded             a later attempt has taken over; this writer's reports are rejected
@@ -16,6 +16,7 @@ TangentError
 __all__ = [
     "MAX_PROBLEMS",
     "ArmNotFound",
+    "ArtifactNotFound",
     "CatalogEmpty",
     "Conflict",
     "Forbidden",
@@ -170,6 +171,17 @@ class TrialNotFound(NotFound):
 
     def __init__(self, trial_id: str) -> None:
         super().__init__(f"there is no trial {trial_id!r}; list a study's trials with `tangent trials STUDY`")
+
+
+class ArtifactNotFound(NotFound):
+    """No file of this id is kept."""
+
+    def __init__(self, artifact_id: str, *, reason: str | None = None) -> None:
+        super().__init__(
+            f"there is no kept file {artifact_id!r}; list a study's with `GET /v1/studies/STUDY/artifacts`"
+            if reason is None
+            else f"the file {artifact_id!r} was not kept: {reason}"
+        )
 
 
 class SuiteNotFound(NotFound):

@@ -12,6 +12,7 @@ __all__ = [
     "ArmSpec",
     "Budget",
     "Confirmation",
+    "Keep",
     "Objective",
     "Pair",
     "PriorityName",
@@ -244,6 +245,32 @@ class Training(TrainingOptions):
         return TrainingSettings.model_validate({**self.model_dump(), "batch_size": batch_size})
 
 
+class Keep(FrozenModel):
+    """Which files of its trials a study keeps, and for how long."""
+
+    weights: Literal["none", "best", "best-and-defaults"] = Field(
+        default="none",
+        description=(
+            "Whose final model weights are kept: of the best configuration of each arm, or of its defaults "
+            "too. They come from the confirmation: from the first fresh seed whose run completes."
+        ),
+    )
+    max_weights_mb: float = Field(
+        default=4096.0,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Most megabytes (10^6 bytes) of one file of weights; larger ones are not kept.",
+    )
+    days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        strict=True,
+        description="Days after the study's end when they are deleted; by default they stay.",
+    )
+
+
 class Resources(FrozenModel):
     """What each pack occupies, and how many packs may run at once."""
 
@@ -379,6 +406,7 @@ class StudySpec(FrozenModel):
         ),
         examples=[{"training.batch_size": {"choices": [32, 64, 128]}}],
     )
+    keep: Keep = Field(default=Keep(), description="Which files of its trials are kept.")
     resources: Resources = Field(default=Resources(), description="What each pack occupies.")
     seed: int = Field(
         default=0, ge=0, lt=2**31, strict=True, description="Fixes initialisation, data order and sampling."
@@ -445,6 +473,17 @@ class StudySpec(FrozenModel):
                 f"{info.data['budget'].replicates} replicates; lower `seeds` or `replicates`"
             )
         return confirmation
+
+    @field_validator("keep")
+    @classmethod
+    def _is_confirmed(cls, keep: Keep, info: ValidationInfo) -> Keep:
+        confirmation: Confirmation | None = info.data.get("confirmation")
+        if keep.weights != "none" and confirmation is not None and not confirmation.seeds:
+            raise ValueError(
+                "weights are those of confirmation runs, and `confirmation.seeds` is 0: expected at least 1 "
+                "seed, or weights: none"
+            )
+        return keep
 
     @model_validator(mode="after")
     def _titled(self) -> Self:

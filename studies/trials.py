@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
+from studies.artifacts import NewArtifact
 from studies.space import Parameters
 
 Phase = Literal["search", "confirmation"]
@@ -233,6 +234,7 @@ class Report:
         checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
         pack_size: how many trials were trained together with it, itself counted.
         charged_s: its share of the pack's wall time since the pack's last report.
+        artifacts: files that its worker has kept, or could not keep.
     """
 
     trial_id: str
@@ -248,3 +250,4 @@ class Report:
     checkpoint: str | None = None
     pack_size: int | None = None
     charged_s: float = 0.0
+    artifacts: tuple[NewArtifact, ...] = ()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from workers.optimizers import OptimizerEntry
     from workers.optimizers.batched.optimizer import StackedOptimizer
     from workers.script.trial import Trial
+    from workers.weights import load_weights
     from workers.workloads import (
         Data,
         LoopWorkload,
@@ -72,6 +73,7 @@ __all__ = [
     "Workload",
     "WorkloadCard",
     "arguments",
+    "load_weights",
     "to_device",
 ]
 
@@ -99,6 +101,7 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "workers.optimizers": ("workers", ("OptimizerEntry",)),
     "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
     "workers.script.trial": ("workers", ("Trial",)),
+    "workers.weights": ("workers", ("load_weights",)),
     "workers.workloads": (
         "workers",
         ("Data", "LoopWorkload", "ScriptWorkload", "Split", "TensorWorkload", "Workload", "to_device"),

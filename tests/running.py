@@ -60,13 +60,19 @@ class Running:
         self.writer = self.store.run_writer(self.claim, lease_s=600.0)
         plan = self.writer.plan()
         self.recorder = PackRecorder(
-            self.study.spec, plan, writer=self.writer, retry=DatabaseRetry(1.0), clock=lambda: self.seconds
+            self.study.spec,
+            plan,
+            writer=self.writer,
+            retry=DatabaseRetry(1.0),
+            artifacts="/kept-files/here",
+            clock=lambda: self.seconds,
         )
         self.scheduler = PackScheduler(
             self.study.spec,
             plan,
             self.recorder,
             checkpoints="/checkpoints/here",
+            artifacts="/kept-files/here",
             slots=lambda: self.slots,
             mode=lambda: self.mode,
         )

@@ -1,13 +1,13 @@
-"""Deletes checkpoints that killed runs have left: those of studies that are closed by now."""
+"""Deletes files that no study needs: checkpoints of closed studies, and kept files that have expired."""
 
-__all__ = ["remove_closed_checkpoints"]
+__all__ = ["remove_closed_checkpoints", "remove_unkept_files", "remove_unkept_files_of"]
 
 from typing import cast
 
 from studies.errors import StudyNotFound
 from studies.states import CLOSED_STUDY_STATES
 from studies.store import Store
-from workers.checkpoints import discard, storage_of
+from workers.storage import discard, storage_of
 
 
 def remove_closed_checkpoints(store: Store, folder: str) -> int:
@@ -28,7 +28,7 @@ def remove_closed_checkpoints(store: Store, folder: str) -> int:
         return 0
     studies = 0
     for item in cast("list[str]", filesystem.ls(path, detail=False)):
-        study_id = item.rstrip("/").rpartition("/")[2]
+        study_id = _last_part(item)
         try:
             is_closed = store.study(study_id).state in CLOSED_STUDY_STATES
         except StudyNotFound:
@@ -37,3 +37,61 @@ def remove_closed_checkpoints(store: Store, folder: str) -> int:
             discard(f"{folder}/{study_id}")
             studies += 1
     return studies
+
+
+def remove_unkept_files(store: Store, folder: str) -> int:
+    """Delete the files of closed studies that are not, or no longer, kept, and return their number.
+
+    These are files whose time is over, that others have replaced, or whose run was killed before it stored
+    them. Folders of studies that are open or not in this database are left alone.
+
+    Args:
+        store: the database.
+        folder: path or URL of the folder that has one folder per study.
+
+    Raises:
+        OSError: the folder cannot be read, or something in it cannot be deleted.
+        StoreUnavailable: the database is unavailable.
+    """
+    store.expire_artifacts()
+    filesystem, path = storage_of(folder)
+    filesystem.invalidate_cache()
+    if not filesystem.isdir(path):
+        return 0
+    return sum(
+        remove_unkept_files_of(store, _last_part(item), f"{folder}/{_last_part(item)}")
+        for item in cast("list[str]", filesystem.ls(path, detail=False))
+    )
+
+
+def remove_unkept_files_of(store: Store, study_id: str, folder: str) -> int:
+    """Delete the files of a closed study that are not kept, and return their number.
+
+    Args:
+        store: the database.
+        study_id: the study; nothing is deleted if it is open or not in this database.
+        folder: path or URL of the folder of the study's kept files.
+
+    Raises:
+        OSError: the folder cannot be read, or something in it cannot be deleted.
+        StoreUnavailable: the database is unavailable.
+    """
+    filesystem, path = storage_of(folder)
+    filesystem.invalidate_cache()
+    if not filesystem.isdir(path):
+        return 0
+    # Before the database is asked: a file that a later run adds is not in this list.
+    names = [_last_part(file) for file in cast("list[str]", filesystem.ls(path, detail=False))]
+    kept = store.kept_artifact_ids(study_id)
+    if kept is None:
+        return 0
+    unkept = [name for name in names if name not in kept]
+    for name in unkept:
+        discard(f"{folder}/{name}")
+    if len(unkept) == len(names):
+        discard(folder)
+    return len(unkept)
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]

@@ -9,28 +9,19 @@ deletes checkpoints without it.
 __all__ = [
     "CheckpointNotSaved",
     "CheckpointUnusable",
+    "StateRejected",
     "checkpoint_url",
-    "discard",
     "load",
     "save",
-    "storage_of",
+    "write_state",
 ]
 
-import os
-import tempfile
-import uuid
 import zipfile
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]  # fsspec ships none
-
-# Fsspec ships none.
-from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
-
-from studies.private_files import create_private_folder
+from workers.storage import Digest, FileWriter, local_copy, written
 
 _FORMAT = "tangent member 1"
 """The format that every checkpoint names; it changes with the layout."""
@@ -55,9 +46,6 @@ def checkpoint_url(folder: str, *, trial_id: str, attempt: int, epoch: int) -> s
 def save(url: str, state: Mapping[str, Any]) -> None:
     """Save a state completely or not at all, creating missing folders.
 
-    On a local disk it is written under a temporary name and renamed. Elsewhere it is written to a temporary
-    file and sent in one upload, which only takes effect as a whole.
-
     Args:
         url: where to save it.
         state: tensors, numbers, strings, and containers of them.
@@ -68,21 +56,9 @@ def save(url: str, state: Mapping[str, Any]) -> None:
         ever.
     """
     try:
-        filesystem, path = storage_of(url)
-        if isinstance(filesystem, LocalFileSystem):
-            target = Path(path)
-            create_private_folder(target.parent)
-            part = target.with_name(f"{target.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-            with _removed_at_the_end(part):
-                part.touch(mode=0o600)
-                _write(part, state)
-                part.replace(target)
-        else:
-            with _temporary_file() as part:
-                _write(part, state)
-                filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-                filesystem.put_file(str(part), path)
-    except _StateRejected as error:
+        with written(url) as part:
+            write_state(part, {"format": _FORMAT, **state})
+    except StateRejected as error:
         raise error.cause from None
     # Each storage client has exceptions of its own, and not all of them are OSErrors.
     except Exception as error:
@@ -101,7 +77,7 @@ def load(url: str) -> dict[str, Any]:
     import torch
 
     try:
-        with _local_copy(url) as path:
+        with local_copy(url) as path:
             _check_checksums(path)
             found: Any = torch.load(path, map_location="cpu", weights_only=True)
     # For a damaged file torch may raise anything: RuntimeError, EOFError, UnpicklingError, KeyError, ...
@@ -120,20 +96,7 @@ def load(url: str) -> dict[str, Any]:
     return state
 
 
-def discard(url: str) -> None:
-    """Delete a checkpoint, or a folder with everything in it, if it exists.
-
-    Raises:
-        OSError: it exists and cannot be deleted.
-    """
-    filesystem, path = storage_of(url)
-    try:
-        filesystem.rm(path, recursive=True)
-    except FileNotFoundError:
-        return
-
-
-class _StateRejected(Exception):
+class StateRejected(Exception):
     """A state cannot be saved, wherever that would be; `cause` says why."""
 
     def __init__(self, cause: Exception) -> None:
@@ -141,89 +104,37 @@ class _StateRejected(Exception):
         self.cause = cause
 
 
-class _Writer:
-    """Passes on what torch writes until the file fails, and keeps that error.
+def write_state(path: Path, state: Mapping[str, Any], *, digest: Digest | None = None) -> int:
+    """Write a state to a local file, and return its size in bytes.
 
-    torch calls it from C++ code that does not survive an exception.
-    """
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: bytes | memoryview) -> int:
-        if self.error is None:
-            try:
-                self._file.write(data)
-            except OSError as error:
-                self.error = error
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: closing the file flushes it."""
-
-
-def _write(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a state to a local file.
+    Args:
+        path: the file.
+        state: tensors, numbers, strings, and containers of them.
+        digest: brought up to date with what is written.
 
     Raises:
-        _StateRejected: the state cannot be saved.
+        StateRejected: the state cannot be saved.
         OSError: the file cannot be written.
     """
     import torch
 
     with path.open("wb") as file:
-        writer = _Writer(file)
+        writer = FileWriter(file, digest)
         try:
-            torch.save({"format": _FORMAT, **state}, cast("IO[bytes]", writer))
+            torch.save(dict(state), cast("IO[bytes]", writer))
         except Exception as error:
-            raise _StateRejected(error) from error
+            raise StateRejected(error) from error
         if writer.error is not None:
             raise writer.error
     foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     if foreign:
-        raise _StateRejected(
+        raise StateRejected(
             TypeError(
                 "expected the state of a model and an optimizer to hold tensors, Python's numbers, strings "
                 f"and containers of them, got one that needs {', '.join(foreign)}; convert it in state_dict"
             )
         )
-
-
-def storage_of(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL or absolute path, and the path in it."""
-    # fsspec gives `::` in a path a meaning of its own.
-    if url.startswith("/"):
-        return LocalFileSystem(), url
-    # Fsspec has no stubs.
-    return cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
-
-
-@contextmanager
-def _local_copy(url: str) -> Generator[Path]:
-    """Yield a local file with what is at a URL: the file itself, or a temporary copy."""
-    filesystem, path = storage_of(url)
-    if isinstance(filesystem, LocalFileSystem):
-        yield Path(path)
-        return
-    with _temporary_file() as copy:
-        filesystem.get_file(path, str(copy))
-        yield copy
-
-
-@contextmanager
-def _temporary_file() -> Generator[Path]:
-    # It has no name in the temporary folder, so a worker that is killed during a transfer leaves no file.
-    with tempfile.TemporaryFile(prefix="tangent-") as file:
-        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
-
-
-@contextmanager
-def _removed_at_the_end(path: Path) -> Generator[None]:
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    return writer.size
 
 
 def _check_checksums(path: Path) -> None:

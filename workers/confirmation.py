@@ -7,8 +7,9 @@ or a rung. No SQL, no Ray.
 __all__ = ["ConfirmationQueue"]
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from studies.artifacts import WeightsOf
 from studies.confirmation import REPEATED_STATES, missing_runs
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.seeds import confirmation_seeds
@@ -54,6 +55,9 @@ class ConfirmationQueue(TrialQueue):
         self._next_number = next_number
         self._epochs = study.epochs
         self._seeds = confirmation_seeds(spec.seed, spec.confirmation.seeds)
+        self._keep = spec.keep.weights
+        # The configurations whose weights are kept already.
+        self._kept: set[ConfigurationKey] = set()
         # What stored trials confirm, and on which seeds.
         self._confirmed: dict[ConfigurationKey, SearchedConfiguration] = {}
         self._existing: set[tuple[ConfigurationKey, int]] = set()
@@ -82,6 +86,29 @@ class ConfirmationQueue(TrialQueue):
     def is_exhausted(self) -> bool:
         """Whether no trial is queued and none can be created; some may be in flight."""
         return not self._groups and not self.proposable
+
+    def keeps(self, keys: Iterable[ConfigurationKey]) -> None:
+        """Note that the weights of these configurations are kept; no other run of them keeps its own."""
+        self._kept.update(keys)
+
+    def weights_of(self, trial: PendingTrial) -> WeightsOf | None:
+        """Return which configuration's weights a run must keep at its end; None for none.
+
+        The best configuration is the best of all replicates. If it is the defaults, it counts as the best.
+        """
+        key = configuration_key(trial.parameters)
+        if self._keep == "none" or key in self._kept:
+            return None
+        places = [
+            (search.best_place, search.best)
+            for search in self._searches
+            if search.best is not None and search.best_place is not None
+        ]
+        best = min(places, key=lambda each: each[0])[1] if places else None
+        if best is not None and key == configuration_key(best.parameters):
+            return "best"
+        is_default = key == configuration_key(self.plan.defaults)
+        return "defaults" if is_default and self._keep == "best-and-defaults" else None
 
     def load(self, trial: TrialView, pending: PendingTrial | None, *, is_alone: bool = False) -> None:
         """Add a stored trial. Call this in the order of numbers.

@@ -18,7 +18,7 @@ from studies.errors import StoreUnavailable
 from studies.logs import message_of
 from studies.store import Store
 from studies.trials import Claim
-from workers.checkpoint_gc import remove_closed_checkpoints
+from workers.checkpoint_gc import remove_closed_checkpoints, remove_unkept_files
 from workers.managed_ray import ManagedRay
 from workers.node_process import WORKER_ENVIRONMENT
 from workers.run import NO_RAY
@@ -251,6 +251,7 @@ class Dispatcher:
             for clean_up, failure in (
                 (self._complete_copies, "cannot complete copies in Optuna's storage"),
                 (self._delete_checkpoints, "cannot delete old checkpoints"),
+                (self._delete_unkept_files, "cannot delete files that are no longer kept"),
             ):
                 try:
                     clean_up()
@@ -266,6 +267,9 @@ class Dispatcher:
 
     def _delete_checkpoints(self) -> None:
         remove_closed_checkpoints(self._store, self._settings.checkpoint_folder)
+
+    def _delete_unkept_files(self) -> None:
+        remove_unkept_files(self._store, self._settings.artifact_folder)
 
     def _wait_for_ray(self) -> None:
         """Wait for a cluster's Ray to come back; replace a local one that repeatedly accepts no run."""

@@ -8,8 +8,8 @@ import threading
 
 from studies.errors import StoreUnavailable, Superseded
 from studies.store import RunWriter
-from workers.checkpoints import discard
 from workers.output_files import output_folder, read_outputs
+from workers.storage import discard
 
 _log = logging.getLogger("tangent.run")
 _EVERY_S = 3.0

@@ -18,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[repo
 
 from studies.control_characters import strip_controls
 from studies.private_files import create_private_folder, open_privately
-from workers.checkpoints import discard, storage_of
+from workers.storage import discard, storage_of
 
 _TEXT_CHARACTERS = 8192
 # Colours and movements of the cursor, links and titles.

@@ -6,12 +6,13 @@ its `Outcome` or, if the pack ends at a rung, with the URL of its checkpoint. Ea
 checkpoint too: a trial that loses its worker resumes from the latest.
 """
 
-__all__ = ["EpochReport", "Member", "MemberReport", "Outcome", "Pack", "StackWidth"]
+__all__ = ["EpochReport", "Keeping", "KeptFile", "Member", "MemberReport", "Outcome", "Pack", "StackWidth"]
 
 from typing import Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
+from studies.artifacts import ArtifactKind, WeightsOf
 from studies.space import Parameters
 from studies.training_settings import PREFIX, TrainingSettings, must_share, settings_of
 from studies.trials import CardDifference, Measurement
@@ -43,6 +44,20 @@ class Member(_Message):
         default=None,
         description="URL of the checkpoint to resume from; None before the first epoch.",
     )
+    keep_weights: WeightsOf | None = Field(
+        default=None,
+        description=(
+            "Which configuration's weights are kept at its last epoch; of several members with the same, "
+            "those of the first that completes. None: it keeps none."
+        ),
+    )
+
+
+class Keeping(_Message):
+    """Where a study's workers keep files, and how large these may be."""
+
+    folder: str = Field(description="Folder (any fsspec URL) of the study's kept files.")
+    max_weights_bytes: int = Field(gt=0, description="Most bytes of one file of weights.")
 
 
 class Pack(_Message):
@@ -72,6 +87,7 @@ class Pack(_Message):
             "None saves none."
         ),
     )
+    keeping: Keeping | None = Field(default=None, description="None: the study keeps no files.")
     width: int | None = Field(
         default=None,
         ge=1,
@@ -153,6 +169,20 @@ class Outcome(_Message):
     )
 
 
+class KeptFile(_Message):
+    """A file that a worker has kept in the study's folder under its id, or could not keep."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    kind: ArtifactKind
+    name: str = Field(min_length=1, max_length=255)
+    size: int = Field(ge=0, description="In bytes.")
+    sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="None: the file was not kept."
+    )
+    weights_of: WeightsOf | None = None
+    reason: str | None = Field(default=None, description="Why it was not kept.")
+
+
 class MemberReport(_Message):
     """One member's part of an epoch report."""
 
@@ -163,6 +193,7 @@ class MemberReport(_Message):
     checkpoint: str | None = Field(
         default=None, description="URL of the checkpoint saved after this epoch, if any."
     )
+    kept: tuple[KeptFile, ...] = Field(default=(), description="Files that were kept, or could not be.")
 
 
 class StackWidth(_Message):

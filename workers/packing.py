@@ -13,7 +13,7 @@ from studies.spec import StudySpec
 from studies.training_settings import TrainingSettings, settings_of
 from studies.trials import PendingTrial
 from studies.views import StackWidthView
-from workers.pack_protocol import Member, Pack, StackWidth
+from workers.pack_protocol import Keeping, Member, Pack, StackWidth
 from workers.trial_queue import TrialGroup, TrialQueue
 
 # Pack size while the best stack width has not been measured.
@@ -68,6 +68,7 @@ class Packing:
         plan: ResolvedStudy,
         *,
         checkpoints: str,
+        artifacts: str,
         slots: Callable[[], int],
         widths: MeasuredWidths,
     ) -> None:
@@ -77,10 +78,16 @@ class Packing:
             spec: the study as submitted.
             plan: the study as resolved.
             checkpoints: folder (any fsspec URL) for this study's checkpoints.
+            artifacts: folder (any fsspec URL) for the files that this study keeps.
             slots: returns how many packs can train at once.
             widths: measured stack widths.
         """
         self._spec = spec
+        self._keeping = (
+            None
+            if spec.keep.weights == "none"
+            else Keeping(folder=artifacts, max_weights_bytes=math.ceil(spec.keep.max_weights_mb * 1e6))
+        )
         self._plan = plan
         self._training = spec.training.settings(batch_size=plan.batch_size)
         self._checkpoints = checkpoints
@@ -172,6 +179,7 @@ class Packing:
                     parameters=t.parameters,
                     seed=t.seed,
                     checkpoint=t.checkpoint,
+                    keep_weights=queue.weights_of(t),
                 )
                 for t in trials
             ),
@@ -182,6 +190,7 @@ class Packing:
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
             checkpoints=self._checkpoints,
+            keeping=self._keeping,
             # A trial that trains alone has nothing to measure. Why no trial of this workload is stacked is
             # recorded once.
             width=1

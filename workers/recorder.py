@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from studies.artifacts import NewArtifact
 from studies.resolve import ResolvedStudy
+from studies.space import configuration_key
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import RunWriter
@@ -20,7 +22,7 @@ from studies.trials import CardDifference, NewTrial, PendingTrial, Report
 from studies.usable_values import ENOUGH_FAILED, ArmTally
 from studies.views import TrialView
 from workers.arms import Arm
-from workers.pack_protocol import EpochReport, MemberReport
+from workers.pack_protocol import EpochReport, KeptFile, MemberReport
 from workers.packing import MeasuredWidths
 from workers.quarantine import Quarantine
 from workers.retry import DatabaseRetry
@@ -66,6 +68,7 @@ class PackRecorder:
         *,
         writer: RunWriter,
         retry: DatabaseRetry,
+        artifacts: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Load a study's trials from the database.
@@ -75,9 +78,11 @@ class PackRecorder:
             plan: the study as resolved.
             writer: writes to the study; no trial of it is running.
             retry: how long to wait for the database.
+            artifacts: folder (any fsspec URL) for the files that this study keeps.
             clock: returns seconds, from which the wall time of packs is charged.
         """
         self._max_retries = spec.max_retries
+        self._artifacts = artifacts
         self._writer = writer
         self._retry = retry
         self._clock = clock
@@ -96,6 +101,8 @@ class PackRecorder:
         self._outdated: deque[str] = deque()
         self._lost_worker_at = -math.inf
         self._load()
+        for name, keys in writer.weights_kept().items():
+            self.arms[name].confirmation.keeps(keys)
 
     @property
     def in_flight(self) -> int:
@@ -175,7 +182,9 @@ class PackRecorder:
             pack.last_epoch = report.epoch
             charged_s = pack.charge_s(self._clock(), members=len(report.members))
         reports = [
-            _as_report(member, worker=worker, pack_size=pack.size, charged_s=charged_s)
+            _as_report(
+                member, worker=worker, pack_size=pack.size, charged_s=charged_s, artifacts=self._artifacts
+            )
             for member in report.members
         ]
         accepted = self._retry.persist(
@@ -190,6 +199,8 @@ class PackRecorder:
                 and self._apply(pack, trial, member, epoch=report.epoch)
             ):
                 has_changed = True
+                if any(kept.weights_of and kept.sha256 for kept in member.kept):
+                    self.arms[trial.arm].confirmation.keeps([configuration_key(trial.parameters)])
                 del pack.members[trial.id]
         if has_changed:
             self.settle([pack.queue])
@@ -427,7 +438,9 @@ class PackRecorder:
             self._outdated.append(trial.checkpoint)
 
 
-def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: float) -> Report:
+def _as_report(
+    member: MemberReport, *, worker: str, pack_size: int, charged_s: float, artifacts: str
+) -> Report:
     outcome = member.outcome
     report = Report(
         member.trial_id,
@@ -437,6 +450,7 @@ def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: 
         checkpoint=member.checkpoint,
         pack_size=pack_size,
         charged_s=charged_s,
+        artifacts=tuple(_artifact(kept, artifacts) for kept in member.kept),
     )
     if outcome is None:
         return report
@@ -448,4 +462,18 @@ def _as_report(member: MemberReport, *, worker: str, pack_size: int, charged_s: 
         test_value=outcome.test_value,
         test_metrics=outcome.test_metrics,
         reason=outcome.reason,
+    )
+
+
+def _artifact(kept: KeptFile, folder: str) -> NewArtifact:
+    """Return a kept file with its URL, which its worker does not choose."""
+    return NewArtifact(
+        id=kept.id,
+        kind=kept.kind,
+        name=kept.name,
+        size=kept.size,
+        sha256=kept.sha256,
+        url=None if kept.sha256 is None else f"{folder}/{kept.id}",
+        weights_of=kept.weights_of,
+        reason=kept.reason,
     )

@@ -83,6 +83,7 @@ def main() -> int:
             Claim(study_id, attempt),
             lease_s=settings.lease_s,
             checkpoints=settings.checkpoints_of(study_id),
+            artifacts=settings.artifacts_of(study_id),
             machines=_cluster_name(settings.ray_address),
             turn_s=settings.turn_s,
             packages=settings.packages,

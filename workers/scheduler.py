@@ -57,6 +57,7 @@ class PackScheduler:
         recorder: PackRecorder,
         *,
         checkpoints: str,
+        artifacts: str,
         slots: Callable[[], int],
         mode: Callable[[], RunMode] = RunMode,
     ) -> None:
@@ -67,13 +68,16 @@ class PackScheduler:
             plan: the study as resolved.
             recorder: holds the queues of the study's arms.
             checkpoints: folder (any fsspec URL) for this study's checkpoints.
+            artifacts: folder (any fsspec URL) for the files that this study keeps.
             slots: returns how many packs can train at once.
             mode: returns what the run asks for at the moment.
         """
         self.recorder = recorder
         self._arms = recorder.arms
         self._mode = mode
-        self._packing = Packing(spec, plan, checkpoints=checkpoints, slots=slots, widths=recorder.widths)
+        self._packing = Packing(
+            spec, plan, checkpoints=checkpoints, artifacts=artifacts, slots=slots, widths=recorder.widths
+        )
         # Whether the choice of the next trial depends on results that are still to come.
         self._is_adaptive = spec.sampler in ADAPTIVE_SAMPLERS or spec.pruner.kind != "none"
         self.wanted = 0

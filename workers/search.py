@@ -142,6 +142,11 @@ class Search(TrialQueue):
         """
         return None if self._best is None else self._best[1]
 
+    @property
+    def best_place(self) -> tuple[float, int] | None:
+        """How good its best configuration is, to compare searches of one arm; lower is better."""
+        return None if self._best is None else self._best[0]
+
     def load(
         self,
         trial: TrialView,

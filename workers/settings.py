@@ -54,8 +54,9 @@ class DispatcherSettings(BaseSettings):
     checkpoints: str = Field(
         default="",
         description=(
-            "Folder or URL for checkpoints, such as s3://bucket/tangent; any URL that fsspec supports. A "
-            "folder in `home` by default. All machines of a cluster must reach it."
+            "Folder or URL for checkpoints and kept files, such as s3://bucket/tangent; any URL that fsspec "
+            "supports. A folder in `home` by default. All machines of a cluster must reach it, and the "
+            "service must read it to hand out what studies keep."
         ),
     )
     ray_address: str = Field(
@@ -132,6 +133,16 @@ class DispatcherSettings(BaseSettings):
     def checkpoints_of(self, study_id: str) -> str:
         """Return the folder of a study's checkpoints, as a path or URL."""
         return f"{self.checkpoint_folder}/{study_id}"
+
+    @property
+    def artifact_folder(self) -> str:
+        """The folder of all files that studies keep, as an absolute path or a URL."""
+        # No study has such an id, so it is not the folder of a study's checkpoints.
+        return f"{self.checkpoint_folder}/kept-files"
+
+    def artifacts_of(self, study_id: str) -> str:
+        """Return the folder of the files that a study keeps, as a path or URL."""
+        return f"{self.artifact_folder}/{study_id}"
 
     def log_of(self, study_id: str) -> Path:
         """Return the log file of a study's runs."""

@@ -133,6 +133,10 @@ class Solo:
             "elapsed_s": self._elapsed_s,
         }
 
+    def weights(self) -> dict[str, Any]:
+        """Return the model's `state_dict` as it was evaluated after the epoch just trained; not a copy."""
+        return self.model.state_dict()
+
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
             self.model.load_state_dict(state["model"])

@@ -18,7 +18,7 @@ from studies.resolve import ResolvedStudy
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
 from studies.store import Store
 from studies.trials import Claim
-from workers.checkpoints import discard
+from workers.checkpoint_gc import remove_unkept_files_of
 from workers.environment import environment
 from workers.first_check import FirstCheck
 from workers.local_ray import accelerators, slots
@@ -28,6 +28,7 @@ from workers.packages import use_packages
 from workers.recorder import PackRecorder
 from workers.retry import DatabaseRetry
 from workers.scheduler import PackScheduler, RunMode
+from workers.storage import discard
 from workers.tune import run_packs
 
 _log = logging.getLogger("tangent.run")
@@ -61,6 +62,7 @@ class StudyRun:
         *,
         lease_s: float,
         checkpoints: str,
+        artifacts: str,
         machines: str,
         turn_s: float,
         packages: Sequence[str] = (),
@@ -73,6 +75,7 @@ class StudyRun:
             claim: the study and the number of this attempt.
             lease_s: seconds without a heartbeat after which the run counts as lost.
             checkpoints: folder for this study's checkpoints, a path or URL.
+            artifacts: folder for the files that this study keeps, a path or URL.
             machines: name of its Ray cluster; the studies on one cluster share it fairly.
             turn_s: seconds of a time slice, where studies take turns.
             packages: folders from which the workers import packages besides the installed ones.
@@ -85,6 +88,7 @@ class StudyRun:
         self._lease_s = lease_s
         self._retry = DatabaseRetry(lease_s)
         self._checkpoints = checkpoints
+        self._artifacts = artifacts
         self._output = OutputCollector(checkpoints, writer=self._writer)
         self._machines = machines
         self._turn_s = turn_s
@@ -148,6 +152,7 @@ class StudyRun:
             state = self._train(self._make_scheduler(plan), self._make_check(plan))
             if state in CLOSED_STUDY_STATES:
                 self._discard([self._checkpoints])
+                self._remove_unkept_files()
             return state
         finally:
             self._is_done.set()
@@ -169,8 +174,9 @@ class StudyRun:
         self._scheduler = PackScheduler(
             self.spec,
             plan,
-            PackRecorder(self.spec, plan, writer=self._writer, retry=self._retry),
+            PackRecorder(self.spec, plan, writer=self._writer, retry=self._retry, artifacts=self._artifacts),
             checkpoints=self._checkpoints,
+            artifacts=self._artifacts,
             slots=self._count_slots,
             mode=lambda: self.mode,
         )
@@ -315,6 +321,13 @@ class StudyRun:
             wait_s = max(_COPY_EVERY_S, (time.monotonic() - began) / _COPY_FRACTION)
             if self._scheduler is not None:
                 self._discard(self._scheduler.recorder.outdated_checkpoints())
+
+    def _remove_unkept_files(self) -> None:
+        try:
+            remove_unkept_files_of(self._store, self._claim.study_id, self._artifacts)
+        # Whatever the storage answers: the dispatcher tries again later.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("cannot delete files that are not kept: %s", error)
 
     def _discard(self, urls: Iterable[str]) -> None:
         for url in urls:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
+from studies.artifacts import WeightsOf
 from studies.trials import Measurement
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
@@ -25,6 +26,7 @@ from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import NotStackable
 from workers.stacked.width_tuning import WidthTuner, one_by_one
+from workers.weights import keep_weights
 from workers.workload_errors import CannotTrain
 from workers.workloads import AnyWorkload, Data, ModelWorkload, ScriptWorkload, TensorWorkload
 
@@ -57,6 +59,10 @@ class Engine(Protocol):
 
     def checkpoint(self, member: int) -> State:
         """Return a member's state after the epoch just trained, from which any engine can resume."""
+        ...
+
+    def weights(self, member: int) -> State:
+        """Return the `state_dict` of a member's model as it was evaluated after the epoch just trained."""
         ...
 
     def can_resume(self, member: int) -> bool:
@@ -101,6 +107,10 @@ class OneByOneEngine:
     def checkpoint(self, member: int) -> State:
         """Return a member's state after the epoch just trained."""
         return self._solos[member].checkpoint()
+
+    def weights(self, member: int) -> State:
+        """Return the `state_dict` of a member's model as it was evaluated after the epoch just trained."""
+        return self._solos[member].weights()
 
     def can_resume(self, member: int) -> bool:
         """Return True."""
@@ -297,6 +307,7 @@ def _train(
                 for index, result in results.items()
             ),
         )
+        report = _with_weights(report, pack, engine)
         started = time.monotonic()
         if epoch == pack.to_epoch < pack.epochs:
             report = _with_checkpoints(
@@ -313,6 +324,35 @@ def _train(
         yield report
         if not alive:
             return
+
+
+def _with_weights(report: EpochReport, pack: Pack, engine: Engine) -> EpochReport:
+    """Keep the weights of the members that have completed and are to keep theirs."""
+    if pack.keeping is None or all(member.keep_weights is None for member in pack.members):
+        return report
+    indices = {member.trial_id: index for index, member in enumerate(pack.members)}
+    parts: list[MemberReport] = []
+    done: set[WeightsOf] = set()
+    for part in report.members:
+        member = pack.members[indices[part.trial_id]]
+        whose = member.keep_weights
+        if (
+            whose is not None
+            and whose not in done
+            and part.outcome is not None
+            and part.outcome.state == "completed"
+        ):
+            done.add(whose)
+            kept = keep_weights(
+                engine.weights(indices[part.trial_id]),
+                pack=pack,
+                member=member,
+                weights_of=whose,
+                outcome=part.outcome,
+            )
+            part = part.model_copy(update={"kept": (kept,)})
+        parts.append(part)
+    return report.model_copy(update={"members": tuple(parts)})
 
 
 def _with_checkpoints(report: EpochReport, urls: Mapping[str, str]) -> EpochReport:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from studies.artifacts import WeightsOf
 from studies.resolve import ResolvedArm
 from studies.space import Parameters, Scalar, Space, size
 from studies.states import TrialState
@@ -132,6 +133,10 @@ class TrialQueue(ABC):
         if not trials:
             del self._groups[group]
         return dispatched
+
+    def weights_of(self, trial: PendingTrial) -> WeightsOf | None:
+        """Return which configuration's weights a trial must keep at its end; None for none."""
+        del trial
 
     def checkpointed(self, trial: PendingTrial) -> None:
         """Note that a trial saved a checkpoint before the epoch it was dispatched for."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 
 from service.api.accounts import account_router
 from service.api.analyses import analysis_router
+from service.api.artifacts import artifact_router
 from service.api.catalog import catalog_router
 from service.api.events import event_router
 from service.api.follow_ups import follow_up_router
@@ -26,6 +27,7 @@ def api_router() -> APIRouter:
         study_router(),
         event_router(),
         trial_router(),
+        artifact_router(),
         analysis_router(),
         report_router(),
         catalog_router(),

@@ -1,6 +1,6 @@
 """A study's trials and their measurements."""
 
-__all__ = ["PhaseFilter", "TrialOrder", "TrialQuery", "trial_router"]
+__all__ = ["PhaseFilter", "TrialId", "TrialOrder", "TrialQuery", "trial_router"]
 
 from typing import Annotated, Literal
 

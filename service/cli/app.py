@@ -24,6 +24,7 @@ from service.cli import (
     version,
     watch,
     webhooks,
+    weights,
     worker,
 )
 from service.cli.commands import Commands
@@ -54,6 +55,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "best": studies.best,
         "trials": trials.trials,
         "output": trials.output,
+        "weights": weights.weights,
     },
     "Results": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
     "Sharing results": {

@@ -15,6 +15,7 @@ from service.dashboard.theme import arm_style
 from service.public_address import root_path, with_root
 from studies.direction import higher_or_lower
 from studies.formatting import (
+    byte_size,
     change,
     change_interval,
     count,
@@ -64,6 +65,7 @@ def _environment() -> Environment:
         trim_blocks=True,
     )
     written = (
+        byte_size,
         change,
         count,
         duration,

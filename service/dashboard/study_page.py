@@ -35,6 +35,7 @@ from service.refreshing_cache import Aged
 from service.searched_text import describe_overrides, describe_shared_space
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
+from studies.artifacts import ArtifactView
 from studies.pruner import NoPruner
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
@@ -307,9 +308,20 @@ def _context(
         "shown_with": partial(query.address, f"/studies/{study.id}"),
         "more_optimizers": more,
         "searched": _searched,
+        "weights": _weights(store, study),
         "is_live": is_live,
         "live_url": query.address(f"/studies/{study.id}/live", seen=version) if is_live else None,
     }
+
+
+def _weights(store: Store, study: StudyView) -> dict[str, list[ArtifactView]]:
+    """Return the weights that a study keeps, by arm."""
+    kept: dict[str, list[ArtifactView]] = {name: [] for name in study.arms}
+    if study.spec.keep.weights != "none":
+        for file in store.artifacts(study.id):
+            if file.kind == "weights" and file.is_kept:
+                kept[file.arm].append(file)
+    return kept
 
 
 def _searched(arm: ArmView, parameters: Parameters) -> Parameters:

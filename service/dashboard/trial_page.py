@@ -37,7 +37,11 @@ def trial_html(store: Store, trial_id: str) -> str:
         **context,
         has_charts=True,
         json_url=f"/v1/trials/{trial_id}",
-        more_json=[f"/v1/trials/{trial_id}/measurements", f"/v1/trials/{trial_id}/output"],
+        more_json=[
+            f"/v1/trials/{trial_id}/measurements",
+            f"/v1/trials/{trial_id}/output",
+            f"/v1/trials/{trial_id}/artifacts",
+        ],
         configuration=[
             (
                 name,
@@ -106,6 +110,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
             *_PROBES,
         ),
         "measured_rows": [_row(m, study) for m in measurements],
+        "artifacts": store.trial_artifacts(trial.id),
         "output": (output := store.trial_output(trial.id)),
         "about_output": describe_output(output),
         "is_live": is_live,

@@ -14,12 +14,14 @@ from typing import Self
 from sqlalchemy import Connection
 
 from studies.actors import OPERATOR, Actor
+from studies.artifacts import ArtifactView
 from studies.catalog import Catalog
 from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
 from studies.store import (
+    artifacts,
     catalog,
     events,
     extensions,
@@ -381,6 +383,47 @@ class Store(Accounts, Dispatching, WebhookQueue):
         """
         with self._database.read() as connection:
             return trial_outputs.read(connection, trial_queries.trial(connection, trial_id))
+
+    def artifacts(self, study_id: str) -> tuple[ArtifactView, ...]:
+        """Return the files of a study's trials that it keeps, or could not keep.
+
+        Raises:
+            StudyNotFound: the study does not exist.
+        """
+        with self._database.read() as connection:
+            summaries.state(connection, study_id)
+            return artifacts.read(connection, study_id=study_id)
+
+    def trial_artifacts(self, trial_id: str) -> tuple[ArtifactView, ...]:
+        """Return the files of a trial that its study keeps, or could not keep.
+
+        Raises:
+            TrialNotFound: the trial does not exist.
+        """
+        with self._database.read() as connection:
+            return artifacts.read(connection, trial_id=trial_queries.trial(connection, trial_id).id)
+
+    def artifact_location(self, artifact_id: str) -> tuple[ArtifactView, str]:
+        """Return a kept file and its URL.
+
+        Raises:
+            ArtifactNotFound: it does not exist, or was not kept.
+        """
+        with self._database.read() as connection:
+            return artifacts.location(connection, artifact_id)
+
+    def kept_artifact_ids(self, study_id: str) -> frozenset[str] | None:
+        """Return the ids of a closed study's artifacts; None if the study is open or does not exist."""
+        with self._database.read() as connection:
+            return artifacts.kept_ids(connection, study_id)
+
+    def expire_artifacts(self) -> int:
+        """Delete the artifacts of studies that say for how long they are kept, and return their number.
+
+        A dispatcher deletes their files.
+        """
+        with self._database.write() as connection:
+            return artifacts.expire(connection)
 
     def measurements_of(self, trial_ids: Sequence[str]) -> dict[str, tuple[Measurement, ...]]:
         """Return the measurements of these trials in order of their epochs, by trial id.

@@ -14,8 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from studies.artifacts import NewArtifact
 from studies.errors import Superseded
 from studies.resolve import ResolvedStudy
+from studies.space import ConfigurationKey
 from studies.states import (
     CLOSED_STUDY_STATES,
     StudyMove,
@@ -26,6 +28,7 @@ from studies.states import (
     move_trial,
 )
 from studies.store import (
+    artifacts,
     clock,
     environments,
     events,
@@ -98,6 +101,11 @@ class RunWriter:
         """
         with self._database.read() as connection:
             return trial_queries.rung_values(connection, self._claim.study_id)
+
+    def weights_kept(self) -> dict[str, set[ConfigurationKey]]:
+        """Return the configurations whose weights are kept already, by arm."""
+        with self._database.read() as connection:
+            return artifacts.weights_kept(connection, self._claim.study_id)
 
     def stack_widths(self, workload: str) -> tuple[StackWidthView, ...]:
         """Return the stack widths that workers have measured for a workload, the newest first."""
@@ -259,6 +267,7 @@ class RunWriter:
             new: list[dict[str, Any]] = []
             changes: dict[str, dict[str, Any]] = {}
             new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
+            kept: list[tuple[str, NewArtifact]] = []
             for report in reports:
                 row = rows.get(report.trial_id)
                 # Later reports in this batch of a trial that has just ended are dropped too.
@@ -270,6 +279,7 @@ class RunWriter:
                 ):
                     continue
                 accepted.add(row.id)
+                kept += [(row.id, artifact) for artifact in report.artifacts]
                 values = changes.setdefault(row.id, {})
                 epoch = report.measurement.epoch
                 if (row.id, epoch) not in measured:
@@ -309,6 +319,7 @@ class RunWriter:
             if new:
                 connection.execute(insert(tables.measurement), new)
             change_trials(connection, changes)
+            artifacts.insert_all(connection, self._claim.study_id, kept)
             events.append(connection, self._claim.study_id, new_events)
         return frozenset(accepted)
 

@@ -6,6 +6,7 @@ Alembic's migrations create them; a test checks that both agree.
 __all__ = [
     "UTC_TIME",
     "arm",
+    "artifact",
     "audit",
     "delivery",
     "event",
@@ -296,6 +297,23 @@ trial_output = Table(
         doc="its last pack that printed anything",
     ),
     Column("attempt", Integer, nullable=False, doc="number of the attempt in that pack"),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("id", _Text(32), primary_key=True, doc="names the file in its study's folder of artifacts"),
+    _study_key(primary=False),
+    Column("trial_id", _Text(96), ForeignKey("trial.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", _Text(16), nullable=False),
+    Column("weights_of", _Text(16), doc="best or defaults; NULL: it holds no weights"),
+    Column("name", _Text(255), nullable=False, doc="the name to show and to download it by"),
+    Column("size", BigInteger, nullable=False, doc="in bytes"),
+    Column("sha256", _Text(64), doc="NULL: it was not kept"),
+    Column("url", Text, doc="where the file is, as its run named it; NULL: it was not kept"),
+    Column("reason", Text, doc="why it was not kept"),
+    Column("created_at", UTC_TIME, nullable=False),
+    Index(None, "study_id"),
 )
 
 event = Table(

@@ -37,6 +37,7 @@ ERRORS: dict[str, Exception] = {
     "study-not-found": errors.StudyNotFound("k3f9x2db"),
     "arm-not-found": errors.ArmNotFound("k3f9x2db", "adam", ["adamp", "adamw"]),
     "trial-not-found": errors.TrialNotFound("k3f9x2db.adamp.99"),
+    "artifact-not-found": errors.ArtifactNotFound("5f0c3c2e9d7b4a51b7f1a0c9d2e4f680"),
     "suite-not-found": errors.SuiteNotFound("vision"),
     "token-not-found": errors.TokenNotFound("alice"),
     "webhook-not-found": errors.WebhookNotFound("k3f9x2db"),

@@ -17,7 +17,8 @@ import torch
 from fsspec import AbstractFileSystem  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.memory import MemoryFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
-from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, discard, load, save
+from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
+from workers.storage import discard
 
 __all__: list[str] = []
 
@@ -224,7 +225,8 @@ def test_saving_again_replaces_the_whole_state(tmp_path: Path) -> None:
 
 def test_naming_and_deleting_checkpoints_does_not_import_torch() -> None:
     code = (
-        "import sys, workers.checkpoints as c; c.discard('/nonexistent/x'); assert 'torch' not in sys.modules"
+        "import sys, workers.checkpoints, workers.storage as s; s.discard('/nonexistent/x'); "
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

@@ -30,7 +30,15 @@ def trained(store: Store, *, lease_s: float = 600.0) -> tuple[Running, StudyRun]
 
 
 def _run(store: Store, claim: Claim, *, lease_s: float) -> StudyRun:
-    return StudyRun(store, claim, lease_s=lease_s, checkpoints="/nowhere", machines="here", turn_s=60.0)
+    return StudyRun(
+        store,
+        claim,
+        lease_s=lease_s,
+        checkpoints="/nowhere",
+        artifacts="/nowhere",
+        machines="here",
+        turn_s=60.0,
+    )
 
 
 def test_a_study_is_closed_once_even_if_the_answer_is_lost(store: Store) -> None:
@@ -84,7 +92,8 @@ workers.study_run._END_WITHIN_S = 0.5
 run = workers.study_run.StudyRun(
     Store.open("sqlite:///{tmp_path}/tangent.db", migrate=False),
     Claim({running.claim.study_id!r}, {running.claim.attempt}), lease_s=60.0,
-    checkpoints="/nowhere", machines="here", turn_s=60.0, count_slots=lambda cpus, gpus: time.sleep(600) or 1,
+    checkpoints="/nowhere", artifacts="/nowhere", machines="here", turn_s=60.0,
+    count_slots=lambda cpus, gpus: time.sleep(600) or 1,
 )
 print("begun", flush=True)
 run.carry_out()

@@ -33,6 +33,7 @@ def begun(
         claim,
         lease_s=600.0,
         checkpoints="/nowhere",
+        artifacts="/nowhere",
         machines=MACHINES,
         turn_s=turn_s,
         count_slots=lambda _cpus, _gpus: fitting,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -87,6 +87,15 @@ class ScriptEngine:
     def checkpoint(self, member: int) -> dict[str, Any]:
         """Return what a member's loop has saved in the epoch just trained."""
         return self._loops[member].checkpoint()
+
+    def weights(self, member: int) -> dict[str, Any]:
+        """Return what a member's loop has saved as `model` in the epoch just trained.
+
+        Everything that it has saved if nothing has that name; empty if it has saved nothing.
+        """
+        saved: dict[str, Any] = self._loops[member].checkpoint()["script"] or {}
+        model = saved.get("model")
+        return dict(cast("Mapping[str, Any]", model)) if isinstance(model, Mapping) else saved
 
     def can_resume(self, member: int) -> bool:
         """Return whether a member's loop has saved anything in the epoch just trained."""

@@ -123,6 +123,10 @@ class StackedEngine:
         """Return a member's state after the epoch just trained."""
         return next(stack.checkpoint(group.index(member)) for group, stack in self._groups if member in group)
 
+    def weights(self, member: int) -> Mapping[str, Any]:
+        """Return the `state_dict` of a member's model after the epoch just trained."""
+        return next(stack.weights(group.index(member)) for group, stack in self._groups if member in group)
+
     def can_resume(self, member: int) -> bool:
         """Return True."""
         del member

@@ -134,13 +134,18 @@ class Stack:
             padding=padding,
         )
 
+    def weights(self, row: int) -> dict[str, Tensor]:
+        """Return the `state_dict` of a member's model after the epoch just trained, on the CPU."""
+        plan = self.plan
+        pieces = {
+            name: on_cpu(piece[row])
+            for name, piece in {**plan.layout.pieces(self._weights.detach()), **self.rows.buffers}.items()
+        }
+        return {name: pieces[first] for name, first in plan.state_names.items()}
+
     def checkpoint(self, row: int) -> dict[str, Any]:
         """Return a member's state after the epoch just trained, in the form of `Solo.checkpoint`."""
         plan, rows, done = self.plan, self.rows, self.done * self.plan.steps
-        pieces = {
-            name: on_cpu(piece[row])
-            for name, piece in {**plan.layout.pieces(self._weights.detach()), **rows.buffers}.items()
-        }
         moments = {name: plan.layout.pieces(flat) for name, flat in rows.moments.items()}
         own = build_optimizer(
             plan.entry, plan.template, self.members[row].parameters, decay_1d=plan.pack.training.decay_1d
@@ -156,7 +161,7 @@ class Stack:
             for name in plan.trained_names
         ]
         return {
-            "model": {name: pieces[first] for name, first in plan.state_names.items()},
+            "model": self.weights(row),
             "optimizer": {
                 "state": {index: entry for index, entry in enumerate(entries) if entry},
                 "param_groups": groups,
