@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from studies.spec import StudySpec
     from workers.optimizers import OptimizerEntry
     from workers.optimizers.batched.optimizer import StackedOptimizer
+    from workers.script.trainers import fit_lightning, train_transformers
     from workers.script.trial import Trial
     from workers.weights import load_weights
     from workers.workloads import (
@@ -73,8 +74,10 @@ __all__ = [
     "Workload",
     "WorkloadCard",
     "arguments",
+    "fit_lightning",
     "load_weights",
     "to_device",
+    "train_transformers",
 ]
 
 # The names of each module, and the extra of the distribution that the module needs.
@@ -100,6 +103,7 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "studies.spec": (None, ("StudySpec",)),
     "workers.optimizers": ("workers", ("OptimizerEntry",)),
     "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
+    "workers.script.trainers": ("workers", ("fit_lightning", "train_transformers")),
     "workers.script.trial": ("workers", ("Trial",)),
     "workers.weights": ("workers", ("load_weights",)),
     "workers.workloads": (

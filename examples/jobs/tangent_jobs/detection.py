@@ -60,7 +60,8 @@ class Detection(LoopWorkload):
         )
 
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[list[dict[str, Tensor]]]:
-        return DataLoader([scene(n) for n in SCENES["train"]], batch_size, shuffle=True, collate_fn=list)
+        scenes: Any = [scene(number) for number in SCENES["train"]]
+        return DataLoader(scenes, batch_size, shuffle=True, collate_fn=list)
 
     def training_step(self, model: nn.Module, batch: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         found = model(torch.stack([item["picture"] for item in batch]))

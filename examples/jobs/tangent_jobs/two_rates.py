@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tangent import Bounds, Hyperparameter, OptimizerCard, OptimizerEntry, Range, arguments
+from tangent import Bounds, Hyperparameter, OptimizerCard, OptimizerEntry, Range
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -63,4 +63,6 @@ CARD = OptimizerCard(
         rate("matrix_lr", "Size of an orthogonal step.", 1e-2),
     ),
 )
-TWO_RATES = OptimizerEntry(CARD, lambda groups, parameters: TwoRates(groups, **arguments(CARD, parameters)))
+TWO_RATES = OptimizerEntry(
+    CARD, lambda groups, parameters: TwoRates(groups, float(parameters["lr"]), float(parameters["matrix_lr"]))
+)
