@@ -30,10 +30,13 @@ if TYPE_CHECKING:
     from studies.spec import StudySpec
     from workers.optimizers import OptimizerEntry
     from workers.optimizers.batched.optimizer import StackedOptimizer
+    from workers.script.command_client import CommandTrial
+    from workers.script.program import trial
     from workers.script.trainers import fit_lightning, train_transformers
     from workers.script.trial import Trial
     from workers.weights import load_weights
     from workers.workloads import (
+        CommandWorkload,
         Data,
         LoopWorkload,
         ScriptWorkload,
@@ -48,6 +51,8 @@ __all__ = [
     "Bounds",
     "Choices",
     "Client",
+    "CommandTrial",
+    "CommandWorkload",
     "Condition",
     "Constraint",
     "Containment",
@@ -78,6 +83,7 @@ __all__ = [
     "load_weights",
     "to_device",
     "train_transformers",
+    "trial",
 ]
 
 # The names of each module, and the extra of the distribution that the module needs.
@@ -103,12 +109,23 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "studies.spec": (None, ("StudySpec",)),
     "workers.optimizers": ("workers", ("OptimizerEntry",)),
     "workers.optimizers.batched.optimizer": ("workers", ("StackedOptimizer",)),
+    "workers.script.command_client": (None, ("CommandTrial",)),
+    "workers.script.program": ("workers", ("trial",)),
     "workers.script.trainers": ("workers", ("fit_lightning", "train_transformers")),
     "workers.script.trial": ("workers", ("Trial",)),
     "workers.weights": ("workers", ("load_weights",)),
     "workers.workloads": (
         "workers",
-        ("Data", "LoopWorkload", "ScriptWorkload", "Split", "TensorWorkload", "Workload", "to_device"),
+        (
+            "CommandWorkload",
+            "Data",
+            "LoopWorkload",
+            "ScriptWorkload",
+            "Split",
+            "TensorWorkload",
+            "Workload",
+            "to_device",
+        ),
     ),
 }
 

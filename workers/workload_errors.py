@@ -3,7 +3,7 @@
 It does not import torch: a worker's imports may be what fails.
 """
 
-__all__ = ["CannotTrain", "WorkloadFault", "describe_error", "innermost_place", "place_of"]
+__all__ = ["CannotTrain", "CommandFailed", "WorkloadFault", "describe_error", "innermost_place", "place_of"]
 
 import re
 import socket
@@ -27,7 +27,9 @@ _OURS = Path(__file__).parent
 _SHOWN = (_OURS / "workloads", _OURS / "optimizers")
 _INTERFACES = tuple(
     _OURS / "workloads" / name
-    for name in ("kinds.py", "tensor_workload.py", "loop_workload.py", "script_workload.py")
+    for name in (
+        *("kinds.py", "tensor_workload.py", "loop_workload.py", "script_workload.py", "command_workload.py"),
+    )
 )
 
 # In the words of torch.
@@ -54,6 +56,10 @@ class CannotTrain(ValueError):
     def __init__(self, message: str, *, function: Callable[..., Any] | None = None) -> None:
         super().__init__(message)
         self.function = function
+
+
+class CommandFailed(Exception):
+    """The program of a workload failed; the message says how."""
 
 
 _FOR_ALL = (CannotTrain, FileNotFoundError, ImportError)
@@ -88,8 +94,9 @@ def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
     frames = list(_frames(error))
     entry = frames[0].name if frames else None
     function = error.function if isinstance(error, CannotTrain) else None
-    reason = str(error) if isinstance(error, CannotTrain) else f"{type(error).__name__}: {error}"
-    if entry in _FUNCTIONS and not isinstance(error, CannotTrain):
+    is_whole = isinstance(error, CannotTrain | CommandFailed)
+    reason = str(error) if is_whole else f"{type(error).__name__}: {error}"
+    if entry in _FUNCTIONS and not is_whole:
         reason = f"{entry} of workload {workload!r} raised {reason}"
     elif entry == "forward":
         reason = f"the model of workload {workload!r} raised {reason}"

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 import torch
 from packs import CPU, OPTIMIZERS, outcome_of
+from plane_scripts import CARD, pack_of
 from torch import Tensor, nn
 
-from studies.catalog import WorkloadCard
-from studies.training_settings import TrainingSettings
-from workers.pack_protocol import EpochReport, Member, Pack
+from workers.pack_protocol import EpochReport, Pack
 from workers.script.trial import Trial
 from workers.seeding import generator_states
 from workers.training import train_pack
@@ -24,22 +23,6 @@ from workers.workload_errors import CannotTrain, describe_error
 from workers.workloads import ScriptWorkload
 
 __all__: list[str] = []
-
-CARD = WorkloadCard(
-    name="plane",
-    title="A plane",
-    description="A linear model on points of a plane.",
-    source="made",
-    metric="squared error",
-    unit="none",
-    direction="minimize",
-    target=0.1,
-    epochs=4,
-    batch_size=16,
-    examples={"train": 64, "validation": 16, "test": 16},
-    parameters=9,
-    epoch_s=0.01,
-)
 
 
 def points(examples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -85,35 +68,6 @@ class Told(ScriptWorkload):
 
     def run(self, trial: Trial) -> None:
         self._told(trial)
-
-
-def pack_of(
-    folder: Path | None = None,
-    *,
-    optimizer: str = "adamp",
-    members: int = 1,
-    after: EpochReport | None = None,
-    **changes: Any,
-) -> Pack:
-    """Return a pack that continues after a report, or begins."""
-    urls = [part.checkpoint for part in after.members] if after is not None else [None] * members
-    defaults = OPTIMIZERS[optimizer].card.defaults
-    fields: dict[str, Any] = {
-        "pack_id": "pack",
-        "workload": "plane",
-        "optimizer": optimizer,
-        "members": tuple(
-            Member(trial_id=f"t{n}", attempt=1, parameters=defaults | {"lr": lr}, seed=3, checkpoint=url)
-            for n, (lr, url) in enumerate(zip((0.02, 0.005), urls, strict=False))
-        ),
-        "from_epoch": after.epoch if after is not None else 0,
-        "to_epoch": 4,
-        "epochs": 4,
-        "training": TrainingSettings(batch_size=16, schedule="cosine"),
-        "maximize": False,
-        "checkpoints": str(folder) if folder else None,
-    }
-    return Pack(**fields | changes)
 
 
 def train(workload: ScriptWorkload, pack: Pack, **options: Any) -> list[EpochReport]:

@@ -19,7 +19,7 @@ from workers.pack_protocol import Pack
 from workers.results import EpochResult, script_result
 from workers.script.arm_recipe import EntryRecipe
 from workers.script.global_state import GlobalState
-from workers.script.trial import ScriptReport, Trial, TrialTask
+from workers.script.trial import ScriptReport, Trial, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
 from workers.workload_errors import CannotTrain
 from workers.workloads import ScriptWorkload
@@ -184,8 +184,7 @@ class _Loop:
         """Return what the loop has saved in the epoch just trained, and the clock."""
         assert self._report is not None
         saved = self._report.state
-        state = None if saved is None else {name: _state_of(part) for name, part in saved.items()}
-        return {"script": state, "elapsed_s": self._elapsed_s}
+        return {"script": None if saved is None else states_of(saved), "elapsed_s": self._elapsed_s}
 
     def finish(self) -> None:
         """Let the loop end by itself."""
@@ -260,10 +259,5 @@ class _Loop:
         except BaseException as raised:  # noqa: BLE001
             told = CannotTrain(f"expected run to return, got {type(raised).__name__}: {raised}")
             error = told.with_traceback(raised.__traceback__)
+        self._trial.release()
         self._events.put(_Ended(error))
-
-
-def _state_of(part: object) -> object:
-    """Return the state of a model, an optimizer or a scheduler; any other value as it is."""
-    state_dict = getattr(part, "state_dict", None)
-    return state_dict() if callable(state_dict) else part

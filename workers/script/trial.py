@@ -9,6 +9,7 @@ __all__ = [
     "TrialHost",
     "TrialTask",
     "Values",
+    "states_of",
 ]
 
 import math
@@ -160,6 +161,7 @@ class Trial:
         optimizer_name: name of the arm's optimizer.
         metrics: names of the metrics that each report holds, the study's objective first.
         budget: epochs of the whole trial.
+        task: all of this as plain values.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class Trial:
         recipe: ArmRecipe,
         host: TrialHost,
         state: Mapping[str, Any] | None,
+        folder: Path | None = None,
     ) -> None:
         """Begin or continue a trial.
 
@@ -179,6 +182,7 @@ class Trial:
             recipe: how its arm trains.
             host: waits for its reports.
             state: what its loop has saved after `task.from_epoch` epochs; None if it has not.
+            folder: a folder that is the caller's to remove; by default a new one.
         """
         self.id = task.trial_id
         self.seed = task.seed
@@ -192,7 +196,8 @@ class Trial:
             **{f"{PREFIX}{name}": value for name, value in settings.items()},
             **task.parameters,
         }
-        self._task, self._recipe, self._host = task, recipe, host
+        self.task = task
+        self._recipe, self._host = recipe, host
         self._stored = state
         self._is_restored = False
         self._has_begun = False
@@ -202,15 +207,17 @@ class Trial:
         self._pending: tuple[ScriptReport, Callable[[], Mapping[str, float]]] | None = None
         self._state: Mapping[str, Any] | None = None
         self._watch: OptimizerWatch | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder = folder
+        self._own_folder: tempfile.TemporaryDirectory[str] | None = None
         self._misuse: CannotTrain | None = None
 
     @property
     def folder(self) -> Path:
         """A folder of the trial's own on this machine, removed when its loop ends."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="tangent-trial-")
-        return Path(self._folder.name)
+            self._own_folder = tempfile.TemporaryDirectory(prefix="tangent-trial-")
+            self._folder = Path(self._own_folder.name)
+        return self._folder
 
     @property
     def is_over(self) -> bool:
@@ -218,7 +225,7 @@ class Trial:
 
         `epochs()` ends by itself. A loop that a library owns is to ask after each report.
         """
-        return self._done >= self._task.to_epoch
+        return self._done >= self.task.to_epoch
 
     @property
     def is_main(self) -> bool:
@@ -251,7 +258,7 @@ class Trial:
             raise self._refused(f"expected steps_per_epoch of at least 1, got {steps_per_epoch}")
         if self._watch is not None:
             self._watch.expect(steps_per_epoch)
-        total = steps_per_epoch * self._task.epochs
+        total = steps_per_epoch * self.task.epochs
         return LambdaLR(optimizer, lambda step: self._recipe.factor(min(step, total - 1), total))
 
     def epochs(self) -> Iterator[int]:
@@ -303,27 +310,53 @@ class Trial:
             CannotTrain: a name is unknown or missing, a value is not a number, or there is no such epoch: it
                 was reported already, or lies beyond the budget.
         """
+        watch = self._watch
+        self.report_measured(
+            validation=validation,
+            test=test,
+            train_loss=train_loss,
+            lr=watch.lr if watch is not None else None,
+            probes=watch.read() if watch is not None else None,
+        )
+
+    def report_measured(
+        self,
+        *,
+        validation: Values,
+        test: Values | Callable[[], Values] | None,
+        train_loss: float | Tensor | None,
+        lr: float | None,
+        probes: Probes | None,
+    ) -> None:
+        """Report an epoch like `report`, with what another process has observed of its optimizer.
+
+        Args:
+            validation: as in `report`.
+            test: as in `report`.
+            train_loss: as in `report`.
+            lr: the learning rate of the last step; None for the configuration's.
+            probes: as in `ScriptReport`.
+        """
         if self._is_closed:
             raise self._refused("expected no report after run has returned, got one")
         self._begin()
         if self._is_in_loop and self._pending is not None:
             raise self._refused(f"expected one report of epoch {self._done + 1}, got a second")
-        self._end_pending()
+        self.end_pending()
         if self.is_over:
-            last, epochs = self._done, self._task.epochs
+            last, epochs = self._done, self.task.epochs
             why = "the last of its budget" if last == epochs else f"at which it pauses, of {epochs}"
             raise self._refused(
                 f"expected no report after epoch {last}, {why}, got another; loop over trial.epochs(), or "
                 "end the loop when trial.is_over is true"
             )
         values = self._checked(validation, "validation")
-        watch = self._watch
         report = ScriptReport(
-            validation={name: values[name] for name in self._task.metrics},
+            validation={name: values[name] for name in self.task.metrics},
             loss=values.get(_LOSS),
             train_loss=None if train_loss is None else self._number(train_loss, "train_loss"),
-            lr=watch.lr if watch is not None else float(self.config.get("lr", math.nan)),
-            probes=watch.read() if watch is not None else None,
+            lr=float(self.config.get("lr", math.nan)) if lr is None else lr,
+            probes=probes,
             state=None,
         )
         self._pending = report, lambda: self._test_values(test)
@@ -378,29 +411,32 @@ class Trial:
         Raises:
             CannotTrain: the loop has broken one of the rules above, or has left out epochs.
         """
-        self._end_pending()
+        self.end_pending()
         self._is_closed = True
-        if self._folder is not None:
-            self._folder.cleanup()
         if self._misuse is not None:
             raise self._misuse
         if not self.is_over:
-            after = f"after epoch {self._done} of {self._task.epochs}" if self._done else "without a report"
+            after = f"after epoch {self._done} of {self.task.epochs}" if self._done else "without a report"
             raise CannotTrain(
-                f"expected a report of each epoch up to {self._task.to_epoch}, but the loop ended {after}; "
+                f"expected a report of each epoch up to {self.task.to_epoch}, but the loop ended {after}; "
                 "call trial.report in each epoch of trial.epochs()"
             )
+
+    def release(self) -> None:
+        """Remove the trial's folder; to be called by its host alone."""
+        if self._own_folder is not None:
+            self._own_folder.cleanup()
 
     def _begin(self) -> None:
         if not self._has_begun:
             self._has_begun = True
             is_resumed = self._stored is not None and self._is_restored
-            self._done = self._task.from_epoch if is_resumed else 0
+            self._done = self.task.from_epoch if is_resumed else 0
             # Its tensors may be as large as the model's.
             self._stored = None
 
-    def _end_pending(self) -> None:
-        """End the epoch of a loop that was left with `break`."""
+    def end_pending(self) -> None:
+        """End the epoch of a loop that was left with `break`; to be called by a trial's host alone."""
         if self._pending is not None:
             self._end_epoch()
 
@@ -410,22 +446,23 @@ class Trial:
         self._pending = None
         state, self._state = self._state, None
         self._done += 1
-        if self._done > self._task.from_epoch:
+        if self._done > self.task.from_epoch:
             self._host.epoch_ended(replace(report, state=state), test)
         seed_generators(noise_seed(self.seed, epoch=self._done + 1), device=self.device)
 
     def _test_values(self, test: Values | Callable[[], Values] | None) -> dict[str, float]:
-        if test is None:
+        found = test() if callable(test) else test
+        if found is None:
             raise self._refused(
                 f"expected the test value of epoch {self._done}, which counts, got none; pass test to "
                 "trial.report: a value, or a function that returns it"
             )
-        values = self._checked(test() if callable(test) else test, "test")
-        return {name: values[name] for name in self._task.metrics}
+        values = self._checked(found, "test")
+        return {name: values[name] for name in self.task.metrics}
 
     def _checked(self, values: Values, split: str) -> dict[str, float]:
         """Return metrics by name, the objective first, and perhaps a loss."""
-        names = self._task.metrics
+        names = self.task.metrics
         if not isinstance(values, Mapping):
             values = {names[0]: values}
         missing = [name for name in names if name not in values]
@@ -446,5 +483,13 @@ class Trial:
 
     def _refused(self, message: str) -> CannotTrain:
         """Return an error about a call, and keep it: a loop that catches it fails all the same."""
-        self._misuse = self._misuse or CannotTrain(f"{message} (workload {self._task.workload!r})")
+        self._misuse = self._misuse or CannotTrain(f"{message} (workload {self.task.workload!r})")
         return self._misuse
+
+
+def states_of(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the states of models, optimizers and schedulers by name; any other value as it is."""
+    return {
+        name: part.state_dict() if callable(getattr(part, "state_dict", None)) else part
+        for name, part in parts.items()
+    }

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from studies.control_characters import strip_controls
+from studies.process_tree import adopt_orphans
 from studies.standard_error import write_line
 from studies.trials import CheckResult
 from workers.packages import use_packages
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _TargetInvalid as error:
         write_line(f"error: {error}")
         return _BAD_TARGET
-    # As in a worker with one core.
+    # As in a worker with one core. What a command has started ends with its trial.
+    adopt_orphans()
     torch.set_num_threads(1)
     results: list[CheckResult] = []
     for result in check_workload(workload, device=device):

@@ -9,6 +9,7 @@ AdamW's alone, at the best of a few learning rates.
 
 __all__ = [
     "AnyWorkload",
+    "CommandWorkload",
     "Data",
     "DataCache",
     "LoopWorkload",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
+from workers.workloads.command_workload import CommandWorkload
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device

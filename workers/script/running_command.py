@@ -1,0 +1,335 @@
+"""A program that trains one trial: its process, its reports, its output, and the end of its process tree."""
+
+__all__ = ["PATTERN_GROUPS", "CommandReport", "RunningCommand", "StateFile"]
+
+import codecs
+import json
+import os
+import re
+import select
+import socket
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import psutil
+import torch
+from torch import Tensor
+
+from studies.process_tree import end_descendants
+from workers.script.command_client import VARIABLE
+from workers.script.trial import Probes, Trial
+from workers.workload_errors import CannotTrain, CommandFailed
+
+PATTERN_GROUPS: Final = frozenset({"validation", "test", "validation_loss", "train_loss"})
+"""The groups that a pattern may name."""
+
+_FRAME: Final = re.compile(r'File "(.+)", line (\d+)')
+# A message is a line of JSON with numbers; a program may write anything.
+_MAX_MESSAGE: Final = 1 << 20
+_MAX_LINE: Final = 10_000
+_CHUNK: Final = 1 << 16
+_POLL_S: Final = 0.2
+_TAIL_LINES: Final = 40
+_MAX_SOCKET_PATH: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandReport:
+    """A program's report of an epoch, as it came."""
+
+    validation: object
+    test: object
+    train_loss: object = None
+    lr: float | None = None
+    probes: Probes | None = None
+    saves: bool = False
+    place: str = ""
+
+
+class StateFile:
+    """What a program has saved, asked for only when a checkpoint is due."""
+
+    def __init__(self, program: "RunningCommand") -> None:
+        self._program = program
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the bytes of the program's file, mapped into memory."""
+        path = Path(str(self._program.ask("state")))
+        size = path.stat().st_size
+        if size == 0:
+            return {"bytes": torch.empty(0, dtype=torch.uint8)}
+        return {"bytes": torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)}
+
+
+class RunningCommand:
+    """A program that trains one trial; it ends, with all that it has started, with a `with` block."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        trial: Trial,
+        directory: str | Path | None,
+        pattern: re.Pattern[str] | None,
+        stored: Path | None,
+    ) -> None:
+        """Prepare a program; it runs within a `with` block.
+
+        Args:
+            arguments: the program and its arguments.
+            trial: its trial.
+            directory: where it runs; None for the trial's folder.
+            pattern: finds reports in its output; None if it reports itself.
+            stored: what it has saved before; None if it begins.
+        """
+        self._arguments, self._trial, self._directory = arguments, trial, directory
+        self._pattern = pattern
+        self._owned: set[psutil.Process] = set()
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._matches: deque[CommandReport] = deque()
+        self._reported = 0
+        self._is_paused = False
+        self._buffer = b""
+        self._connection: socket.socket | None = None
+        task = trial.task
+        self._description = trial.folder / "trial.json"
+        self._place = tempfile.TemporaryDirectory(prefix="tangent-")
+        listening = Path(self._place.name) / "socket"
+        if len(os.fsencode(listening)) > _MAX_SOCKET_PATH:
+            self._place = tempfile.TemporaryDirectory(prefix="tangent-", dir="/tmp")  # short
+            listening = Path(self._place.name) / "socket"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(listening))
+        self._listener.listen(1)
+        described = {
+            "socket": str(listening),
+            "id": trial.id,
+            "seed": trial.seed,
+            "device": str(trial.device),
+            "folder": str(trial.folder),
+            "config": dict(trial.config),
+            "parameters": dict(task.parameters),
+            "training": trial.training.model_dump(),
+            "workload": task.workload,
+            "optimizer": task.optimizer,
+            "metrics": task.metrics,
+            "from_epoch": task.from_epoch if stored is not None else 0,
+            "to_epoch": task.to_epoch,
+            "epochs": task.epochs,
+            "state": None if stored is None else str(stored),
+            "threads": torch.get_num_threads(),
+        }
+        self._description.write_text(json.dumps(described), encoding="utf-8")
+
+    def __enter__(self) -> None:
+        environment = {
+            **os.environ,
+            VARIABLE: str(self._description),
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        }
+        try:
+            self._process = subprocess.Popen(
+                self._arguments,
+                cwd=self._directory or self._trial.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                # Signals for the worker's group, such as an interrupt at the terminal, are not for it.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._close()
+            raise CannotTrain(
+                f"expected the command of workload {self._trial.task.workload!r} to start on "
+                f"{socket.gethostname()}, got {error.strerror}: {error.filename!r}; install it there, or "
+                "correct the workload's command"
+            ) from None
+        self._pump = threading.Thread(target=self._read_output, name="output of a command", daemon=True)
+        self._pump.start()
+
+    def __exit__(self, *_: object) -> None:
+        end_descendants(spare=lambda process: not self._owns(process))
+        with suppress(ChildProcessError):
+            self._process.wait()
+        self._close()
+        # A process that has left the tree may hold the pipe open.
+        self._pump.join(timeout=1.0)
+
+    def _close(self) -> None:
+        self._listener.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._place.cleanup()
+
+    def reports(self) -> Iterator[CommandReport]:
+        """Yield the program's reports until it ends, or until its trial pauses or is complete."""
+        if self._pattern is not None:
+            yield from self._matched()
+            return
+        while (message := self._receive()) is not None:
+            found: Any = message.get("report")
+            if not isinstance(found, dict):
+                raise CannotTrain(f"expected a report from the command, got {str(message)[:200]}")
+            fields = cast("dict[str, Any]", found)
+            self._reported += 1
+            yield CommandReport(
+                validation=fields.get("validation"),
+                test=lambda: self.ask("test"),
+                train_loss=fields.get("train_loss"),
+                lr=fields.get("lr"),
+                probes=tuple(fields["probes"]) if fields.get("probes") else None,
+                saves=bool(message.get("saves")),
+                place=str(fields.get("place", "")),
+            )
+
+    def ask(self, what: str) -> object:
+        """Ask the waiting program for its `test` values or the path of its `state`, and return the answer."""
+        self._send({"do": what})
+        answer = self._receive()
+        if answer is None:
+            self.wait()
+            raise CommandFailed(f"expected the command to answer with its {what}, but it ended")
+        return answer.get(what)
+
+    def go_on(self, *, is_over: bool) -> None:
+        """Let the waiting program go on."""
+        if self._pattern is None:
+            self._send({"do": "go on", "is_over": is_over})
+
+    def wait(self) -> None:
+        """Wait for the program's end.
+
+        Raises:
+            CommandFailed: it failed.
+        """
+        if self._is_paused:
+            return
+        status = self._process.wait()
+        self._pump.join(timeout=1.0)
+        if status != 0:
+            raise CommandFailed(self._failure(status))
+
+    def _failure(self, status: int) -> str:
+        how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
+        after = f"after {self._reported} reports" if self._reported else "before its first report"
+        lines = [line.strip() for line in self._tail if line.strip()]
+        last = f"; its last output: {lines[-1][:500]}" if lines else "; it wrote nothing"
+        places = [match for line in lines if (match := _FRAME.search(line))]
+        place = f" ({Path(places[-1][1]).name}, line {places[-1][2]})" if places else ""
+        name = self._trial.task.workload
+        return f"the command of workload {name!r} {how} {after}{last}{place}"
+
+    def _matched(self) -> Iterator[CommandReport]:
+        """Yield the reports in the output of a program that does not wait for answers."""
+        task = self._trial.task
+        while True:
+            has_ended = self._process.poll() is not None
+            if has_ended:
+                self._pump.join(timeout=1.0)
+            while self._matches and not (self._trial.is_over and task.to_epoch < task.epochs):
+                self._reported += 1
+                yield self._matches.popleft()
+            if self._trial.is_over and task.to_epoch < task.epochs:
+                # It cannot pause at a rung: it ends there, and starts over.
+                self._is_paused = True
+                return
+            if has_ended:
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_POLL_S)
+
+    def _receive(self) -> dict[str, Any] | None:
+        """Return the program's next message; None if it has ended."""
+        while b"\n" not in self._buffer:
+            has_ended = self._process.poll() is not None
+            source = self._connection or self._listener
+            ready, _, _ = select.select([source], [], [], 0 if has_ended else _POLL_S)
+            if not ready:
+                if has_ended:
+                    return None
+                continue
+            if self._connection is None:
+                self._connection, _ = self._listener.accept()
+                continue
+            try:
+                received = self._connection.recv(_CHUNK)
+            except ConnectionError:
+                received = b""
+            if not received:
+                # The program has closed its connection, and may connect again.
+                self._connection.close()
+                self._connection, self._buffer = None, b""
+                continue
+            self._buffer += received
+            if len(self._buffer) > _MAX_MESSAGE:
+                raise CannotTrain(
+                    f"expected a message of at most {_MAX_MESSAGE} bytes from the command, got more"
+                )
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            message: Any = json.loads(line)
+        except ValueError:
+            message = None
+        if not isinstance(message, dict):
+            raise CannotTrain(f"expected a JSON object from the command, got {line[:200]!r}")
+        return cast("dict[str, Any]", message)
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        # A program that has ended is noticed when it does not answer.
+        with suppress(OSError):
+            if self._connection is not None:
+                self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def _read_output(self) -> None:
+        """Pass on the program's output, keep its last lines, and find reports in it; the body of a thread."""
+        stream = cast("IO[bytes]", self._process.stdout)
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        rest = ""
+        with stream:
+            while chunk := os.read(stream.fileno(), _CHUNK):
+                with suppress(OSError):
+                    os.write(1, chunk)
+                *lines, rest = (rest + decoder.decode(chunk)).split("\n")
+                rest = rest[-_MAX_LINE:]
+                for line in lines:
+                    self._note(line[-_MAX_LINE:])
+        self._note(rest)
+
+    def _note(self, line: str) -> None:
+        self._tail.append(line)
+        pattern = self._pattern
+        match = pattern.search(line) if pattern is not None else None
+        if match is None:
+            return
+        found = match.groupdict()
+        validation: dict[str, object] = {self._trial.task.metrics[0]: found["validation"]}
+        if found.get("validation_loss") is not None:
+            validation["loss"] = found["validation_loss"]
+        self._matches.append(
+            CommandReport(
+                validation=validation,
+                test=found.get("test"),
+                train_loss=found.get("train_loss"),
+                place=f"the output {line.strip()[:80]!r}",
+            )
+        )
+
+    def _owns(self, process: psutil.Process) -> bool:
+        """Return whether a process is the program, or one that it has started."""
+        with suppress(psutil.Error):
+            # The first finds those whose parents have ended, the second those without the environment.
+            if (
+                process.environ().get(VARIABLE) == str(self._description)
+                or process.pid == self._process.pid
+                or self._process.pid in {parent.pid for parent in process.parents()}
+            ):
+                self._owned.add(process)
+        return process in self._owned
