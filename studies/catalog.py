@@ -20,7 +20,7 @@ __all__ = [
 
 import math
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,7 +55,7 @@ class Bounds(FrozenModel):
 
 
 class Hyperparameter(FrozenModel):
-    """One hyperparameter of an optimizer."""
+    """One hyperparameter of an optimizer, of the training, or of a workload."""
 
     name: str = Field(
         description=(
@@ -70,7 +70,9 @@ class Hyperparameter(FrozenModel):
         description="The usual range or choices, used if it is tuned without a range in the study."
     )
     source: str = Field(description="Where the range comes from.")
-    tuned: bool = Field(description="Whether an arm tunes it when the study says nothing of it.")
+    tuned: bool = Field(
+        default=False, description="Whether an arm tunes it when the study says nothing of it."
+    )
     bounds: Bounds | None = Field(
         default=None, description="Legal values of a number; none for switches and categories."
     )
@@ -310,6 +312,19 @@ class WorkloadCard(FrozenModel):
     batch_size: int = Field(gt=0, description="Default number of examples per step.")
     examples: dict[Literal["train", "validation", "test"], int] = Field(description="Examples in each split.")
     parameters: int = Field(gt=0, description="Trainable parameters of the model.")
+    hyperparameters: tuple[Hyperparameter, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Its own hyperparameters, such as a dropout rate; studies name them `workload.NAME`.",
+    )
+    groups: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")], ...] = Field(
+        default=(),
+        max_length=32,
+        description=(
+            "Names of its parameter groups; studies set or search `groups.GROUP.lr` and "
+            "`groups.GROUP.weight_decay`."
+        ),
+    )
     epoch_s: float = Field(gt=0, description="Rough seconds per epoch on one CPU thread, for estimates only.")
     package: PackageVersion | None = _PACKAGE_FIELD
 
@@ -318,6 +333,14 @@ class WorkloadCard(FrozenModel):
         names = [self.metric, *(metric.name for metric in self.metrics)]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: expected metrics of different names, got {', '.join(names)}")
+        for what, own in (
+            ("hyperparameters", [h.name for h in self.hyperparameters]),
+            ("groups", self.groups),
+        ):
+            if len(set(own)) < len(own):
+                raise ValueError(f"{self.name}: expected {what} of different names, got {', '.join(own)}")
+        if any("." in h.name for h in self.hyperparameters):
+            raise ValueError(f"{self.name}: expected hyperparameters with names without a dot")
         return self
 
 

@@ -12,7 +12,15 @@ from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.frozen_model import FrozenModel
 from studies.promotion import rungs
 from studies.pruner import NoPruner
-from studies.searchable import conditions_of, is_optimizers_own, searchable, why_without_effect
+from studies.searchable import (
+    GROUPS,
+    WORKLOAD,
+    conditions_of,
+    is_of_other_optimizers,
+    is_optimizers_own,
+    searchable,
+    why_without_effect,
+)
 from studies.space import (
     AnyDimension,
     Choices,
@@ -156,14 +164,18 @@ class _ArmResolver:
         pointer: str,
         sampler: SamplerName,
         shared: Mapping[str, SpaceEntry],
-        further: Mapping[str, Hyperparameter],
+        workload: WorkloadCard | None,
+        training: Training,
     ) -> None:
         self._arm = arm
         self._card = card
         self._pointer = pointer
         self._sampler: SamplerName = sampler
         self._shared = shared
-        self._further = further
+        self._workload = workload
+        self._further = searchable(
+            workload, card, {**training.model_dump(), "warmup_fraction": training.warmup}
+        )
         # Where the study sets each hyperparameter: in the arm's space or in its own, by the hyperparameter's
         # name or by that of its pair.
         self._entry_of: dict[str, str] = {}
@@ -172,7 +184,10 @@ class _ArmResolver:
     def resolve(self, trials_per_arm: int) -> ResolvedArm | None:
         """Return the arm, or None if there are problems."""
         given = self._entries()
-        further = [self._further[name] for name in self._further if name in given]
+        # A grid searches only what the study lists, because the ranges on cards are continuous.
+        further = [
+            h for name, h in self._further.items() if name in given or (h.tuned and self._sampler != "grid")
+        ]
         hyperparameters = [*self._card.hyperparameters, *further]
         space: Space = {h.name: self._dimension(h, given.get(h.name)) for h in hyperparameters}
         further = [self._with_condition(h, space) for h in further]
@@ -185,6 +200,10 @@ class _ArmResolver:
         defaults: Parameters = {
             h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default for h in hyperparameters
         }
+        for h in further:
+            # A group starts with the arm's own value.
+            if h.name.startswith(GROUPS) and not isinstance(space[h.name], Fixed):
+                defaults[h.name] = defaults[h.name.rpartition(".")[2]]
         arm = ResolvedArm(
             name=self._arm.name,
             card=self._card,
@@ -207,11 +226,7 @@ class _ArmResolver:
         """Return the study's entries with pairs split, and record unknown names as problems."""
         given: dict[str, SpaceEntry] = {}
         for name, entry in {**self._shared, **self._arm.space}.items():
-            useless = why_without_effect(self._further[name], self._card) if name in self._further else None
-            if useless is not None:
-                # What the study searches for every arm is not this arm's fault.
-                if name in self._arm.space:
-                    self._problem(f"{name} has no effect in this arm: {useless}; remove it", entry=name)
+            if self._is_skipped(name):
                 continue
             parts = self._card.pairs.get(name)
             if parts is None and not self._is_known(name):
@@ -235,6 +250,20 @@ class _ArmResolver:
                 )
         return given
 
+    def _is_skipped(self, name: str) -> bool:
+        """Return whether an entry does not concern this arm, and record a problem if it should."""
+        is_own = name in self._arm.space
+        if self._workload is None and name.startswith((WORKLOAD, GROUPS)):
+            # The unknown workload is the problem.
+            return True
+        if name not in self._further:
+            return not is_own and is_of_other_optimizers(name, self._workload)
+        useless = why_without_effect(self._further[name], self._card)
+        if useless is not None and is_own:
+            self._problem(f"{name} has no effect in this arm: {useless}; remove it", entry=name)
+        # What the study searches for every arm is not this arm's fault.
+        return useless is not None
+
     def _is_known(self, name: str) -> bool:
         return name in self._further or self._card.hyperparameter(name) is not None
 
@@ -243,7 +272,10 @@ class _ArmResolver:
             known = [h.name for h in self._card.hyperparameters]
             hint = suggest_name(name, [*known, *self._card.pairs])
             return f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}"
-        return f"a study of this workload has no setting {name!r}; {suggest_name(name, self._further)}"
+        return (
+            f"an arm with {self._card.name} on this workload has no {name!r}; "
+            f"{suggest_name(name, self._further)}"
+        )
 
     def _add(self, given: dict[str, SpaceEntry], name: str, entry: SpaceEntry, *, entry_name: str) -> None:
         if name in given:
@@ -402,7 +434,6 @@ def resolve_arms(
         if is_optimizers_own(name)
     ]
     shared = {name: entry for name, entry in space.items() if not is_optimizers_own(name)}
-    further = searchable(workload, {**training.model_dump(), "warmup_fraction": training.warmup})
     for n, arm in enumerate(arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
@@ -410,13 +441,20 @@ def resolve_arms(
             problems.append(SpecProblem(f"/arms/{n}/optimizer", message))
             continue
         resolver = _ArmResolver(
-            arm, card, pointer=f"/arms/{n}", sampler=sampler, shared=shared, further=further
+            arm,
+            card,
+            pointer=f"/arms/{n}",
+            sampler=sampler,
+            shared=shared,
+            workload=workload,
+            training=training,
         )
         resolved = resolver.resolve(trials_per_arm)
         problems += resolver.problems
         found += [resolved] if resolved is not None else []
     # Every arm finds the same faults in the study's own space.
-    return tuple(found), list(dict.fromkeys(problems))
+    once = {(p.pointer, "" if p.pointer.startswith("/space") else p.message): p for p in reversed(problems)}
+    return tuple(found), list(reversed(once.values()))
 
 
 def _resource_problems(resources: Resources) -> list[SpecProblem]:

@@ -1,18 +1,38 @@
-"""What a study can set and search beside an optimizer's own hyperparameters: `training.NAME`.
+"""What a study can set and search beside an optimizer's own hyperparameters.
+
+These are the settings of the training (`training.NAME`), the hyperparameters of the workload
+(`workload.NAME`), and those that a parameter group has for itself (`groups.GROUP.lr`).
 
 Names with a dot hold for every arm if the study's `space` has them, and for one arm if the arm's has. A
 configuration has only those names that its study sets or searches in a space; settings under `training` are
 fixed for all trials.
 """
 
-__all__ = ["conditions_of", "is_optimizers_own", "searchable", "why_without_effect"]
+__all__ = [
+    "GROUPS",
+    "WORKLOAD",
+    "conditions_of",
+    "is_of_other_optimizers",
+    "is_optimizers_own",
+    "must_share",
+    "searchable",
+    "stack_kind",
+    "why_without_effect",
+]
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
+from studies import training_settings
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
-from studies.space import Condition, Scalar
+from studies.space import Condition, Parameters, Scalar
 from studies.training_settings import PREFIX, TRAINING_HYPERPARAMETERS, training_hyperparameters
 
+WORKLOAD: Final = "workload."
+"""How the name of a workload's hyperparameter begins in a configuration."""
+GROUPS: Final = "groups."
+"""How the name of a hyperparameter of one parameter group begins: `groups.GROUP.lr`."""
+_PER_GROUP = ("lr", "weight_decay")
 _SCHEDULE = f"{PREFIX}schedule"
 _WARMUP = f"{PREFIX}warmup_fraction"
 _DECAY_1D = f"{PREFIX}decay_1d"
@@ -23,18 +43,38 @@ def is_optimizers_own(name: str) -> bool:
     return "." not in name
 
 
+def must_share(parameters: Parameters) -> Parameters:
+    """Return the values in a configuration that all trials of a pack must have in common.
+
+    These are settings of the training that a stack has only one of, and all that may change the model.
+    """
+    workloads = {name: value for name, value in parameters.items() if name.startswith(WORKLOAD)}
+    return {**training_settings.must_share(parameters), **workloads}
+
+
+def stack_kind(parameters: Parameters) -> tuple[tuple[str, Scalar], ...]:
+    """Return what makes a configuration stack in another way than the workload by itself; empty if nothing.
+
+    These are the workload's own hyperparameters, and whether parameter groups have some of their own.
+    """
+    own = tuple(sorted((name, value) for name, value in parameters.items() if name.startswith(WORKLOAD)))
+    has_groups = any(name.startswith(GROUPS) for name in parameters)
+    return (*own, (GROUPS, True)) if has_groups else own
+
+
 def conditions_of(hyperparameters: Iterable[Hyperparameter]) -> dict[str, Condition]:
     """Return the condition of each hyperparameter that has one."""
     return {h.name: h.active_when for h in hyperparameters if h.active_when is not None}
 
 
 def searchable(
-    workload: WorkloadCard | None, training: Mapping[str, Scalar | None]
+    workload: WorkloadCard | None, card: OptimizerCard, training: Mapping[str, Scalar | None]
 ) -> dict[str, Hyperparameter]:
-    """Return the hyperparameters with dotted names that a study of a workload can set or search, by name.
+    """Return the hyperparameters with dotted names that an arm can set or search, by name.
 
     Args:
         workload: the workload; None if the study's is unknown.
+        card: the arm's optimizer.
         training: the study's fixed settings, which are the defaults; None stands for the workload's.
     """
     settings = TRAINING_HYPERPARAMETERS if workload is None else training_hyperparameters(workload)
@@ -43,7 +83,44 @@ def searchable(
         default = training.get(hyperparameter.name.removeprefix(PREFIX))
         changed = {} if default is None else {"default": default}
         found[hyperparameter.name] = hyperparameter.model_copy(update=changed)
-    return found
+    if workload is None:
+        return found
+    own = [_prefixed(hyperparameter) for hyperparameter in workload.hyperparameters]
+    in_groups = [
+        hyperparameter.model_copy(
+            update={
+                "name": f"{GROUPS}{group}.{hyperparameter.name}",
+                "description": f"{hyperparameter.name} of the parameters in the group {group!r}.",
+                "tuned": False,
+                "active_when": None,
+            }
+        )
+        for group in workload.groups
+        for hyperparameter in card.hyperparameters
+        if hyperparameter.name in _PER_GROUP
+    ]
+    return {**found, **{hyperparameter.name: hyperparameter for hyperparameter in (*own, *in_groups)}}
+
+
+def _prefixed(hyperparameter: Hyperparameter) -> Hyperparameter:
+    condition = hyperparameter.active_when
+    if condition is not None:
+        condition = condition.model_copy(update={"parameter": WORKLOAD + condition.parameter})
+    return hyperparameter.model_copy(
+        update={"name": WORKLOAD + hyperparameter.name, "active_when": condition}
+    )
+
+
+def is_of_other_optimizers(name: str, workload: WorkloadCard | None) -> bool:
+    """Return whether a name is that of a group's hyperparameter which some optimizers have."""
+    parts = name.split(".")
+    return (
+        workload is not None
+        and len(parts) == 3
+        and name.startswith(GROUPS)
+        and parts[1] in workload.groups
+        and parts[2] in _PER_GROUP
+    )
 
 
 def why_without_effect(hyperparameter: Hyperparameter, card: OptimizerCard) -> str | None:

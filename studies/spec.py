@@ -401,8 +401,10 @@ class StudySpec(FrozenModel):
         max_length=64,
         description=(
             "What every arm searches beside its optimizer's hyperparameters, from the same ranges: "
-            "`training.NAME` for a setting of the training. Each arm tunes it for itself. Budgets count "
-            "epochs, so a searched batch size changes the number of steps."
+            "`training.NAME` for a setting of the training, `workload.NAME` for a hyperparameter of the "
+            "workload, and `groups.GROUP.lr` or `groups.GROUP.weight_decay` for one of its parameter groups. "
+            "Each arm tunes it for itself. Budgets count epochs, so a searched batch size changes the number "
+            "of steps."
         ),
         examples=[{"training.batch_size": {"choices": [32, 64, 128]}}],
     )

@@ -13,8 +13,9 @@ from typing import Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from studies.artifacts import ArtifactKind, WeightsOf
+from studies.searchable import must_share
 from studies.space import Parameters
-from studies.training_settings import PREFIX, TrainingSettings, must_share, settings_of
+from studies.training_settings import PREFIX, TrainingSettings, settings_of
 from studies.trials import CardDifference, Measurement
 
 _START_S = 120.0
@@ -130,11 +131,13 @@ class Pack(_Message):
     def _members_share_settings(self) -> Self:
         for member in self.members:
             for name, value in must_share(member.parameters).items():
-                own = getattr(self.training, name.removeprefix(PREFIX))
+                own = (
+                    getattr(self.training, name.removeprefix(PREFIX))
+                    if name.startswith(PREFIX)
+                    else self.members[0].parameters.get(name)
+                )
                 if value != own:
-                    raise ValueError(
-                        f"expected {name} = {own!r} for all members, as in the pack's settings, got {value!r}"
-                    )
+                    raise ValueError(f"expected {name} = {own!r} for all members of a pack, got {value!r}")
         return self
 
     def settings_of(self, member: Member) -> TrainingSettings:

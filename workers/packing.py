@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from studies.resolve import ResolvedStudy
+from studies.searchable import stack_kind
+from studies.space import Parameters
 from studies.spec import StudySpec
 from studies.training_settings import TrainingSettings, settings_of
 from studies.trials import PendingTrial
@@ -43,18 +45,34 @@ class MeasuredWidths:
             has_gpu: whether the study's packs get a GPU.
         """
         applicable = [width for width in stored if (width.device != "cpu") == has_gpu]
-        self._search = {(width.optimizer, width.batch_size): width.width for width in reversed(applicable)}
-        self._confirmation: dict[tuple[str, int], int] = {}
+        self._search: dict[tuple[object, ...], int] = {
+            (width.optimizer, width.batch_size, ()): width.width for width in reversed(applicable)
+        }
+        self._confirmation: dict[tuple[object, ...], int] = {}
 
-    def add(self, width: StackWidth, queue: TrialQueue) -> bool:
-        """Use a new measurement from now on; return whether it also holds for other studies."""
+    def add(self, width: StackWidth, queue: TrialQueue, parameters: Parameters) -> bool:
+        """Use a new measurement from now on; return whether it also holds for other studies.
+
+        Args:
+            width: the measurement.
+            queue: the queue of the pack that made it.
+            parameters: the configuration of a member of the pack.
+        """
         widths = self._confirmation if queue.is_confirmation else self._search
-        widths[width.optimizer, width.batch_size] = width.width
-        return not queue.is_confirmation
+        kind = stack_kind(parameters)
+        widths[width.optimizer, width.batch_size, kind] = width.width
+        return not queue.is_confirmation and not kind
 
-    def of(self, queue: TrialQueue, *, batch_size: int) -> int | None:
-        """Return the stack width for a queue's packs of a batch size; None if it has not been measured."""
-        key = (queue.plan.card.name, batch_size)
+    def of(self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int) -> int | None:
+        """Return the stack width for a queue's packs of a batch size; None if it has not been measured.
+
+        Args:
+            queue: the queue.
+            group: what a pack's trials have in common; None if they are still to be created.
+            batch_size: examples per step.
+        """
+        kind = stack_kind({**queue.plan.defaults, **dict(group.shared if group is not None else ())})
+        key = (queue.plan.card.name, batch_size, kind)
         width = self._search.get(key)
         return self._confirmation.get(key, width) if queue.is_confirmation else width
 
@@ -137,7 +155,7 @@ class Packing:
         if self._plan.workload.kind != "tensors":
             return 1
         batch_size = self._settings_of(group).batch_size
-        largest = self._widths.of(queue, batch_size=batch_size) or _UNMEASURED_SIZE
+        largest = self._widths.of(queue, group, batch_size=batch_size) or _UNMEASURED_SIZE
         largest = min(largest, self._spec.resources.max_pack_size or largest)
         even = math.ceil(available / free)
         if free == 1:
@@ -195,7 +213,7 @@ class Packing:
             # recorded once.
             width=1
             if len(trials) == 1 and is_stackable
-            else self._widths.of(queue, batch_size=training.batch_size),
+            else self._widths.of(queue, group, batch_size=training.batch_size),
             steps_ahead=steps * max(own, others),
             # A script that cannot resume repeats the epochs before its next report.
             epoch_timeout_s=self._epoch_timeout_s(len(trials))

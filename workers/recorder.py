@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from studies.artifacts import NewArtifact
 from studies.resolve import ResolvedStudy
-from studies.space import configuration_key
+from studies.space import Parameters, configuration_key
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import RunWriter
@@ -42,6 +42,8 @@ class _PackInFlight:
     queue: TrialQueue
     size: int
     members: dict[str, PendingTrial]
+    # Of its first member.
+    parameters: Parameters
     is_started: bool = False
     # When its worker started it, or when its last charged report arrived.
     charged_at: float | None = None
@@ -156,7 +158,9 @@ class PackRecorder:
 
     def dispatched(self, pack_id: str, queue: TrialQueue, trials: Sequence[PendingTrial]) -> None:
         """Note that a pack of these trials is in flight."""
-        self._packs[pack_id] = _PackInFlight(queue, len(trials), {trial.id: trial for trial in trials})
+        self._packs[pack_id] = _PackInFlight(
+            queue, len(trials), {trial.id: trial for trial in trials}, trials[0].parameters
+        )
 
     def started(self, pack_id: str) -> None:
         """Record that a worker has started a pack."""
@@ -171,7 +175,7 @@ class PackRecorder:
         if pack is None:
             return
         width = report.stack_width
-        if width is not None and self.widths.add(width, pack.queue):
+        if width is not None and self.widths.add(width, pack.queue, pack.parameters):
             self._retry.persist(lambda: self._writer.record_stack_width(width.model_dump(mode="json")))
         if report.card_differences and report.card_differences != self._card_differences:
             self._card_differences = report.card_differences

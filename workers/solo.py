@@ -21,7 +21,7 @@ from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.training_tasks import training_task
-from workers.workloads import Data, ModelWorkload
+from workers.workloads import Data, ModelWorkload, grouped_parameters
 
 CHECK_EVERY = 32
 """Steps between two checks of the training loss on a device that runs asynchronously."""
@@ -84,7 +84,13 @@ class Solo:
             objective=pack.objective_metric,
         )
         self._total_steps = self._task.steps * pack.epochs
-        self._optimizer = build_optimizer(entry, self.model, member.parameters, decay_1d=settings.decay_1d)
+        self._optimizer = build_optimizer(
+            entry,
+            self.model,
+            member.parameters,
+            decay_1d=settings.decay_1d,
+            groups=grouped_parameters(workload, self.model, member.parameters),
+        )
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 
 from studies.artifacts import WeightsOf
+from studies.searchable import GROUPS
 from studies.trials import Measurement
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
 from workers.optimizers import OptimizerEntry
@@ -41,6 +42,11 @@ _CHECKPOINT_SHARE = 10
 
 _OWN_BATCHES = "Trials are trained one by one: the workload has batches and a training step of its own."
 _OWN_LOOP = "Trials are trained one by one: the workload is a script with a training loop of its own."
+
+_OWN_GROUPS = (
+    "Trials are trained one by one: parameter groups have hyperparameters of their own, and a stack has one "
+    "value for each trial."
+)
 
 State = Mapping[str, Any]
 """A member's state as an engine's `checkpoint` returns it."""
@@ -180,6 +186,8 @@ def train_pack(
         if state and state["objective"]
     }
     tuner = tuner or WidthTuner()
+    # Members share whatever may change the model.
+    workload = tuner.configured(workload, pack.members[0].parameters)
     if isinstance(workload, ScriptWorkload):
         chosen = one_by_one(pack, device=device, reason=_OWN_LOOP)
         engine: Engine = ScriptEngine(pack, workload=workload, entry=entry, device=device, states=states)
@@ -194,7 +202,10 @@ def train_pack(
                 f"expected a batch size of at most {len(data.train)}, the number of training examples of "
                 f"{pack.workload}, got {pack.training.batch_size}; lower batch_size"
             )
-        chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
+        if any(name.startswith(GROUPS) for name in pack.members[0].parameters):
+            chosen = one_by_one(pack, device=device, reason=_OWN_GROUPS)
+        else:
+            chosen = tuner.choose(pack, workload=workload, entry=entry, data=data, device=device)
         if chosen.width > 1 and len(pack.members) > 1:
             try:
                 stacked = StackedEngine(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from studies.artifacts import WeightsOf
 from studies.resolve import ResolvedArm
+from studies.searchable import must_share
 from studies.space import Parameters, Scalar, Space, size
 from studies.states import TrialState
-from studies.training_settings import must_share
 from studies.trials import NewTrial, PendingTrial
 
 

@@ -29,6 +29,7 @@ _INTERFACES = tuple(
     _OURS / "workloads" / name
     for name in (
         *("kinds.py", "tensor_workload.py", "loop_workload.py", "script_workload.py", "command_workload.py"),
+        "configuration.py",
     )
 )
 
@@ -42,6 +43,7 @@ _FUNCTIONS = frozenset(
         *_DATA_AND_MODEL,
         *("loss", "loss_weight", "metric_sum", "further_metric_sums"),
         *("steps_per_epoch", "train_batches", "training_step", "evaluate", "run"),
+        "parameter_groups",
     }
 )
 

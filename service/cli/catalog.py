@@ -122,3 +122,7 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
         f"Default: {plural(card.epochs, 'epoch')} with batch size {card.batch_size}, about "
         f"{duration(card.epoch_s)} each on one CPU core."
     )
+    if card.hyperparameters:
+        out.print(tables.hyperparameters(card.hyperparameters))
+    if card.groups:
+        out.print(f"Parameter groups: {', '.join(card.groups)}")

@@ -3,7 +3,7 @@
 __all__ = ["dashboard_router", "static_files"]
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -29,7 +29,7 @@ from service.public_address import public_url
 from service.refreshing_cache import Aged, age_headers
 from service.write_threads import WriteRoute
 from studies.actors import check_role, may_submit
-from studies.catalog import BrokenPackage, OptimizerCard
+from studies.catalog import BrokenPackage, Hyperparameter
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import more_seeds
 from studies.formatting import scalar
@@ -149,11 +149,11 @@ def _studies(
 
 def _optimizers(request: Request) -> Response:
     catalog = _store(request).catalog()
-    cards = [(card, _hyperparameters(card)) for card in catalog.optimizers.values()]
+    cards = [(card, _hyperparameters(card.hyperparameters)) for card in catalog.optimizers.values()]
     return _catalog_page(request, "optimizers", cards=cards, broken=catalog.broken_of("optimizer"))
 
 
-def _hyperparameters(card: OptimizerCard) -> list[tuple[str, ...]]:
+def _hyperparameters(hyperparameters: Iterable[Hyperparameter]) -> list[tuple[str, ...]]:
     return [
         (
             h.name,
@@ -163,14 +163,20 @@ def _hyperparameters(card: OptimizerCard) -> list[tuple[str, ...]]:
             "" if h.bounds is None else str(h.bounds).replace(" ", "\N{NO-BREAK SPACE}"),
             h.description,
         )
-        for h in card.hyperparameters
+        for h in hyperparameters
     ]
 
 
 def _workloads(request: Request) -> Response:
     catalog = _store(request).catalog()
     cards = list(catalog.workloads.values())
-    return _catalog_page(request, "workloads", cards=cards, broken=catalog.broken_of("workload"))
+    return _catalog_page(
+        request,
+        "workloads",
+        cards=cards,
+        hyperparameters=_hyperparameters,
+        broken=catalog.broken_of("workload"),
+    )
 
 
 def _catalog_page(

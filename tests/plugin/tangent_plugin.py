@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from studies.catalog import MetricCard, WorkloadCard
+from studies.catalog import Bounds, Hyperparameter, MetricCard, WorkloadCard
+from studies.space import Choices
 from workers.workloads import Data, LoopWorkload, MetricValue, Split, SplitName, TensorWorkload
 
 __all__ = ["WORKLOADS"]
@@ -73,6 +74,32 @@ class _Plane(TensorWorkload):
 
     def misbehave(self, outputs: Tensor) -> None:
         """Do nothing; subclasses override this."""
+
+
+class _Adjustable(_Plane):
+    """Has a factor for its initial weights, and a parameter group for the bias."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        scale = Hyperparameter(
+            name="scale",
+            description="Factor of the initial weights.",
+            unit="none",
+            default=1.0,
+            search=Choices(choices=(0.5, 1.0, 2.0)),
+            source="made up",
+            bounds=Bounds(low=0, low_open=True),
+        )
+        self.card = self.card.model_copy(update={"hyperparameters": (scale,), "groups": ("bias",)})
+
+    def build_model(self) -> nn.Module:
+        model = _Line()
+        with torch.no_grad():
+            model.fit.weight.mul_(self.config["scale"])
+        return model
+
+    def parameter_groups(self, model: nn.Module) -> Mapping[str, Iterable[nn.Parameter]]:
+        return {"bias": [model.get_parameter("fit.bias")]}
 
 
 class _Looped(LoopWorkload):
@@ -323,6 +350,7 @@ def _ask_for_too_much() -> None:
 WORKLOADS = [
     _Plane("plane"),
     _Looped(),
+    _Adjustable("adjustable"),
     _TwoMetrics(),
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from catalogs import catalog, study_body
 
+from studies.catalog import Bounds, Hyperparameter
 from studies.errors import SpecInvalid
 from studies.extension import extended, parse_extension
 from studies.resolve import ResolvedStudy, resolve
@@ -139,6 +140,65 @@ def test_a_setting_that_depends_on_the_schedule_starts_at_its_value(
 ) -> None:
     found = resolved(training={**training, "warmup_fraction": {"low": 0.0, "high": 0.2}}).arms[0]
     assert found.defaults["training.warmup_fraction"] == default
+
+
+DROPOUT = Hyperparameter(
+    name="dropout",
+    description="Share of units set to 0.",
+    unit="fraction",
+    default=0.0,
+    search=Range(low=0.0, high=0.5),
+    source="made up",
+    bounds=Bounds(low=0, high=1, high_open=True),
+)
+ADJUSTABLE = CATALOG.model_copy(
+    update={
+        "workloads": {
+            "digits-mlp": CATALOG.workloads["digits-mlp"].model_copy(
+                update={"hyperparameters": (DROPOUT,), "groups": ("head",)}
+            )
+        }
+    }
+)
+
+
+def test_a_workloads_hyperparameters_and_groups_are_dimensions_of_every_arm_that_has_them() -> None:
+    body = study_body(
+        arms=["adamw", {"optimizer": "stepper", "space": {"lr": 0.05}}],
+        space={"workload.dropout": "tune", "groups.head.lr": "tune", "groups.head.weight_decay": 0.0},
+    )
+    adamw, stepper = resolve(parse_spec(body), ADJUSTABLE).arms
+    assert adamw.space["workload.dropout"] == Range(low=0.0, high=0.5)
+    assert adamw.space["groups.head.lr"] == adamw.space["lr"]
+    # Without a value of its own, a group starts with the arm's.
+    assert (adamw.defaults["groups.head.lr"], stepper.defaults["groups.head.lr"]) == (1e-3, 0.05)
+    assert "groups.head.weight_decay" in adamw.space
+    assert "groups.head.weight_decay" not in stepper.space
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        ({"workload.dropot": 0.1}, "did you mean 'workload.dropout'"),
+        ({"workload.dropout": 1.0}, "[0, 1)"),
+        ({"groups.heads.lr": 0.1}, "did you mean 'groups.head.lr'"),
+        ({"groups.head.lr": {"low": -1, "high": 1}}, "(0, inf)"),
+    ],
+)
+def test_a_fault_of_a_workloads_dimension_is_reported_once(entry: dict[str, Any], part: str) -> None:
+    with pytest.raises(SpecInvalid) as raised:
+        resolve(parse_spec(study_body(space=entry)), ADJUSTABLE)
+    [problem] = raised.value.problems
+    assert problem.pointer == f"/space/{next(iter(entry))}"
+    assert part in problem.message
+
+
+def test_a_workloads_hyperparameter_that_is_tuned_by_default_is_searched_unasked() -> None:
+    card = ADJUSTABLE.workloads["digits-mlp"]
+    tuned = card.model_copy(update={"hyperparameters": (DROPOUT.model_copy(update={"tuned": True}),)})
+    catalog_ = ADJUSTABLE.model_copy(update={"workloads": {"digits-mlp": tuned}})
+    for arm in resolve(parse_spec(study_body()), catalog_).arms:
+        assert arm.space["workload.dropout"] == Range(low=0.0, high=0.5)
 
 
 def test_what_an_optimizer_ignores_is_not_searched_in_its_arm() -> None:

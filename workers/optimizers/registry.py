@@ -14,8 +14,9 @@ __all__ = [
 import ast
 import importlib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -23,7 +24,7 @@ from torch.optim import Optimizer
 
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
-from studies.searchable import is_optimizers_own
+from studies.searchable import GROUPS, is_optimizers_own
 from studies.space import Parameters
 from workers.optimizers.batched.optimizer import StackedOptimizer
 
@@ -127,7 +128,12 @@ def check(card: OptimizerCard, parameters: Parameters) -> None:
 
 
 def parameter_groups(
-    model: nn.Module, *, spare_1d: bool, set_apart: Collection[nn.Parameter] = ()
+    model: nn.Module,
+    *,
+    spare_1d: bool,
+    set_apart: Collection[nn.Parameter] = (),
+    named: Mapping[str, Collection[nn.Parameter]] = MappingProxyType({}),
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> list[ParameterGroup]:
     """Return the model's trainable parameters as non-empty groups, each in the model's order.
 
@@ -136,20 +142,23 @@ def parameter_groups(
         spare_1d: whether parameters of fewer than two dimensions (biases, norms) get groups with
             `weight_decay=0`.
         set_apart: parameters that get groups marked `set_apart=True`.
+        named: parameters of groups with settings of their own, by the group's name.
+        settings: the settings of these groups.
 
     Raises:
         ValueError: the model has no trainable parameters.
     """
     apart = {id(p) for p in set_apart}
-    groups: dict[tuple[bool, bool], ParameterGroup] = {}
+    name_of = {id(p): name for name, members in named.items() if name in settings for p in members}
+    groups: dict[tuple[str, bool, bool], ParameterGroup] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
             is_apart, is_spared = id(parameter) in apart, spare_1d and parameter.ndim < 2
             marks = {"set_apart": True} if is_apart else {}
             decay = {"weight_decay": 0.0} if is_spared else {}
-            groups.setdefault((is_apart, is_spared), {"params": [], **marks, **decay})["params"].append(
-                parameter
-            )
+            name = name_of.get(id(parameter), "")
+            own: ParameterGroup = {"params": [], **marks, **settings.get(name, {}), **decay}
+            groups.setdefault((name, is_apart, is_spared), own)["params"].append(parameter)
     if not groups:
         raise ValueError(
             f"expected a model with trainable parameters, got a {type(model).__name__} without any; set "
@@ -159,7 +168,12 @@ def parameter_groups(
 
 
 def build_optimizer(
-    entry: OptimizerEntry, model: nn.Module, parameters: Parameters, *, decay_1d: bool
+    entry: OptimizerEntry,
+    model: nn.Module,
+    parameters: Parameters,
+    *,
+    decay_1d: bool,
+    groups: Mapping[str, Collection[nn.Parameter]] = MappingProxyType({}),
 ) -> Optimizer:
     """Return the optimizer for a model's trainable parameters.
 
@@ -171,19 +185,51 @@ def build_optimizer(
     Args:
         entry: the optimizer.
         model: the model to train; its parameters are grouped by their number of dimensions.
-        parameters: a complete configuration, with every hyperparameter of the card. Dotted names are not
-            the optimizer's and have no effect here.
-        decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0.
+        parameters: a complete configuration, with every hyperparameter of the card. Of dotted names, only
+            those of groups (`groups.embedding.lr`) have an effect here.
+        decay_1d: False gives parameters of fewer than two dimensions (biases, norms) weight decay 0, in every
+            group.
+        groups: the parameters of each group that the configuration names.
 
     Raises:
-        ValueError: the configuration is not complete and legal, or the model has no trainable parameters.
+        ValueError: the configuration is not complete and legal, it names a group that is not given or a
+            hyperparameter that the optimizer does not have for a group, or the model has no trainable
+            parameters.
     """
+    settings = _settings_of_groups(entry.card, parameters, groups)
     parameters = {name: value for name, value in parameters.items() if is_optimizers_own(name)}
     check(entry.card, parameters)
     has_decay = entry.card.hyperparameter("weight_decay") is not None
     apart = entry.set_apart(model) if entry.set_apart is not None else ()
-    groups = parameter_groups(model, spare_1d=has_decay and not decay_1d, set_apart=apart)
-    optimizer = entry.build(groups, parameters)
+    made = parameter_groups(
+        model, spare_1d=has_decay and not decay_1d, set_apart=apart, named=groups, settings=settings
+    )
+    optimizer = entry.build(made, parameters)
+    for name in {name for own in settings.values() for name in own}:
+        if name not in optimizer.defaults:
+            raise ValueError(f"{entry.card.name} has one {name} for all parameters; remove groups.*.{name}")
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return optimizer
+
+
+def _settings_of_groups(
+    card: OptimizerCard, parameters: Parameters, groups: Mapping[str, Collection[nn.Parameter]]
+) -> dict[str, dict[str, Any]]:
+    """Return the hyperparameters that a configuration sets for each group, by group."""
+    found: dict[str, dict[str, Any]] = {}
+    own = {name: value for name, value in parameters.items() if is_optimizers_own(name)}
+    for name, value in parameters.items():
+        if not name.startswith(GROUPS):
+            continue
+        group, _, setting = name.removeprefix(GROUPS).partition(".")
+        hyperparameter = card.hyperparameter(setting)
+        if group not in groups or hyperparameter is None:
+            raise ValueError(
+                f"expected {GROUPS}GROUP.NAME with a group of the model, {', '.join(groups) or 'none'}, and "
+                f"a hyperparameter of {card.name}, got {name!r}"
+            )
+        found.setdefault(group, {})[setting] = hyperparameter.typed(value)
+    for settings in found.values():
+        check(card, {**own, **settings})
+    return found

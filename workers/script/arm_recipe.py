@@ -3,7 +3,7 @@
 __all__ = ["EntryRecipe"]
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from torch import nn
@@ -25,9 +25,13 @@ class EntryRecipe:
         self._entry, self._parameters, self._training = entry, parameters, training
         self._scheduled = scheduled(training, entry.card)
 
-    def build(self, model: nn.Module) -> tuple[Optimizer, "_Watch"]:
-        """Return a model's optimizer, and what observes it."""
-        optimizer = build_optimizer(self._entry, model, self._parameters, decay_1d=self._training.decay_1d)
+    def build(
+        self, model: nn.Module, groups: Mapping[str, Sequence[nn.Parameter]]
+    ) -> tuple[Optimizer, "_Watch"]:
+        """Return a model's optimizer with the given parameter groups, and what observes it."""
+        optimizer = build_optimizer(
+            self._entry, model, self._parameters, decay_1d=self._training.decay_1d, groups=groups
+        )
         _follow_modes(optimizer, model)
         return optimizer, _Watch(optimizer, model, projection=projection_of(self._entry, self._parameters))
 

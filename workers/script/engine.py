@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 import torch
 
+from studies.searchable import WORKLOAD
 from workers.named_metrics import named_metrics
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack
@@ -22,7 +23,7 @@ from workers.script.global_state import GlobalState
 from workers.script.trial import ScriptReport, Trial, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
 from workers.workload_errors import CannotTrain
-from workers.workloads import ScriptWorkload
+from workers.workloads import ScriptWorkload, configuration_of
 
 _log = logging.getLogger("tangent.training")
 # How long a loop may take to end after it was stopped in the middle of its trial.
@@ -59,7 +60,13 @@ class ScriptEngine:
                 trial_id=member.trial_id,
                 workload=pack.workload,
                 optimizer=pack.optimizer,
-                parameters=member.parameters,
+                parameters={
+                    **{
+                        WORKLOAD + name: value
+                        for name, value in configuration_of(workload.card, member.parameters).items()
+                    },
+                    **member.parameters,
+                },
                 training=training,
                 seed=member.seed,
                 metrics=metrics.names,

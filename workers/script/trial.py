@@ -14,7 +14,7 @@ __all__ = [
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -119,8 +119,15 @@ class OptimizerWatch(Protocol):
 class ArmRecipe(Protocol):
     """How the arm of a trial trains."""
 
-    def build(self, model: nn.Module) -> tuple[Optimizer, OptimizerWatch]:
-        """Return a model's optimizer, and what observes it."""
+    def build(
+        self, model: nn.Module, groups: Mapping[str, Sequence[nn.Parameter]]
+    ) -> tuple[Optimizer, OptimizerWatch]:
+        """Return a model's optimizer, and what observes it.
+
+        Args:
+            model: the model.
+            groups: its parameters by the groups that the configuration names.
+        """
         ...
 
     def factor(self, step: int, total_steps: int) -> float:
@@ -232,19 +239,27 @@ class Trial:
         """Whether this process reports and saves; true in trials of one process."""
         return True
 
-    def optimizer(self, model: nn.Module) -> Optimizer:
+    def optimizer(
+        self, model: nn.Module, *, groups: Mapping[str, Iterable[nn.Parameter]] | None = None
+    ) -> Optimizer:
         """Return the arm's optimizer, with the trial's hyperparameters, for a model on its device.
 
         It has one group for parameters that get weight decay, and others where the arm treats some
         differently. If the optimizer evaluates at other weights than it trains (schedule-free ones), it
         follows the model's `train()` and `eval()`.
 
+        Args:
+            model: the model.
+            groups: the parameters of the card's groups, which may have hyperparameters of their own, such as
+                `groups.embedding.lr`.
+
         Raises:
             CannotTrain: it was called before.
         """
         if self._watch is not None:
             raise self._refused("expected one optimizer in a trial, got a second call of trial.optimizer")
-        optimizer, self._watch = self._recipe.build(model)
+        named = {name: tuple(members) for name, members in (groups or {}).items()}
+        optimizer, self._watch = self._recipe.build(model, named)
         return optimizer
 
     def scheduler(self, optimizer: Optimizer, *, steps_per_epoch: int) -> LambdaLR:

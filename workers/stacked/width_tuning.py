@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeVar, cast
 
 import torch
 
+from studies.searchable import stack_kind
+from studies.space import Parameters
 from workers.memory import MemoryMeter, is_out_of_memory, spare_bytes
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack, StackWidth
@@ -18,8 +21,9 @@ from workers.stacked.compiled import CompiledSteps
 from workers.stacked.equivalence_check import describe_one_by_one, why_not_stackable
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
-from workers.workloads import Data, TensorWorkload
+from workers.workloads import AnyWorkload, Data, TensorWorkload, configured
 
+W = TypeVar("W", bound=AnyWorkload)
 MAX_WIDTH = {"cpu": 32, "cuda": 64}
 """Largest stack: a wider one gains little, and stopping some of its trials early frees less."""
 
@@ -32,6 +36,7 @@ Smaller stacks mean more packs in parallel, and less work lost with one of them.
 """
 _SECONDS_A_WIDTH, _SECONDS = 0.1, 3.0
 _MIN_STEPS, _MAX_STEPS = 2, 32
+_MOST_CONFIGURED = 64
 _EPOCHS = 3
 """Epochs trained per measurement; the fastest counts.
 
@@ -51,6 +56,22 @@ class WidthTuner:
         self._measured: dict[tuple[object, ...], StackWidth] = {}
         self._lowered: dict[tuple[object, ...], StackWidth] = {}
         self._reasons: dict[tuple[object, ...], str | None] = {}
+        self._configured: dict[tuple[object, ...], AnyWorkload] = {}
+
+    def configured(self, workload: W, parameters: Parameters) -> W:
+        """Return a workload with the values of a configuration: the same one for the same values.
+
+        What the worker has compiled for it can then be used again.
+        """
+        key = (workload.card.name, stack_kind(parameters))
+        known = self._configured.get(key)
+        if not workload.card.hyperparameters:
+            return workload
+        if known is None or type(known) is not type(workload):
+            if len(self._configured) >= _MOST_CONFIGURED:
+                self._configured.pop(next(iter(self._configured)))
+            known = self._configured[key] = configured(workload, parameters)
+        return cast("W", known)
 
     def choose(
         self, pack: Pack, *, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
@@ -141,6 +162,7 @@ def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
         chosen.batch_size,
         chosen.device,
         pack.training.decay_1d,
+        stack_kind(pack.members[0].parameters),
         is_paired,
     )
 

@@ -21,6 +21,9 @@ __all__ = [
     "TensorWorkload",
     "Workload",
     "builtin_workloads",
+    "configuration_of",
+    "configured",
+    "grouped_parameters",
     "kind_of",
     "load_data",
     "load_workloads",
@@ -29,6 +32,7 @@ __all__ = [
 
 from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
 from workers.workloads.command_workload import CommandWorkload
+from workers.workloads.configuration import configuration_of, configured, grouped_parameters
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from studies.catalog import WorkloadCard
+from studies.catalog import Bounds, Hyperparameter, WorkloadCard
+from studies.space import Range
 from workers.workloads.classification import Classification, classification_data
 from workers.workloads.tensor_workload import Data
 
@@ -51,13 +52,39 @@ class DigitsMlp(_Digits):
         examples={"train": 1077, "validation": 360, "test": 360},
         parameters=3466,
         epoch_s=0.02,
+        hyperparameters=(
+            Hyperparameter(
+                name="dropout",
+                description="Share of the units of both hidden layers that are set to 0 in training.",
+                unit="fraction",
+                default=0.0,
+                search=Range(low=0.0, high=0.5),
+                source="Srivastava et al. (2014) drop half of the units of hidden layers",
+                bounds=Bounds(low=0, high=1, high_open=True),
+            ),
+        ),
+        groups=("output",),
     )
 
     def build_model(self) -> nn.Module:
         """Return a 64-32-32-10 network with torch's default initialisation."""
+        rate = self.config["dropout"]
+        dropout = [nn.Dropout(rate)] if rate else []
         return nn.Sequential(
-            nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10)
+            nn.Flatten(),
+            nn.Linear(64, 32),
+            nn.ReLU(),
+            *dropout,
+            nn.Linear(32, 32),
+            nn.ReLU(),
+            *dropout,
+            nn.Linear(32, 10),
         )
+
+    def parameter_groups(self, model: nn.Module) -> dict[str, list[nn.Parameter]]:
+        """Return the weights and biases of the last layer as the group `output`."""
+        [*_, last] = model.children()
+        return {"output": list(last.parameters())}
 
 
 class DigitsCnn(_Digits):

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from studies.catalog import WorkloadCard
+from workers.workloads.configuration import Configurable
 
 B = TypeVar("B")
 SplitName = Literal["validation", "test"]
@@ -27,7 +27,7 @@ MetricValue = float | Tensor | ComputedMetric
 """A metric's value over a split, as a workload may return it."""
 
 
-class LoopWorkload(ABC):
+class LoopWorkload(Configurable, ABC):
     """A model with batches of any kind, a training step and an evaluation.
 
     Tangent's loop builds the optimizer, sets the learning rate, moves batches to the device, takes the steps,
@@ -38,8 +38,6 @@ class LoopWorkload(ABC):
     of torch, numpy and `random` are seeded. Draw from these: a `DataLoader` without a `generator` of its own
     does, in its workers too.
     """
-
-    card: WorkloadCard
 
     @abstractmethod
     def build_model(self) -> nn.Module:

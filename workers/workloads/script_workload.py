@@ -4,11 +4,11 @@ __all__ = ["ScriptWorkload"]
 
 from abc import ABC, abstractmethod
 
-from studies.catalog import WorkloadCard
 from workers.script.trial import Trial
+from workers.workloads.configuration import Configurable
 
 
-class ScriptWorkload(ABC):
+class ScriptWorkload(Configurable, ABC):
     """A training loop of the user's own, which gets everything from a trial and reports to it.
 
     Tangent decides which configurations are trained and for how many epochs. The script does the rest: data,
@@ -18,8 +18,6 @@ class ScriptWorkload(ABC):
     and `random` are seeded before `run` and before each epoch. These, the working directory, the environment
     and torch's global settings are the script's own: what it changes has no effect on other trials.
     """
-
-    card: WorkloadCard
 
     @abstractmethod
     def run(self, trial: Trial) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studies.catalog import WorkloadCard
 from workers.workload_errors import CannotTrain
+from workers.workloads.configuration import Configurable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Data:
         )
 
 
-class TensorWorkload(ABC):
+class TensorWorkload(Configurable, ABC):
     """A dataset, a model, a loss and a metric.
 
     The model and the loss run for one configuration at a time, or for a stack of configurations by
@@ -77,8 +77,6 @@ class TensorWorkload(ABC):
     generator. Before the first pack, two configurations are trained for two steps, stacked and one by one; if
     the results differ, or the code does what a stack cannot, the workload is trained one trial at a time.
     """
-
-    card: WorkloadCard
 
     @abstractmethod
     def load_data(self, device: torch.device) -> Data:

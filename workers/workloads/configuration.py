@@ -1,0 +1,101 @@
+"""A workload's own hyperparameters, with their values in one trial, and its parameter groups."""
+
+__all__ = ["Configurable", "configuration_of", "configured", "grouped_parameters"]
+
+import copy
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+from torch import nn
+
+from studies.catalog import WorkloadCard
+from studies.searchable import GROUPS, WORKLOAD
+from studies.space import Parameters
+from workers.workload_errors import CannotTrain
+
+W = TypeVar("W", bound="Configurable")
+
+
+class Configurable:
+    """A workload with hyperparameters and parameter groups of its own, both named on its card."""
+
+    card: WorkloadCard
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The values of the card's hyperparameters by name: a trial's own, else the defaults.
+
+        Each configuration has its own shallow copy of the workload. `load_data` may not depend on it.
+        """
+        return {h.name: h.default for h in self.card.hyperparameters}
+
+    def parameter_groups(self, model: nn.Module) -> Mapping[str, Iterable[nn.Parameter]]:
+        """Return the parameters of a model in each of the card's groups, such as `embedding`.
+
+        Parameters in no group are trained with the arm's hyperparameters. A group may be empty.
+        """
+        del model
+        return {}
+
+
+def configuration_of(card: WorkloadCard, parameters: Parameters) -> dict[str, Any]:
+    """Return the values of a workload's hyperparameters in a trial's configuration, by name."""
+    return {h.name: h.typed(parameters.get(WORKLOAD + h.name, h.default)) for h in card.hyperparameters}
+
+
+def configured(workload: W, parameters: Parameters) -> W:
+    """Return a shallow copy of a workload with the values of a configuration, or itself without any."""
+    if not workload.card.hyperparameters:
+        return workload
+    own = copy.copy(workload)
+    vars(own)["config"] = configuration_of(workload.card, parameters)
+    return own
+
+
+def grouped_parameters(
+    workload: Configurable, model: nn.Module, parameters: Parameters
+) -> dict[str, list[nn.Parameter]]:
+    """Return a model's parameters by the workload's groups; empty if the configuration names no group.
+
+    Raises:
+        CannotTrain: the groups are not those on the card, overlap, or hold what the model does not train.
+    """
+    if not any(name.startswith(GROUPS) for name in parameters):
+        return {}
+    function, card = workload.parameter_groups, workload.card
+    given: Any = function(model)
+    found = (
+        {str(name): list(group) for name, group in cast("Mapping[Any, Iterable[Any]]", given).items()}
+        if isinstance(given, Mapping)
+        else {}
+    )
+    if set(found) != set(card.groups):
+        raise CannotTrain(
+            f"expected parameter_groups of workload {card.name!r} to return a mapping with the groups of its "
+            f"card, {', '.join(card.groups)}, got {', '.join(found) or type(cast('object', given)).__name__}",
+            function=function,
+        )
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    group_of: dict[int, str] = {}
+    for group, members in found.items():
+        for parameter in members:
+            if id(parameter) not in names:
+                raise CannotTrain(
+                    f"expected group {group!r} of workload {card.name!r} to hold trained parameters of the "
+                    f"model it is given, got {_describe(parameter)}",
+                    function=function,
+                )
+            other = group_of.setdefault(id(parameter), group)
+            if other != group:
+                raise CannotTrain(
+                    f"expected each parameter of workload {card.name!r} in one group, got "
+                    f"{names[id(parameter)]!r} in {other!r} and {group!r}",
+                    function=function,
+                )
+    return found
+
+
+def _describe(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + ("" if shape is None else f" of shape {list(shape)}")
