@@ -300,8 +300,8 @@ class WorkloadCard(FrozenModel):
     metric: str = Field(description="What validation and test values measure, e.g. accuracy.")
     unit: str = Field(description="Unit of the metric, e.g. 'fraction' or 'nats per character'.")
     direction: Direction = Field(description="Whether higher or lower values of the metric are better.")
-    target: float = Field(
-        description="A validation value that a well-tuned run reaches, in the metric's unit."
+    target: float | None = Field(
+        description="A validation value that a well-tuned run reaches, in its unit; none if not known."
     )
     metrics: tuple[MetricCard, ...] = Field(
         default=(),
@@ -342,6 +342,33 @@ class WorkloadCard(FrozenModel):
         if any("." in h.name for h in self.hyperparameters):
             raise ValueError(f"{self.name}: expected hyperparameters with names without a dot")
         return self
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of all metrics, the card's own first."""
+        return (self.metric, *(metric.name for metric in self.metrics))
+
+    def by_metric(self, name: str) -> "WorkloadCard":
+        """Return the card with another of its metrics as its own: its unit, direction and target too.
+
+        The metric that was the card's own becomes the first of the others.
+
+        Raises:
+            KeyError: the card has no metric of this name.
+        """
+        if name == self.metric:
+            return self
+        chosen = {metric.name: metric for metric in self.metrics}[name]
+        own = MetricCard(name=self.metric, unit=self.unit, direction=self.direction, target=self.target)
+        return self.model_copy(
+            update={
+                "metric": chosen.name,
+                "unit": chosen.unit,
+                "direction": chosen.direction,
+                "target": chosen.target,
+                "metrics": (own, *(metric for metric in self.metrics if metric is not chosen)),
+            }
+        )
 
 
 class BrokenPackage(FrozenModel):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, suggest_name
-from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
+from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer, shown
 from studies.frozen_model import FrozenModel
 from studies.promotion import rungs
 from studies.pruner import NoPruner
@@ -38,6 +38,7 @@ from studies.space import (
 from studies.spec import (
     RESOURCE_STEP,
     ArmSpec,
+    Objective,
     Pair,
     Resources,
     SamplerName,
@@ -147,7 +148,9 @@ def _configurations(every: Mapping[str, Condition], space: Space, defaults: Para
 class ResolvedStudy(FrozenModel):
     """A study that can be run: every name is looked up and every space is complete."""
 
-    workload: WorkloadCard = Field(description="The workload's card when the study was submitted.")
+    workload: WorkloadCard = Field(
+        description="The workload's card when the study was submitted, by the study's objective."
+    )
     arms: tuple[ResolvedArm, ...] = Field(description="The arms, in the study's order.")
     epochs: int = Field(gt=0, description="Epochs of each trial.")
     batch_size: int = Field(gt=0, description="Examples per step.")
@@ -482,6 +485,29 @@ def _resource_problems(resources: Resources) -> list[SpecProblem]:
     return problems
 
 
+def _metric_problems(objective: Objective, workload: WorkloadCard) -> list[SpecProblem]:
+    """Return the names of metrics that the workload does not have, and a comparison by its own objective."""
+    asked = {"/objective/metric": objective.metric} if objective.metric is not None else {}
+    asked |= {f"/objective/compare/{n}": name for n, name in enumerate(objective.compare)}
+    names = workload.metric_names
+    problems = [
+        SpecProblem(
+            pointer, f"{workload.name} has no metric {shown(name)}; it has {', '.join(names)}; {hint}"
+        )
+        for pointer, name in asked.items()
+        if name not in names and (hint := suggest_name(name, names))
+    ]
+    if objective.metric is None and workload.metric in objective.compare:
+        problems.append(
+            SpecProblem(
+                f"/objective/compare/{objective.compare.index(workload.metric)}",
+                f"expected metrics beside the objective, got {workload.metric!r}, by which the arms are "
+                "compared anyway; leave it out",
+            )
+        )
+    return problems
+
+
 def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     """Return the study with every name looked up and every arm's space complete.
 
@@ -524,11 +550,13 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
                 "pruner 'none'",
             )
         )
+    if workload is not None:
+        problems += _metric_problems(spec.objective, workload)
     problems += _resource_problems(spec.resources)
     if problems or workload is None:
         raise SpecInvalid(problems)
     return ResolvedStudy(
-        workload=workload,
+        workload=workload.by_metric(spec.objective.metric or workload.metric),
         arms=arms,
         epochs=spec.budget.epochs or workload.epochs,
         batch_size=spec.training.batch_size or workload.batch_size,

@@ -57,6 +57,7 @@ PriorityName = Literal["low", "normal", "high"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)]
 # In one arm, over all replicates or seeds.
 _MAX_TRIALS = 100_000
 # 30 days.
@@ -216,6 +217,24 @@ class Confirmation(FrozenModel):
 class Objective(FrozenModel):
     """The validation value that counts for a trial."""
 
+    metric: MetricName | None = Field(
+        default=None,
+        description=(
+            "Name of the metric that trials are searched, pruned, confirmed and judged by; by default the "
+            "workload's own."
+        ),
+        examples=["attacked accuracy"],
+    )
+    compare: tuple[MetricName, ...] = Field(
+        default=(),
+        max_length=64,
+        description=(
+            "Names of further metrics by which the arms are compared too, with p-values corrected for all "
+            "their pairs together. Every metric of the workload is recorded and shown, named here or not."
+        ),
+        examples=[["clean accuracy"]],
+    )
+
     at: Literal["last", "best"] = Field(
         default="last",
         description=(
@@ -223,6 +242,19 @@ class Objective(FrozenModel):
             "early stopping is)."
         ),
     )
+
+    @field_validator("compare")
+    @classmethod
+    def _different(cls, compare: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        twice = sorted({name for name in compare if compare.count(name) > 1})
+        if twice:
+            raise ValueError(f"expected each metric once, got {', '.join(map(repr, twice))} more than once")
+        if info.data.get("metric") in compare:
+            raise ValueError(
+                f"expected metrics beside the objective, got {info.data['metric']!r}, by which the arms are "
+                "compared anyway; leave it out"
+            )
+        return compare
 
 
 class Training(TrainingOptions):

@@ -212,7 +212,12 @@ class StudyView(StudySummary):
     verbs: tuple[str, ...] = Field(
         description="The verbs that are allowed now, of pause, resume, stop, cancel, confirm and extend."
     )
-    workload_card: WorkloadCard = Field(description="The workload's card when the study was submitted.")
+    workload_card: WorkloadCard = Field(
+        description=(
+            "The workload's card when the study was submitted. Its metric is the study's objective, and its "
+            "`metrics` are all others."
+        )
+    )
     epochs: int = Field(description="Epochs of each trial.")
     batch_size: int = Field(description="Examples per step.")
     spec: StudySpec = Field(

@@ -205,6 +205,7 @@ class Packing:
             to_epoch=group.to_epoch,
             epochs=self._plan.epochs,
             training=training,
+            objective_metric=self._spec.objective.metric,
             objective_at=self._spec.objective.at,
             maximize=self._plan.workload.direction == "maximize",
             checkpoints=self._checkpoints,

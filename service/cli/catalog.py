@@ -114,6 +114,9 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
     out = console()
     out.print(f"Source: {card.source}")
     out.print(f"{tables.describe_metric(card)}; a well-tuned run reaches {metric(card.target, card.unit)}")
+    if card.metrics:
+        named = "; ".join(tables.describe_metric(card.by_metric(each.name)) for each in card.metrics)
+        out.print(f"further metrics: {named}")
     out.print(
         f"{plural(card.parameters, 'trainable parameter')}; examples: "
         + ", ".join(f"{count(examples)} {split}" for split, examples in card.examples.items())

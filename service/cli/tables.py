@@ -130,7 +130,8 @@ def study(view: StudyView, *, page: str) -> Table:
         "state": view.state.value + (f": {view.state_reason}" if view.state_reason else ""),
         "actions": ", ".join(view.verbs) or "none",
         "workload": (
-            f"{view.workload}: {card.title}; {describe_metric(card)}, target {metric(card.target, card.unit)}"
+            f"{view.workload}: {card.title}; {describe_metric(card)}"
+            + ("" if card.target is None else f", target {metric(card.target, card.unit)}")
         ),
         "each trial": (
             f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, "
@@ -176,15 +177,17 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> FittedTable:
     has_pruned = any(arm.progress.pruned for arm in views)
     pruned = ("pruned", "epochs") if has_pruned else ()
     value = f"validation {card.metric}"
+    tests = [f"test {each.name}" for each in card.metrics]
     result = FittedTable(
         "arm",
         "trials",
         *pruned,
         value,
         "test",
+        *tests,
         "trial",
         "diverged or failed",
-        right=("trials", *pruned, value, "test"),
+        right=("trials", *pruned, value, "test", *tests),
         text={"diverged or failed": 12},
     )
     for arm in ranked(views, card):
@@ -195,6 +198,7 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> FittedTable:
             *((str(progress.pruned), f"{progress.epochs_done}/{progress.epochs}") if has_pruned else ()),
             metric(best.value if best else None, card.unit),
             metric(best.test_value if best else None, card.unit),
+            *(metric(best.test_metrics.get(each.name) if best else None, each.unit) for each in card.metrics),
             best.trial_id if best else ABSENT,
             _unsuccessful(progress) or ABSENT,
         )
@@ -207,6 +211,9 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
     if best is None:
         return f"# {arm.name}: no trial has completed"
     test = f", {metric(best.test_value, card.unit)} on test" if best.test_value is not None else ""
+    for each in card.metrics:
+        if best.test_metrics.get(each.name) is not None:
+            test += f", {each.name} {metric(best.test_metrics[each.name], each.unit)}"
     return (
         f"# {arm.name}: {card.metric} {metric(best.value, card.unit)} on validation{test} (trial "
         f"{best.trial_id})\n{best.python.rstrip()}"
@@ -215,7 +222,8 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
 
 def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
     """Return a table with one row per trial; a column of reasons appears if a trial has one."""
-    right = (card.metric, "test", "epochs", "pack", "cost")
+    tests = [f"test {each.name}" for each in card.metrics]
+    right = (card.metric, "test", *tests, "epochs", "pack", "cost")
     reasons = ("reason",) if any(t.reason for t in rows) else ()
     result = FittedTable(
         "trial",
@@ -233,6 +241,7 @@ def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
             _state(t),
             metric(t.value, card.unit),
             metric(t.test_value, card.unit),
+            *(metric(t.test_metrics.get(each.name), each.unit) for each in card.metrics),
             _epochs(t),
             pack,
             duration(t.cost_s),

@@ -61,21 +61,24 @@ def scores(results: StudyResults, arm: ArmResults) -> NDArray[np.float64]:
 
 
 def time_to_target(results: StudyResults) -> tuple[TimeToTarget, ...]:
-    """Return the time in which each arm's best configurations reached the workload's target.
+    """Return the time in which each arm's best configurations reached the target of the study's objective.
 
-    Arms without a finished confirmation run are left out.
+    Arms without a finished confirmation run are left out, and all if the objective has no target.
     """
+    target = results.card.target
+    if target is None:
+        return ()
     found: list[TimeToTarget] = []
     for arm in results.arms:
         runs = tuple(run for run in arm.confirming if has_ended(run))
         if not runs:
             continue
-        epochs, seconds = zip(*(_times(results, run.id) for run in runs), strict=True)
+        epochs, seconds = zip(*(_times(results, run.id, target) for run in runs), strict=True)
         by_epochs, by_seconds = targets.summary(epochs), targets.summary(seconds)
         found.append(
             TimeToTarget(
                 arm=arm.name,
-                target=results.card.target,
+                target=target,
                 runs=by_epochs.runs,
                 reached=by_epochs.reached,
                 epochs_median=by_epochs.median,
@@ -86,11 +89,11 @@ def time_to_target(results: StudyResults) -> tuple[TimeToTarget, ...]:
     return tuple(found)
 
 
-def _times(results: StudyResults, trial_id: str) -> tuple[float, float]:
+def _times(results: StudyResults, trial_id: str, target: float) -> tuple[float, float]:
     """Return epochs and seconds until a run reached the target, inf for a miss."""
     rows = results.measurements.get(trial_id, ())
     values = [math.nan if row.validation_metric is None else row.validation_metric for row in rows]
-    target, direction = results.card.target, results.direction
+    direction = results.direction
     return (
         targets.time_to_target(values, [row.epoch for row in rows], target=target, direction=direction),
         targets.time_to_target(values, [row.elapsed_s for row in rows], target=target, direction=direction),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from catalogs import catalog, study_body
 
-from studies.catalog import Catalog
+from studies.catalog import Catalog, MetricCard
 from studies.errors import CatalogEmpty, SpecInvalid
 from studies.resolve import ResolvedArm, ResolvedStudy, resolve
 from studies.space import Choices, Fixed, Range, every_point, without_inert
@@ -288,6 +288,48 @@ def test_a_stored_study_with_resources_that_are_now_refused_is_still_read() -> N
     stored = parse_spec(study_body(resources=asked)).model_dump(mode="json")
     found = StudySpec.model_validate(stored).resources
     assert (found.gpus_per_pack, found.cpus_per_pack) == (2, 1e-5)
+
+
+NEAR = MetricCard(name="near", unit="none", direction="minimize")
+WITH_METRICS = CATALOG.model_copy(
+    update={
+        "workloads": {
+            name: card.model_copy(update={"metrics": (NEAR,)}) for name, card in CATALOG.workloads.items()
+        }
+    }
+)
+
+
+def test_the_objective_may_be_any_metric_of_the_workload_with_its_unit_and_direction() -> None:
+    body = study_body(objective={"metric": "near", "compare": ["accuracy"]})
+    card = resolve(parse_spec(body), WITH_METRICS).workload
+    assert (card.metric, card.unit, card.direction, card.target) == ("near", "none", "minimize", None)
+    own = CATALOG.workloads[body["workload"]]
+    assert [(each.name, each.unit, each.direction, each.target) for each in card.metrics] == [
+        (own.metric, own.unit, own.direction, own.target)
+    ]
+    without = resolve(parse_spec(study_body()), WITH_METRICS).workload
+    assert without == WITH_METRICS.workloads[body["workload"]]
+
+
+@pytest.mark.parametrize(
+    ("objective", "pointer", "message"),
+    [
+        ({"metric": "neer"}, "/objective/metric", "did you mean 'near'?"),
+        ({"compare": ["near", "f1"]}, "/objective/compare/1", "it has accuracy, near"),
+        ({"compare": ["accuracy"]}, "/objective/compare/0", "beside the objective"),
+        ({"metric": "near", "compare": ["near"]}, "/objective/compare", "beside the objective"),
+        ({"compare": ["near", "near"]}, "/objective/compare", "once"),
+    ],
+)
+def test_a_wrong_metric_is_reported_with_its_pointer(
+    objective: dict[str, Any], pointer: str, message: str
+) -> None:
+    with pytest.raises(SpecInvalid) as raised:
+        resolve(parse_spec(study_body(objective=objective)), WITH_METRICS)
+    [problem] = raised.value.problems
+    assert problem.pointer == pointer
+    assert message in problem.message
 
 
 @pytest.mark.parametrize("kept", [{}, {"workloads": CATALOG.workloads}, {"optimizers": CATALOG.optimizers}])

@@ -76,12 +76,12 @@ _PROBES: Final = (
 
 
 def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return validation metric and training loss of each arm's best trial, with pruned trials as faint lines.
+    """Return validation metrics and training loss of each arm's best trial, with faint lines of pruned ones.
 
     None while no trial has completed.
     """
-    metric_quantity = _metric(data.card)
-    return _of_arms(data, (metric_quantity, _TRAIN_LOSS), with_pruned=True)
+    quantities = (_metric(data.card), *_further_metrics(data.card), _TRAIN_LOSS)
+    return _of_arms(data, quantities, with_pruned=True)
 
 
 def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> tuple[TrialView, ...]:
@@ -94,6 +94,23 @@ def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> 
 def probe_charts(data: FigureData) -> tuple[Chart, ...]:
     """Return the probes of each arm's best trial, as far as any arm measured them."""
     return _of_arms(data, _PROBES)
+
+
+def _further_metrics(card: WorkloadCard) -> tuple[_Quantity, ...]:
+    """Return the workload's metrics beside the study's objective."""
+
+    def of(name: str) -> Callable[[Measurement], float | None]:
+        return lambda m: m.metrics.get(name)
+
+    return tuple(
+        replace(
+            _metric(card.by_metric(metric.name)),
+            id=f"further-metric-{n}",
+            of=of(metric.name),
+            meaning=metric.description,
+        )
+        for n, metric in enumerate(card.metrics)
+    )
 
 
 def _metric(card: WorkloadCard) -> _Quantity:
@@ -240,7 +257,7 @@ def run_charts(
         lambda m: m.lr,
         "Set by the study's schedule.",
     )
-    quantities = (_metric(card), _TRAIN_LOSS, validation_loss, lr, *_PROBES)
+    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, validation_loss, lr, *_PROBES)
     return tuple(
         chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None
     )
