@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, suggest_name
-from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer, shown
+from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.frozen_model import FrozenModel
+from studies.objective import metric_problems
 from studies.promotion import rungs
 from studies.pruner import NoPruner
 from studies.searchable import (
@@ -38,7 +39,6 @@ from studies.space import (
 from studies.spec import (
     RESOURCE_STEP,
     ArmSpec,
-    Objective,
     Pair,
     Resources,
     SamplerName,
@@ -485,29 +485,6 @@ def _resource_problems(resources: Resources) -> list[SpecProblem]:
     return problems
 
 
-def _metric_problems(objective: Objective, workload: WorkloadCard) -> list[SpecProblem]:
-    """Return the names of metrics that the workload does not have, and a comparison by its own objective."""
-    asked = {"/objective/metric": objective.metric} if objective.metric is not None else {}
-    asked |= {f"/objective/compare/{n}": name for n, name in enumerate(objective.compare)}
-    names = workload.metric_names
-    problems = [
-        SpecProblem(
-            pointer, f"{workload.name} has no metric {shown(name)}; it has {', '.join(names)}; {hint}"
-        )
-        for pointer, name in asked.items()
-        if name not in names and (hint := suggest_name(name, names))
-    ]
-    if objective.metric is None and workload.metric in objective.compare:
-        problems.append(
-            SpecProblem(
-                f"/objective/compare/{objective.compare.index(workload.metric)}",
-                f"expected metrics beside the objective, got {workload.metric!r}, by which the arms are "
-                "compared anyway; leave it out",
-            )
-        )
-    return problems
-
-
 def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     """Return the study with every name looked up and every arm's space complete.
 
@@ -551,7 +528,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
             )
         )
     if workload is not None:
-        problems += _metric_problems(spec.objective, workload)
+        problems += metric_problems(spec.objective, workload)
     problems += _resource_problems(spec.resources)
     if problems or workload is None:
         raise SpecInvalid(problems)

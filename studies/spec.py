@@ -43,6 +43,7 @@ from pydantic import (
 from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
+from studies.objective import Objective
 from studies.pruner import NoPruner, Pruner
 from studies.space import Choices, Fixed, Range, Scalar
 from studies.training_settings import PREFIX, TrainingOptions, TrainingSettings
@@ -57,7 +58,6 @@ PriorityName = Literal["low", "normal", "high"]
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
-MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)]
 # In one arm, over all replicates or seeds.
 _MAX_TRIALS = 100_000
 # 30 days.
@@ -212,49 +212,6 @@ class Confirmation(FrozenModel):
             "trials, as claims about time require."
         ),
     )
-
-
-class Objective(FrozenModel):
-    """The validation value that counts for a trial."""
-
-    metric: MetricName | None = Field(
-        default=None,
-        description=(
-            "Name of the metric that trials are searched, pruned, confirmed and judged by; by default the "
-            "workload's own."
-        ),
-        examples=["attacked accuracy"],
-    )
-    compare: tuple[MetricName, ...] = Field(
-        default=(),
-        max_length=64,
-        description=(
-            "Names of further metrics by which the arms are compared too, with p-values corrected for all "
-            "their pairs together. Every metric of the workload is recorded and shown, named here or not."
-        ),
-        examples=[["clean accuracy"]],
-    )
-
-    at: Literal["last", "best"] = Field(
-        default="last",
-        description=(
-            "Which epoch's validation value counts: the last, or the best of all epochs (optimistic, as "
-            "early stopping is)."
-        ),
-    )
-
-    @field_validator("compare")
-    @classmethod
-    def _different(cls, compare: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        twice = sorted({name for name in compare if compare.count(name) > 1})
-        if twice:
-            raise ValueError(f"expected each metric once, got {', '.join(map(repr, twice))} more than once")
-        if info.data.get("metric") in compare:
-            raise ValueError(
-                f"expected metrics beside the objective, got {info.data['metric']!r}, by which the arms are "
-                "compared anyway; leave it out"
-            )
-        return compare
 
 
 class Training(TrainingOptions):

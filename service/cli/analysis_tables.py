@@ -1,6 +1,16 @@
 """Terminal tables of analyses: confirmed arms, pairs of arms, suites and comparisons."""
 
-__all__ = ["arms_of_suite", "compared", "confirmed", "pairs", "studies_of_suite", "suites", "targets", "wins"]
+__all__ = [
+    "arms_of_suite",
+    "compared",
+    "confirmed",
+    "further",
+    "pairs",
+    "studies_of_suite",
+    "suites",
+    "targets",
+    "wins",
+]
 
 from collections.abc import Iterable, Mapping
 
@@ -90,6 +100,24 @@ def pairs(rows: Iterable[PairVerdict], *, unit: str) -> FittedTable:
             number(pair.effect_size, 3),
             str(pair.n),
         )
+    return result
+
+
+def further(analysis: StudyAnalysis) -> FittedTable:
+    """Return a table with one row per confirmed configuration: its test values by further metrics."""
+    tests = [f"test {of.name}" for of in analysis.metrics]
+    columns = [name for test in tests for name in (test, f"{test}: 95 % interval")]
+    result = FittedTable("arm", "configuration", *columns, right=tests)
+    for each in zip(*(of.confirmed for of in analysis.metrics), strict=True):
+        cells = [
+            cell
+            for of, value in zip(analysis.metrics, each, strict=True)
+            for cell in (
+                metric(value.mean, of.unit),
+                interval(value.low, value.high, of.unit),
+            )
+        ]
+        result.add_row(each[0].arm, each[0].configuration, *cells)
     return result
 
 

@@ -75,6 +75,13 @@ def _print_verdict(analysis: "StudyAnalysis") -> None:
         if rows:
             out.print()
             out.print(table)
+    if any(metric.confirmed for metric in analysis.metrics):
+        out.print()
+        out.print(tables.further(analysis))
+    for metric in analysis.metrics:
+        if any(pair.n for pair in metric.pairs):
+            _print_lines(out, ["", f"By test {metric.name}, {metric.direction}:"])
+            out.print(tables.pairs(metric.pairs, unit=metric.unit))
     if analysis.checks or analysis.flips:
         out.print()
     _print_lines(out, (check.sentence for check in analysis.checks if check.is_warning), prefix="warning: ")

@@ -2,11 +2,21 @@
 
 __all__ = ["PairCell", "Standing", "Tables", "tables_of"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from studies.analysis.views import ArmRank, Check, Confirmed, PairVerdict, StudyAnalysis, TimeToTarget, Word
+from studies.analysis.views import (
+    ArmRank,
+    Check,
+    Confirmed,
+    FurtherMetric,
+    MetricOfConfiguration,
+    PairVerdict,
+    StudyAnalysis,
+    TimeToTarget,
+    Word,
+)
 from studies.formatting import ABSENT, change, count, number, percent, scalar
 from studies.views import ArmView
 
@@ -56,6 +66,8 @@ class Tables:
         chance_budgets: numbers of random trials that are to beat them.
         importances: (hyperparameter, share from 0 to 1, the share as text), the largest first.
         targets: time to target.
+        metrics: the metrics beside the objective, each with its (first, second, verdict) of pairs.
+        further: every confirmed configuration with its value by each of these metrics.
         warnings: checks that cast doubt on the comparison, with their index among all checks.
         remarks: all other checks, likewise.
     """
@@ -71,6 +83,8 @@ class Tables:
     chance_budgets: tuple[int, ...]
     importances: tuple[tuple[ArmView, tuple[tuple[str, float, str], ...]], ...]
     targets: tuple[tuple[ArmView, TimeToTarget], ...]
+    metrics: tuple[tuple[FurtherMetric, tuple[tuple[ArmView, ArmView, PairVerdict], ...]], ...]
+    further: tuple[tuple[ArmView, tuple[MetricOfConfiguration, ...]], ...]
     warnings: tuple[tuple[int, Check], ...]
     remarks: tuple[tuple[int, Check], ...]
 
@@ -82,10 +96,7 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
     order = sorted(
         arms, key=lambda arm: (ranks[arm.name].rank if arm.name in ranks else len(arms) + 1, arm.position)
     )
-    pairs = sorted(
-        ((by_name[pair.first], by_name[pair.second], pair) for pair in analysis.pairs if pair.n),
-        key=lambda row: (row[2].word == "undecided", 1.0 if row[2].p_holm is None else row[2].p_holm),
-    )
+    pairs = _decided_first(analysis.pairs, by_name)
     budgets = tuple(sorted({k for one in analysis.sensitivity for k in one.tunability.chance_to_beat}))
     baseline = next(
         (by_name[name] for one in analysis.sensitivity if (name := one.tunability.baseline) in by_name), None
@@ -97,7 +108,7 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
         standings=tuple((arm, _standing(arm, analysis, ranks.get(arm.name), leader)) for arm in order),
         confirmed=tuple((by_name[c.arm], c) for c in analysis.confirmed),
         matrix=_matrix(analysis, order) if len(order) in _MATRIX and pairs else (),
-        pairs=tuple(pairs[:_PAIRS_SHOWN]),
+        pairs=pairs[:_PAIRS_SHOWN],
         pairs_left_out=len(pairs[_PAIRS_SHOWN:]),
         tuning_headers=headers,
         tuning=tuning,
@@ -115,8 +126,28 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
             if one.importances
         ),
         targets=tuple((by_name[target.arm], target) for target in analysis.time_to_target),
+        metrics=tuple(
+            (metric, _decided_first(metric.pairs, by_name)[:_PAIRS_SHOWN]) for metric in analysis.metrics
+        ),
+        further=tuple(
+            (by_name[each[0].arm], each)
+            for each in zip(*(metric.confirmed for metric in analysis.metrics), strict=True)
+        ),
         warnings=tuple((n, check) for n, check in checks if check.is_warning),
         remarks=tuple((n, check) for n, check in checks if not check.is_warning),
+    )
+
+
+def _decided_first(
+    pairs: Sequence[PairVerdict], by_name: Mapping[str, ArmView]
+) -> tuple[tuple[ArmView, ArmView, PairVerdict], ...]:
+    """Return (first, second, verdict) of every pair with runs to compare, decided pairs first."""
+    rows = ((by_name[pair.first], by_name[pair.second], pair) for pair in pairs if pair.n)
+    return tuple(
+        sorted(
+            rows,
+            key=lambda row: (row[2].word == "undecided", 1.0 if row[2].p_holm is None else row[2].p_holm),
+        )
     )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from service.report.rows import ArmRow, arm_rows
 from service.report.study_report import ReportedConfiguration, StudyReport
+from studies.analysis.views import PairVerdict
 from studies.catalog import WorkloadCard
 from studies.formatting import (
     ABSENT,
@@ -85,6 +86,7 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         Section("Finding", _finding(report)),
         Section("Arms", _arms(report, rows)),
         Section("Pairs of arms", _pairs(report, labels)),
+        Section("Further metrics", _further_metrics(report, labels)),
         Section("Budget", _budget(report, labels)),
         Section("Checks", _checks(report)),
         Section("Time to target", _targets(report, labels)),
@@ -161,7 +163,40 @@ def _rank(row: ArmRow) -> str:
 
 
 def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
-    pairs, unit = [pair for pair in report.analysis.pairs if pair.n > 0], report.study.workload_card.unit
+    unit = report.study.workload_card.unit
+    return _pairs_by(report, labels, report.analysis.pairs, unit=unit, value="the test value")
+
+
+def _further_metrics(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    metrics = report.analysis.metrics
+    rows = tuple(
+        (
+            labels[each[0].arm],
+            each[0].configuration,
+            *(
+                cell
+                for of, value in zip(metrics, each, strict=True)
+                for cell in (metric(value.mean, of.unit), interval(value.low, value.high, of.unit))
+            ),
+        )
+        for each in zip(*(of.confirmed for of in metrics), strict=True)
+    )
+    if not rows:
+        return ()
+    columns = (cell for of in metrics for cell in (f"test {of.name}", "95 % interval"))
+    caption = (
+        "Means over fresh seeds by the workload's other metrics, at the epoch at which the objective counts."
+    )
+    blocks: list[Block] = [Table(caption, ("arm", "configuration", *columns), rows, numeric_from=2)]
+    for of in metrics:
+        blocks += _pairs_by(report, labels, of.pairs, unit=of.unit, value=f"test {of.name}")
+    return tuple(blocks)
+
+
+def _pairs_by(
+    report: StudyReport, labels: dict[str, str], verdicts: Sequence[PairVerdict], *, unit: str, value: str
+) -> tuple[Block, ...]:
+    pairs = [pair for pair in verdicts if pair.n > 0]
     if not pairs:
         return ()
     in_unit = (
@@ -170,9 +205,9 @@ def _pairs(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         else metric_unit(unit).strip() and f", in {metric_unit(unit).strip()}"
     )
     of = (
-        "Differences between mean test values"
+        f"Differences between means of {value}"
         if report.study.spec.budget.replicates > 1
-        else "Mean paired differences in the test value"
+        else f"Mean paired differences in {value}"
     )
     headers = ("first", "second", "first is", "difference", "95 % interval", "p (Holm)", "effect size", "n")
     rows = tuple(

@@ -9,6 +9,7 @@ from studies.analysis.budget_curves import budget_curves, flips
 from studies.analysis.checks import checks
 from studies.analysis.confirmed import confirmed, time_to_target
 from studies.analysis.findings import finding
+from studies.analysis.further_metrics import further_metrics
 from studies.analysis.sensitivities import arm_importances, sensitivities
 from studies.analysis.study_results import study_results
 from studies.analysis.under_tuned import under_tuned_arms
@@ -45,6 +46,7 @@ def analyse(record: StudyRecord) -> StudyAnalysis:
         confirmed=configurations,
         ranks=judgement.ranks,
         pairs=pairs,
+        metrics=further_metrics(results),
         curves=budget_curves(results),
         flips=lead_changes,
         checks=checks(

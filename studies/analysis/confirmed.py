@@ -38,8 +38,10 @@ def confirmed(results: StudyResults) -> tuple[Confirmed, ...]:
     return tuple(found)
 
 
-def scores(results: StudyResults, arm: ArmResults) -> NDArray[np.float64]:
+def scores(results: StudyResults, arm: ArmResults, *, metric: str | None = None) -> NDArray[np.float64]:
     """Return the test values of each replicate's best configuration on the study's fresh seeds, [R, S].
+
+    They are those of the objective, or of another metric.
 
     NaN stands for no run, the worst infinity for a run that diverged.
 
@@ -50,13 +52,13 @@ def scores(results: StudyResults, arm: ArmResults) -> NDArray[np.float64]:
     table = np.full((len(arm.bests), len(results.seeds)), math.nan)
     for row, each in enumerate(arm.bests):
         if each is not None:
-            table[row, [place[run.seed] for run in each.runs]] = results.tests(each.runs)
+            table[row, [place[run.seed] for run in each.runs]] = results.tests(each.runs, metric=metric)
         elif (
             results.is_closed
             and arm.is_confirmed
             and any(t.replicate == row and t.state is TrialState.DIVERGED for t in arm.spent)
         ):
-            table[row, :] = results.worst
+            table[row, :] = results.worst_of(metric)
     return table
 
 

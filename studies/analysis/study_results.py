@@ -8,6 +8,7 @@ __all__ = [
     "has_test",
     "has_value",
     "study_results",
+    "value_on_test",
 ]
 
 import math
@@ -218,15 +219,21 @@ class StudyResults:
             dtype=np.float64,
         )
 
-    def tests(self, trials: Sequence[TrialView]) -> NDArray[np.float64]:
-        """Return test values [N], with the same stand-ins as `values`."""
+    def tests(self, trials: Sequence[TrialView], *, metric: str | None = None) -> NDArray[np.float64]:
+        """Return test values [N] of a metric, by default the objective, with the stand-ins of `values`."""
+        worst = self.worst_of(metric)
+        found = [value_on_test(trial, metric) for trial in trials]
         return np.array(
             [
-                t.test_value if has_test(t) else self.worst if t.state is TrialState.DIVERGED else math.nan
-                for t in trials
+                value if value is not None else worst if t.state is TrialState.DIVERGED else math.nan
+                for t, value in zip(trials, found, strict=True)
             ],
             np.float64,
         )
+
+    def worst_of(self, metric: str | None) -> float:
+        """Return the value of a metric, by default the objective, that stands for a trial that diverged."""
+        return worst_value(self.card.by_metric(metric or self.card.metric).direction)
 
 
 def has_value(trial: TrialView) -> bool:
@@ -236,11 +243,14 @@ def has_value(trial: TrialView) -> bool:
 
 def has_test(trial: TrialView) -> bool:
     """Return whether a trial completed with a finite test value."""
-    return (
-        trial.state is TrialState.COMPLETED
-        and trial.test_value is not None
-        and math.isfinite(trial.test_value)
-    )
+    return value_on_test(trial) is not None
+
+
+def value_on_test(trial: TrialView, metric: str | None = None) -> float | None:
+    """Return a completed trial's test value of a metric, by default the objective; None if it has none."""
+    value = trial.test_value if metric is None else trial.test_metrics.get(metric)
+    is_known = trial.state is TrialState.COMPLETED and value is not None and math.isfinite(value)
+    return value if is_known else None
 
 
 def has_ended(run: TrialView) -> bool:

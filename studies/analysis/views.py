@@ -17,8 +17,10 @@ __all__ = [
     "ConfirmedRun",
     "CurveMethod",
     "Finding",
+    "FurtherMetric",
     "GoodRange",
     "IsolationPoint",
+    "MetricOfConfiguration",
     "PairVerdict",
     "RankFlip",
     "StudyAnalysis",
@@ -158,6 +160,38 @@ class BudgetCurve(FrozenModel):
     )
 
 
+class MetricOfConfiguration(FrozenModel):
+    """A further metric of a confirmed configuration on the test split."""
+
+    arm: str = Field(description="Name of the arm.")
+    configuration: Literal["best", "defaults"] = Field(description="As in `confirmed`.")
+    replicate: int = Field(description="As in `confirmed`.")
+    completed: int = Field(description="Runs with a value.")
+    mean: float | None = Field(description="Mean over these runs, at the objective's epoch.")
+    low: float | None = Field(
+        description="Lower end of its 95 % interval over seeds (Student's t); null below two runs."
+    )
+    high: float | None = Field(description="Upper end of it.")
+
+
+class FurtherMetric(FrozenModel):
+    """A metric of the workload beside the study's objective."""
+
+    name: str = Field(description="Name of the metric.")
+    unit: str = Field(description="Its unit.")
+    direction: Direction = Field(description="Whether higher or lower values are better.")
+    confirmed: tuple[MetricOfConfiguration, ...] = Field(
+        description="Confirmed configurations, in the order of the study's `confirmed`."
+    )
+    is_compared: bool = Field(description="Whether the study asks to compare the arms by it.")
+    pairs: tuple[PairVerdict, ...] = Field(
+        description=(
+            "Every pair of arms by this metric, if it is compared. p_holm is corrected over all pairs of all "
+            "metrics that the study compares beside its objective."
+        )
+    )
+
+
 class RankFlip(FrozenModel):
     """A budget at which the leading arm changes."""
 
@@ -293,6 +327,9 @@ class StudyAnalysis(FrozenModel):
         description="Ranks by confirmed test value, best first; empty until every arm has one."
     )
     pairs: tuple[PairVerdict, ...] = Field(description="Every pair of arms, in the study's order.")
+    metrics: tuple[FurtherMetric, ...] = Field(
+        default=(), description="The workload's metrics beside the objective, in the card's order."
+    )
     curves: tuple[BudgetCurve, ...] = Field(description="Budget curves, arm by arm.")
     flips: tuple[RankFlip, ...] = Field(description="Budgets at which the lead changes.")
     checks: tuple[Check, ...] = Field(description="Results of the checks, warnings first.")

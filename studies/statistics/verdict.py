@@ -4,13 +4,13 @@ A verdict is about optimizers tuned with the study's budget, not about two confi
 themselves are in `studies.statistics.pair_tests`.
 """
 
-__all__ = ["LEVEL", "ArmRank", "ArmScores", "Judgement", "PairJudgement", "Word", "judge"]
+__all__ = ["LEVEL", "ArmRank", "ArmScores", "Judgement", "PairJudgement", "Word", "judge", "judge_together"]
 
 import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,8 @@ class ArmScores:
         adaptive: whether the sampler learns from earlier trials (tpe, gp, cmaes).
         search_tests: test values [N] of the same trials, where they are stored. They show how a choice by
             validation does on the test split; without them the gap between the splits is not allowed for.
+        search_direction: which way validation values are better, if the search did not choose by the metric
+            of the scores but by another one; None if it did. Test values are needed then.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ArmScores:
     search_values: NDArray[np.float64]
     adaptive: bool
     search_tests: NDArray[np.float64] | None = None
+    search_direction: Direction | None = None
 
 
 class PairJudgement(FrozenModel):
@@ -147,11 +150,41 @@ def judge(arms: Sequence[ArmScores], *, direction: Direction) -> Judgement:
         ValueError: if two arms share a name, their scores are not [R, S] with one S, or a score is the best
             infinity.
     """
-    _check(arms)
-    records = [_record(arm, direction) for arm in arms]
-    pairs = list(itertools.combinations(range(len(arms)), 2))
-    evidence = [compare(records[i], records[j]) for i, j in pairs]
-    adjusted = holm([found.p for found in evidence])
+    [judgement] = judge_together([(arms, direction)])
+    return judgement
+
+
+def judge_together(questions: Sequence[tuple[Sequence[ArmScores], Direction]]) -> tuple[Judgement, ...]:
+    """Return the verdict by each of several metrics, with p-values corrected over all pairs of all of them.
+
+    Args:
+        questions: for each metric the arms with their scores, and which way it is better.
+
+    Raises:
+        ValueError: as `judge`, for any of the metrics.
+    """
+    evidence: list[list[Evidence]] = []
+    records: list[list[Record]] = []
+    for arms, direction in questions:
+        _check(arms)
+        records.append([_record(arm, direction) for arm in arms])
+        evidence.append([compare(one, other) for one, other in itertools.combinations(records[-1], 2)])
+    adjusted = iter(holm([found.p for each in evidence for found in each]))
+    return tuple(
+        _judge(arms, of_arms, each, list(itertools.islice(adjusted, len(each))), direction=direction)
+        for (arms, direction), of_arms, each in zip(questions, records, evidence, strict=True)
+    )
+
+
+def _judge(
+    arms: Sequence[ArmScores],
+    records: Sequence[Record],
+    evidence: Sequence[Evidence],
+    adjusted: Sequence[float],
+    *,
+    direction: Direction,
+) -> Judgement:
+    pairs = itertools.combinations(range(len(arms)), 2)
     judged = tuple(
         _judgement(arms[i].name, arms[j].name, found, p_holm=float(p), sign=sign(direction))
         for (i, j), found, p in zip(pairs, evidence, adjusted, strict=True)
@@ -186,14 +219,17 @@ def _check(arms: Sequence[ArmScores]) -> None:
 
 def _record(arm: ArmScores, direction: Direction) -> Record:
     tests = None if arm.search_tests is None else oriented(arm.search_tests, direction)
-    values = oriented(arm.search_values, direction)
-    return Record(
-        scores=oriented(arm.scores, direction),
-        # Replicates show the luck of a search themselves.
-        luck=search_luck(values, direction="maximize", adaptive=arm.adaptive, tests=tests)
+    values = oriented(arm.search_values, arm.search_direction or direction)
+    # Replicates show the luck of a search themselves.
+    luck = (
+        search_luck(values, direction="maximize", adaptive=arm.adaptive, tests=tests)
         if len(arm.scores) < 2
-        else None,
+        else None
     )
+    if luck is not None and luck.is_choice and arm.search_direction is not None:
+        # The validation values are in another unit than the scores.
+        luck = replace(luck, by_validation=0.0) if luck.by_test is not None else None
+    return Record(scores=oriented(arm.scores, direction), luck=luck)
 
 
 def _judgement(

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import pytest
 from dispatcher_process import DispatcherProcess, until
 
+from studies.analysis.analyse import analyse
 from studies.states import StudyMove, StudyState, TrialState
 from workers.catalog import installed_catalog
 
@@ -56,25 +57,40 @@ def test_a_study_on_real_data_finds_each_arms_best_and_stores_every_epoch(
         assert trial.worker is not None
 
 
-def test_a_workload_with_its_own_batches_is_pruned_and_confirmed(dispatcher: DispatcherProcess) -> None:
+def test_a_workload_with_its_own_batches_is_pruned_and_confirmed_by_any_of_its_metrics(
+    dispatcher: DispatcherProcess,
+) -> None:
     study_id = dispatcher.submit(
-        "looped-plane",
+        "two-metrics",
         arms=["adamp", "adamw"],
         trials=4,
         epochs=3,
         pruner={"kind": "asha", "min_epochs": 1},
         confirmation={"seeds": 2},
+        objective={"metric": "near", "compare": ["absolute error"]},
     )
     study = dispatcher.closed(study_id)
     assert (study.state, study.progress.confirmations_finished) == (StudyState.COMPLETED, 8)
+    assert (study.workload_card.metric, study.workload_card.direction) == ("near", "maximize")
     trials = dispatcher.store.every_trial(study_id)
     assert {trial.state for trial in trials} == {TrialState.COMPLETED, TrialState.PRUNED}
+    others = ["squared error", "absolute error"]
     for arm in dispatcher.store.arms(study_id):
         assert arm.best is not None
+        assert arm.best.value == max(t.value for t in trials if t.arm == arm.name and t.value is not None)
         assert arm.best.test_value is not None
+        assert list(arm.best.test_metrics) == others
     measured = dispatcher.store.measurements(trials[0].id)
     assert measured[0].validation_metric is not None
     assert measured[0].validation_loss is None
+    assert list(measured[0].metrics) == others
+    squared, absolute = analyse(dispatcher.store.study_record(study_id)).metrics
+    assert (squared.is_compared, absolute.is_compared, [pair.n for pair in absolute.pairs]) == (
+        False,
+        True,
+        [2],
+    )
+    assert all(each.completed == 2 for metric in (squared, absolute) for each in metric.confirmed)
 
 
 def test_packs_trained_one_after_another_are_reproducible(dispatcher: DispatcherProcess) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from scipy import stats
 
 from studies.statistics.paired import effective_df
 from studies.statistics.search_luck import search_luck
-from studies.statistics.verdict import ArmScores, PairJudgement, judge
+from studies.statistics.verdict import ArmScores, PairJudgement, judge, judge_together
 
 NAN = float("nan")
 INF = float("inf")
@@ -353,3 +354,49 @@ def test_scores_on_different_seeds_are_refused() -> None:
 def test_the_best_infinity_is_not_a_valid_score() -> None:
     with pytest.raises(ValueError, match="worst infinity"):
         judge([arm("a", [INF, 0.9]), arm("b", [0.9, 0.9])], direction="maximize")
+
+
+# Several metrics.
+
+
+def test_p_values_of_several_metrics_are_corrected_over_all_their_pairs() -> None:
+    first = [arm("a", noisy(0.004, seeds=5, seed=1)), arm("b", noisy(0.0, seeds=5, seed=2))]
+    second = [arm("a", noisy(0.02, seeds=5, seed=3)), arm("b", noisy(0.0, seeds=5, seed=4))]
+    alone = [judge(arms, direction="maximize").pairs[0].p for arms in (first, second)]
+    both = judge_together([(first, "maximize"), (second, "minimize")])
+    assert [judgement.pairs[0].p for judgement in both] == alone
+    corrected = sorted(p for judgement in both if (p := judgement.pairs[0].p_holm) is not None)
+    smaller, larger = sorted(p for p in alone if p is not None)
+    assert corrected == pytest.approx([2 * smaller, max(larger, 2 * smaller)])
+    assert both[1].pairs[0].word == "worse", "the second metric is minimised"
+
+
+def test_one_metric_together_is_the_verdict_alone() -> None:
+    arms = [arm(name, noisy(0.003 * n, seeds=5, seed=n)) for n, name in enumerate("abc")]
+    assert judge_together([(arms, "maximize")]) == (judge(arms, direction="maximize"),)
+    assert judge_together([]) == ()
+
+
+def test_by_another_metric_the_luck_of_the_search_is_that_of_its_test_values() -> None:
+    search = np.array([0.7, 0.8, 0.9, 0.88, 0.86])
+    alike, varied = np.full(5, 30.0), np.array([20.0, 45.0, 30.0, 60.0, 25.0])
+
+    def found(tests: np.ndarray | None) -> PairJudgement:
+        arms = [
+            dataclasses.replace(
+                arm(
+                    name,
+                    30 + shift + 100 * (noisy(0.0, seeds=5, seed=n) - BASE[:5]),
+                    search=search,
+                    tests=tests,
+                ),
+                search_direction="maximize",
+            )
+            for n, (name, shift) in enumerate((("a", 0.0), ("b", 3.0)))
+        ]
+        return only_pair(*arms, direction="minimize")
+
+    assert found(alike).word == "better"
+    assert found(varied).word == "undecided"
+    unknown = found(None)
+    assert (unknown.p, unknown.word) == (None, "undecided")
