@@ -284,13 +284,8 @@ class RunWriter:
                 epoch = report.measurement.epoch
                 if (row.id, epoch) not in measured:
                     measured.add((row.id, epoch))
-                    new.append(
-                        {
-                            **report.measurement.model_dump(),
-                            "metrics": report.measurement.metrics or None,
-                            "trial_id": row.id,
-                        }
-                    )
+                    further = report.measurement.metrics or None
+                    new.append(report.measurement.model_dump() | {"metrics": further, "trial_id": row.id})
                     values |= {
                         "epochs_done": epoch,
                         "cost_s": new[-1]["elapsed_s"],
