@@ -261,8 +261,48 @@ class Keep(FrozenModel):
 
 
 class Resources(FrozenModel):
-    """What each pack occupies, and how many packs may run at once."""
+    """What each pack occupies, and how many packs may run at once.
 
+    A pack of a trial of several processes occupies what its processes occupy together. What is left out of
+    `cpus_per_pack` and `cpus_per_process` follows from the other; `studies.resolve` refuses a contradiction.
+    """
+
+    processes_per_trial: int = Field(
+        default=1,
+        gt=0,
+        le=1024,
+        strict=True,
+        description=(
+            "Processes that train each trial together with torch.distributed, each on its share of every "
+            "batch; above 1, a pack has one trial."
+        ),
+    )
+    cpus_per_process: float | None = Field(
+        default=None,
+        gt=0,
+        le=1024,
+        allow_inf_nan=False,
+        description="CPU cores of each process; by default `cpus_per_pack` divided by the processes, or 1.",
+    )
+    gpus_per_process: float | None = Field(
+        default=None,
+        ge=0,
+        le=64,
+        json_schema_extra={"maximum": 1},
+        allow_inf_nan=False,
+        description=(
+            "GPUs of each process; by default `gpus_per_pack` divided by the processes. Several processes "
+            "need a whole GPU each, or none."
+        ),
+    )
+    shard_optimizer: bool = Field(
+        default=False,
+        strict=True,
+        description=(
+            "True: each process keeps the optimizer's state of a part of the parameters only "
+            "(ZeroRedundancyOptimizer), which saves memory."
+        ),
+    )
     # Stored studies may have a smaller part of a CPU than Ray can reserve, and more than one GPU.
     # `studies.resolve` refuses both for new ones.
     cpus_per_pack: float = Field(
@@ -317,6 +357,22 @@ class Resources(FrozenModel):
             "admin may set 'high'."
         ),
     )
+
+    @model_validator(mode="after")
+    def _filled_in(self) -> Self:
+        # The model is frozen for callers; here it is still being built.
+        for kind, default in (("cpus", 1.0), ("gpus", 0.0)):
+            of_pack, of_process = f"{kind}_per_pack", f"{kind}_per_process"
+            if getattr(self, of_process) is None:
+                if self.processes_per_trial == 1:
+                    continue
+                is_given = of_pack in self.model_fields_set
+                amount = getattr(self, of_pack) / self.processes_per_trial if is_given else default
+                object.__setattr__(self, of_process, amount)
+            if of_pack not in self.model_fields_set:
+                amount = getattr(self, of_process) * self.processes_per_trial
+                object.__setattr__(self, of_pack, amount)
+        return self
 
 
 class StudySpec(FrozenModel):

@@ -126,14 +126,22 @@ def insufficient_resources(cpus: float, gpus: float) -> str | None:
     )
 
 
-def slots(cpus: float, gpus: float) -> int:
-    """Return how many packs with this many CPUs and GPUs each fit on the cluster if nothing else runs."""
+def slots(cpus: float, gpus: float, processes: int = 1) -> int:
+    """Return how many packs fit on the cluster if nothing else runs.
+
+    Args:
+        cpus: CPUs of a pack.
+        gpus: GPUs of a pack.
+        processes: processes of a pack, among which both are divided; they may be on several nodes.
+    """
+    cpus, gpus = cpus / processes, gpus / processes
     required = {name: amount for name, amount in (("CPU", cpus), ("GPU", gpus)) if amount > 0}
     nodes = [node["Resources"] for node in _ray.nodes() if node["Alive"]]
     # Three thirds must count as one despite rounding.
-    return sum(
+    fitting = sum(
         int(min(node.get(name, 0.0) / amount for name, amount in required.items()) + 1e-6) for node in nodes
     )
+    return fitting // processes
 
 
 def accelerators() -> tuple[str, ...]:

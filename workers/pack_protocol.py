@@ -94,6 +94,11 @@ class Pack(_Message):
         ge=1,
         description="Stack width; None: the worker measures the fastest one and reports it.",
     )
+    processes: int = Field(default=1, ge=1, description="Processes that train each trial.")
+    shard_optimizer: bool = Field(
+        default=False,
+        description="Whether each process keeps the optimizer's state of a part of the parameters only.",
+    )
     steps_ahead: int = Field(
         default=0,
         ge=0,
@@ -124,6 +129,10 @@ class Pack(_Message):
             raise ValueError(
                 f"a pack that ends at epoch {self.to_epoch} of {self.epochs} needs a folder for its members' "
                 "checkpoints; set checkpoints"
+            )
+        if self.processes > 1 < len(self.members):
+            raise ValueError(
+                f"expected one trial in a pack of {self.processes} processes, got {len(self.members)}"
             )
         return self
 

@@ -146,7 +146,9 @@ class Packing:
             available: trials that could be dispatched now, over all queues.
             in_flight: packs in flight.
         """
-        if queue.is_confirmation and self._spec.confirmation.solo:
+        if self._spec.resources.processes_per_trial > 1 or (
+            queue.is_confirmation and self._spec.confirmation.solo
+        ):
             return 1
         if not queue.is_confirmation and math.isinf(queue.groups_of_values):
             return 1
@@ -215,6 +217,8 @@ class Packing:
             width=1
             if len(trials) == 1 and is_stackable
             else self._widths.of(queue, group, batch_size=training.batch_size),
+            processes=self._spec.resources.processes_per_trial,
+            shard_optimizer=self._spec.resources.shard_optimizer,
             steps_ahead=steps * max(own, others),
             # A script that cannot resume repeats the epochs before its next report.
             epoch_timeout_s=self._epoch_timeout_s(len(trials))

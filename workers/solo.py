@@ -21,6 +21,7 @@ from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.training_tasks import training_task
+from workers.trial_processes import sharded_state, trial_processes
 from workers.workloads import Data, ModelWorkload, grouped_parameters
 
 CHECK_EVERY = 32
@@ -64,6 +65,7 @@ class Solo:
         state: Mapping[str, Any] | None = None,
         check_every: int | None = None,
     ) -> None:
+        self._processes = trial_processes()
         self._seed = member.seed
         self._device = device
         self._check_every = check_every or (1 if device.type == "cpu" else CHECK_EVERY)
@@ -84,6 +86,9 @@ class Solo:
             objective=pack.objective_metric,
         )
         self._total_steps = self._task.steps * pack.epochs
+        self._is_sharded = pack.shard_optimizer and self._processes.size > 1
+        if self._is_sharded:
+            entry = sharded_state(entry)
         self._optimizer = build_optimizer(
             entry,
             self.model,
@@ -99,6 +104,7 @@ class Solo:
         self._probe = Probe(self._weights, projection=projection_of(entry, member.parameters))
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
+        self._collected_epoch: int | None = None
         if state is not None:
             self._resume(state)
 
@@ -131,8 +137,16 @@ class Solo:
         """Return a copy of the state after the epoch just trained, on the CPU.
 
         It holds the model's and the optimizer's `state_dict` and the clock. Training resumes from it bit for
-        bit as if it had never stopped. Non-persistent buffers are not in it.
+        bit as if it had never stopped. Non-persistent buffers are not in it. In a trial of several processes
+        all must call this, and only the first one's state is whole.
         """
+        if self._is_sharded:
+            # Saving again after a failure must not wait for the others again.
+            if self._collected_epoch != self._epoch:
+                cast("Any", self._optimizer).consolidate_state_dict(to=0)
+                self._collected_epoch = self._epoch
+            if not self._processes.is_main:
+                return {}
         return {
             "model": on_cpu(self.model.state_dict()),
             "optimizer": on_cpu(self._optimizer.state_dict()),
@@ -170,7 +184,7 @@ class Solo:
             loss = task.loss(batch)
             unread.append(loss.detach())
             if len(unread) == self._check_every or step == task.steps - 1:
-                read = _floats(torch.stack(unread))
+                read = _floats(self._processes.mean(torch.stack(unread)))
                 unread.clear()
                 losses += read
                 if not all(map(math.isfinite, read)):
@@ -243,6 +257,9 @@ def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     # A copy: optimizers keep the objects that they load, and a state may be loaded twice.
     saved = on_cpu(saved)
     optimizer.load_state_dict(cast("dict[str, Any]", saved))
+    if hasattr(optimizer, "consolidate_state_dict"):
+        # A sharded one has copied each state as it was saved.
+        return
     # torch casts loaded state to the weight's dtype, even counters that some optimizers keep in float32 for
     # all weights (NAdam, QHAdam).
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

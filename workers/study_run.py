@@ -66,7 +66,7 @@ class StudyRun:
         machines: str,
         turn_s: float,
         packages: Sequence[str] = (),
-        count_slots: Callable[[float, float], int] = slots,
+        count_slots: Callable[[float, float, int], int] = slots,
     ) -> None:
         """Prepare the run; nothing trains yet.
 
@@ -79,7 +79,7 @@ class StudyRun:
             machines: name of its Ray cluster; the studies on one cluster share it fairly.
             turn_s: seconds of a time slice, where studies take turns.
             packages: folders from which the workers import packages besides the installed ones.
-            count_slots: returns how many packs with this many CPUs and GPUs each fit on the cluster.
+            count_slots: returns how many packs of this many CPUs, GPUs and processes fit on the cluster.
         """
         self._count_cluster_slots = count_slots
         self._store = store
@@ -189,7 +189,9 @@ class StudyRun:
         """
         if time.monotonic() - self._slots_counted_at > _COUNT_SLOTS_EVERY_S:
             cluster_slots = self._count_cluster_slots(
-                self.spec.resources.cpus_per_pack, self.spec.resources.gpus_per_pack
+                self.spec.resources.cpus_per_pack,
+                self.spec.resources.gpus_per_pack,
+                self.spec.resources.processes_per_trial,
             )
             try:
                 share, must_yield = self._writer.pack_limit(slots=cluster_slots, time_slice_s=self._turn_s)

@@ -1,6 +1,6 @@
 """The Ray side of a pack: a Trainable that trains pack after pack in one process, one step per epoch."""
 
-__all__ = ["PackTrainable"]
+__all__ = ["PackTrainable", "train_rank"]
 
 import json
 import math
@@ -12,7 +12,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from copy import copy
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
@@ -30,6 +32,7 @@ from workers.output_files import output_folder
 from workers.pack_protocol import EpochReport, Pack
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
+from workers.trial_ranks import RankContext, RankFailure, TrialRanks
 from workers.workload_errors import CannotTrain, describe_error
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ class PackTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Prepare the process and the first pack."""
         self._resources: _Resources | None = None
+        self._ranks: TrialRanks | None = None
         self._kept: set[psutil.Process] = set()
         # The folders of this machine, which may differ, and those of the dispatcher.
         use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *config.get("packages", ())])
@@ -117,6 +121,11 @@ class PackTrainable(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Load nothing, since nothing is saved."""
 
+    def cleanup(self) -> None:
+        """End the processes of this actor's trials."""
+        if self._ranks is not None:
+            self._ranks.end()
+
     def _train_epoch(self) -> dict[str, Any]:
         try:
             if self._reports is None:
@@ -124,17 +133,11 @@ class PackTrainable(tune.Trainable):
                     self._reports = self._train_pack(self._pack)
             with exit_after(self._pack.epoch_timeout_s):
                 report = next(self._reports, None)
-        except CheckpointUnusable as error:
-            return {"restart": str(error), "unusable": self._unusable(), "done": True}
-        except CheckpointNotSaved as error:
-            return {"lost": str(error), "done": True}
+        except RankFailure as failure:
+            return failure.result
         # An error that a workload raises fails the trial, not this process.
         except Exception as error:  # noqa: BLE001
-            if _is_out_of_memory(error):
-                return {"exhausted": f"{type(error).__name__}: {error}"[:2000], "done": True}
-            fault = describe_error(error, workload=self._pack.workload)
-            # As text: Tune flattens nested results.
-            return {"fault": json.dumps(asdict(fault)), "done": True}
+            return _ended_by(error, self._pack)
         if report is None:
             return {"left": True, "done": True}
         if not self._is_begun:
@@ -159,10 +162,7 @@ class PackTrainable(tune.Trainable):
         """Return whether a process belongs to what this one loads once and keeps."""
         if process in self._kept or (self._output is not None and process.pid == self._output.keeper_pid):
             return True
-        with suppress(psutil.Error):
-            command = " ".join(process.cmdline())
-            return any(part in command for part in _REUSED)
-        return False
+        return _is_reused(process)
 
     def _leave_with_node(self) -> None:
         self._is_leaving = self._is_last = True
@@ -174,26 +174,16 @@ class PackTrainable(tune.Trainable):
 
         threading.Thread(target=end, name="leaving", daemon=True).start()
 
-    def _unusable(self) -> list[str]:
-        """Return the ids of the pack's trials whose checkpoints cannot be read."""
-        found: list[str] = []
-        for member in self._pack.members:
-            try:
-                if member.checkpoint is not None:
-                    load(member.checkpoint)
-            except CheckpointUnusable:
-                found.append(member.trial_id)
-        # If all can be read now, one was out of reach a moment ago or does not fit its model: trust none.
-        return found or [member.trial_id for member in self._pack.members]
-
     def _begin(self, config: dict[str, Any]) -> None:
         self._pack = Pack.model_validate_json(config["pack"])
         self._cpus, self._gpus = config["cpus"], config["gpus"]
         self._versions = config.get("versions", "[]")
+        self._packages = tuple(config.get("packages", ()))
         if self._output is not None:
             pack = self._pack
             self._output.begin(
-                folder=None if pack.checkpoints is None else output_folder(pack.checkpoints),
+                # The first process of a trial of several keeps its own.
+                folder=output_folder(pack.checkpoints) if pack.checkpoints and pack.processes == 1 else None,
                 pack_id=pack.pack_id,
                 attempts={member.trial_id: member.attempt for member in pack.members},
             )
@@ -204,13 +194,22 @@ class PackTrainable(tune.Trainable):
         self._reports: Iterator[EpochReport] | None = None
 
     def _train_pack(self, pack: Pack) -> Iterator[EpochReport]:
+        if pack.processes > 1:
+            self._ranks = self._ranks or TrialRanks(
+                processes=pack.processes,
+                cpus=self._cpus,
+                gpus=self._gpus,
+                packages=self._packages,
+                versions=self._versions,
+            )
+            return self._ranks.train(pack, train_rank, is_leaving=lambda: self._is_leaving)
         from workers.training import train_pack
         from workers.workloads.card_differences import card_differences
 
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
-        self._check_versions(resources)
+        _check_versions(pack, self._versions, resources)
         data = resources.data.load(workload, device=resources.device)
         if data is not None and pack.workload not in resources.differences:
             resources.differences[pack.workload] = card_differences(workload.card, data)
@@ -227,19 +226,107 @@ class PackTrainable(tune.Trainable):
             is_leaving=lambda: self._is_leaving,
         )
 
-    def _check_versions(self, resources: "_Resources") -> None:
-        """Raise CannotTrain if this machine has another version of the pack's workload or optimizer."""
-        expected = {
-            version.name: version
-            for version in map(PackageVersion.model_validate, json.loads(self._versions))
-        }
-        for kind, name, installed in (
-            ("workload", self._pack.workload, resources.workloads),
-            ("optimizer", self._pack.optimizer, resources.optimizers),
-        ):
-            difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
-            if difference is not None:
-                raise CannotTrain(difference)
+
+def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
+    """Train a pack in one process of its trial, and send the first process's reports.
+
+    Returns:
+        None, or the result of a pack that ended early.
+    """
+    from workers.training import train_pack
+    from workers.trial_processes import trial_processes
+
+    pack, processes = Pack.model_validate_json(pack_json), trial_processes()
+    use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *context.packages])
+    # Libraries such as Accelerate read them. A process sees no other GPU than its own.
+    os.environ.update(RANK=str(processes.rank), WORLD_SIZE=str(processes.size), LOCAL_RANK="0")
+    output = _rank_output() if processes.is_main else None
+    if output is not None:
+        output.begin(
+            folder=None if pack.checkpoints is None else output_folder(pack.checkpoints),
+            pack_id=pack.pack_id,
+            attempts={member.trial_id: member.attempt for member in pack.members},
+        )
+    try:
+        resources = _rank_resources(context.cpus, context.gpus)
+        workload = copy(_installed(pack.workload, resources.workloads, "workload"))
+        _check_versions(pack, context.versions, resources)
+        vars(workload).update(rank=processes.rank, world_size=processes.size)
+        reports = train_pack(
+            pack,
+            workload=workload,
+            entry=_installed(pack.optimizer, resources.optimizers, "optimizer"),
+            data=None,
+            device=resources.device,
+            is_leaving=lambda: bool(_ray.get(context.mailbox.is_leaving.remote())),
+        )
+        for report in reports:
+            if processes.is_main:
+                _ray.get(context.mailbox.put.remote(report.model_dump_json()))
+    # An error that a workload raises fails the trial, not this process.
+    except Exception as error:  # noqa: BLE001
+        return _ended_by(error, pack)
+    finally:
+        keeper = None if output is None else output.keeper_pid
+        end_descendants(spare=lambda process: process.pid == keeper or _is_reused(process))
+        if output is not None:
+            output.end()
+    return None
+
+
+@cache
+def _rank_output() -> OutputCapture:
+    return OutputCapture()
+
+
+@cache
+def _rank_resources(cpus: float, gpus: float) -> "_Resources":
+    return _load_resources(cpus=cpus, gpus=gpus)
+
+
+def _check_versions(pack: Pack, versions: str, resources: "_Resources") -> None:
+    """Raise CannotTrain if this machine has another version of the pack's workload or optimizer."""
+    expected = {version.name: version for version in map(PackageVersion.model_validate, json.loads(versions))}
+    for kind, name, installed in (
+        ("workload", pack.workload, resources.workloads),
+        ("optimizer", pack.optimizer, resources.optimizers),
+    ):
+        difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
+        if difference is not None:
+            raise CannotTrain(difference)
+
+
+def _ended_by(error: Exception, pack: Pack) -> dict[str, Any]:
+    """Return the result of a pack that an error ended."""
+    if isinstance(error, CheckpointUnusable):
+        return {"restart": str(error), "unusable": _unusable(pack), "done": True}
+    if isinstance(error, CheckpointNotSaved):
+        return {"lost": str(error), "done": True}
+    if _is_out_of_memory(error):
+        return {"exhausted": f"{type(error).__name__}: {error}"[:2000], "done": True}
+    fault = describe_error(error, workload=pack.workload)
+    # As text: Tune flattens nested results.
+    return {"fault": json.dumps(asdict(fault)), "done": True}
+
+
+def _unusable(pack: Pack) -> list[str]:
+    """Return the ids of the pack's trials whose checkpoints cannot be read."""
+    found: list[str] = []
+    for member in pack.members:
+        try:
+            if member.checkpoint is not None:
+                load(member.checkpoint)
+        except CheckpointUnusable:
+            found.append(member.trial_id)
+    # If all can be read now, one was out of reach a moment ago or does not fit its model: trust none.
+    return found or [member.trial_id for member in pack.members]
+
+
+def _is_reused(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        command = " ".join(process.cmdline())
+        return any(part in command for part in _REUSED)
+    return False
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,10 @@ from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import NotStackable
 from workers.stacked.width_tuning import WidthTuner, one_by_one
+from workers.trial_processes import trial_processes
 from workers.weights import keep_weights
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, Data, ModelWorkload, ScriptWorkload, TensorWorkload
+from workers.workloads import AnyWorkload, Data, LoopWorkload, ModelWorkload, ScriptWorkload, TensorWorkload
 
 _log = logging.getLogger("tangent.training")
 # Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
@@ -149,6 +150,9 @@ def train_pack(
     member's checkpoint instead of an outcome. A pack that starts from these checkpoints continues from them,
     bit for bit as if it had never stopped if engine and members are the same.
 
+    In a trial of several processes all call this alike, each yields the same reports, and the first one
+    evaluates and saves.
+
     A member's numbers depend on its own parameters and seed alone. torch's global generators are left as they
     were.
 
@@ -171,14 +175,19 @@ def train_pack(
             next. In the second case the last report is repeated with the checkpoints, if there was one.
 
     Raises:
-        CannotTrain: the pack's batch size exceeds the training split, or the workload's loss or metric is not
-            a scalar.
+        CannotTrain: the workload cannot be trained by several processes, the pack's batch size exceeds the
+            training split, or the workload's loss or metric is not a scalar.
         CheckpointUnusable: a member's checkpoint is missing, damaged, or another member's.
         CheckpointNotSaved: from the iterator, if a checkpoint at a rung could not be saved.
 
     The loop of a script runs in a thread of its own, which ends with the iterator. Errors that a workload or
     an optimizer raises about its configuration pass through.
     """
+    if pack.processes > 1 and not isinstance(workload, LoopWorkload):
+        raise CannotTrain(
+            f"expected a LoopWorkload in a trial of {pack.processes} processes, got {pack.workload!r}; set "
+            "processes_per_trial to 1, or write it as a LoopWorkload"
+        )
     states = [_load_state(member, pack) for member in pack.members]
     objectives = {
         index: _Objective(**state["objective"])
@@ -224,7 +233,8 @@ def train_pack(
     engine = stacked or OneByOneEngine(
         pack, workload=workload, entry=entry, data=data, device=device, states=states
     )
-    reports = _train(pack, engine, objectives, is_leaving)
+    # The processes of a trial must save and stop after the same epoch.
+    reports = _train(pack, engine, objectives, lambda: trial_processes().from_main(is_leaving))
     return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
 
 
@@ -325,7 +335,10 @@ def _train(
                 report, _save_at_rung(pack, alive, engine, objectives, epoch=epoch, is_leaving=is_leaving)
             )
         elif epoch < pack.epochs and (
-            is_leaving() or started - saved_at > max(_CHECKPOINT_EVERY_S, _CHECKPOINT_SHARE * saving_s)
+            is_leaving()
+            or trial_processes().from_main(
+                lambda: time.monotonic() - saved_at > max(_CHECKPOINT_EVERY_S, _CHECKPOINT_SHARE * saving_s)  # noqa: B023
+            )
         ):
             report = _with_checkpoints(report, _try_to_save(pack, alive, engine, objectives, epoch=epoch))
             saved_at = time.monotonic()
@@ -339,7 +352,8 @@ def _train(
 
 def _with_weights(report: EpochReport, pack: Pack, engine: Engine) -> EpochReport:
     """Keep the weights of the members that have completed and are to keep theirs."""
-    if pack.keeping is None or all(member.keep_weights is None for member in pack.members):
+    wanted = any(member.keep_weights is not None for member in pack.members)
+    if pack.keeping is None or not wanted or not trial_processes().is_main:
         return report
     indices = {member.trial_id: index for index, member in enumerate(pack.members)}
     parts: list[MemberReport] = []
@@ -430,7 +444,9 @@ def _save(pack: Pack, index: int, engine: Engine, objective: _Objective | None, 
         "epoch": epoch,
         "objective": asdict(objective) if objective is not None else None,
     }
-    save(url, {**engine.checkpoint(index), **progress})
+    state = {**engine.checkpoint(index), **progress}
+    if trial_processes().is_main:
+        save(url, state)
     return url
 
 

@@ -11,7 +11,7 @@ __all__ = [
 import math
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from workers.named_metrics import NamedMetrics, checked_names, named_metrics
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
 from workers.seeding import epoch_order
+from workers.trial_processes import OwnRandomness, trial_processes
 from workers.workload_errors import CannotTrain
 from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload, to_device
 
@@ -151,7 +152,10 @@ class TensorTask:
 
 
 class LoopTask:
-    """A task whose batches, training step and evaluation are the workload's own."""
+    """A task whose batches, training step and evaluation are the workload's own.
+
+    In a trial of several processes each trains on its share of every batch, and the first one evaluates.
+    """
 
     def __init__(
         self,
@@ -164,6 +168,8 @@ class LoopTask:
     ) -> None:
         self._workload, self._model = workload, model
         self._batch_size, self._device = batch_size, device
+        self._processes = trial_processes()
+        self._randomness = OwnRandomness(self._processes, device)
         self.steps = workload.steps_per_epoch(batch_size)
         self.has_validation_loss = False
         self.metrics = metrics
@@ -173,6 +179,14 @@ class LoopTask:
                 f"with batches of {batch_size}; lower batch_size",
                 function=workload.steps_per_epoch,
             )
+        if batch_size % self._processes.size:
+            raise CannotTrain(
+                f"expected a batch size that can be divided by {self._processes.size}, the number of "
+                f"processes of a trial, got {batch_size}; change batch_size or processes_per_trial"
+            )
+        self._training_step = self._processes.averaging(
+            model, lambda batch: workload.training_step(model, batch)
+        )
 
     def batches(self, epoch: int) -> Iterator[Any]:
         """Yield the batches of an epoch, on the device.
@@ -181,7 +195,11 @@ class LoopTask:
             CannotTrain: there are fewer than `steps`.
         """
         yielded = 0
+        self._randomness.restart()
+        splits = self._workload.splits_batches
         for batch in self._workload.train_batches(batch_size=self._batch_size, epoch=epoch):
+            if not splits:
+                batch = self._processes.share(batch, function=self._workload.train_batches)
             yield to_device(batch, self._device)
             yielded += 1
             if yielded == self.steps:
@@ -195,28 +213,34 @@ class LoopTask:
     def loss(self, batch: Any) -> Tensor:
         """Return the loss of the workload's training step."""
         step = self._workload.training_step
-        found = step(self._model, batch)
+        with self._randomness:
+            found: Any = self._training_step(batch)
         if isinstance(found, Mapping):
             if "loss" not in found:
+                names = ", ".join(map(str, cast("Mapping[Any, Any]", found)))
                 raise CannotTrain(
                     f"expected training_step of workload {self._workload.card.name!r} to return a loss, or a "
-                    f"mapping with `loss`, got {', '.join(map(str, found)) or 'an empty mapping'}",
+                    f"mapping with `loss`, got {names or 'an empty mapping'}",
                     function=step,
                 )
-            found = found["loss"]
+            found = cast("Mapping[str, Any]", found)["loss"]
         loss = scalar_of(found, self._workload.card.name, step, "a mean over the batch, e.g. loss.mean()")
         return _with_gradient(loss, self._workload)
 
-    @torch.no_grad()
     def evaluate(self, split: SplitName) -> Tensor:
         """Return the loss, NaN if the workload has none, and the metrics over a split, [1 + metrics]."""
+        found, self.has_validation_loss = self._processes.from_main(lambda: self._evaluated(split))
+        return found
+
+    @torch.no_grad()
+    def _evaluated(self, split: SplitName) -> tuple[Tensor, bool]:
+        """Return what `evaluate` does, and whether the workload has a loss."""
         card, function = self._workload.card, self._workload.evaluate
         found: Any = function(self._model, split, device=self._device)
         names = (card.metric, *(metric.name for metric in card.metrics))
         values = checked_names(found, names, workload=card.name, function=function, optional=("loss",))
-        self.has_validation_loss = "loss" in values
         wanted = ("loss", *self.metrics.names)
-        return torch.tensor(
+        numbers = torch.tensor(
             [
                 _number_of(values[name], name=name, workload=card.name, function=function)
                 if name in values
@@ -225,6 +249,7 @@ class LoopTask:
             ],
             dtype=torch.float64,
         )
+        return numbers, "loss" in values
 
 
 def _number_of(value: Any, *, name: str, workload: str, function: Callable[..., object]) -> float:

@@ -19,7 +19,16 @@ from typing import Any, TypeVar, cast
 import ray
 from ray._private import serialization
 from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.tune import (
+    Callback,
+    CheckpointConfig,
+    FailureConfig,
+    PlacementGroupFactory,
+    RunConfig,
+    Stopper,
+    TuneConfig,
+    Tuner,
+)
 
 # Ray's types are incomplete.
 from ray.tune import with_resources as _with_resources  # pyright: ignore[reportUnknownVariableType]
@@ -315,6 +324,15 @@ def run_packs(
     tune_variables = cast("Any", class_cache)
     tune_variables.ENV_VARS_TO_PROPAGATE &= trial_environment(os.environ).keys()
     resources = {"cpu": spec.resources.cpus_per_pack, "gpu": spec.resources.gpus_per_pack}
+    processes = spec.resources.processes_per_trial
+    placement = (
+        resources
+        if processes == 1
+        # The pack's actor only passes on what the processes report.
+        else PlacementGroupFactory(
+            [{}, *[{name.upper(): amount / processes for name, amount in resources.items()}] * processes]
+        )
+    )
     config = {
         "cpus": resources["cpu"],
         "gpus": resources["gpu"],
@@ -326,7 +344,7 @@ def run_packs(
     # In the node's folder: if this process is killed, it is removed with that.
     with tempfile.TemporaryDirectory(dir=_ray.get_runtime_context().get_temp_dir()) as folder:
         Tuner(
-            _with_resources(PackTrainable, resources),
+            _with_resources(PackTrainable, placement),
             tune_config=TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,

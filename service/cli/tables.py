@@ -26,7 +26,7 @@ from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.direction import rank_key, worst_value
 from studies.formatting import ABSENT, ago, count, duration, metric, number, plural, scalar
 from studies.space import Choices, Fixed, Parameters, Range
-from studies.spec import StudySpec
+from studies.spec import Resources, StudySpec
 from studies.states import TrialState
 from studies.training_text import schedule_text
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
@@ -120,6 +120,11 @@ def _confirmation(view: StudyView) -> str:
     return f"{finished}, on {plural(seeds, 'fresh seed')}"
 
 
+def _processes(resources: Resources) -> str:
+    found = resources.processes_per_trial
+    return "" if found == 1 else f", {plural(found, 'process', 'processes')} per trial"
+
+
 def study(view: StudyView, *, page: str) -> Table:
     """Return a table with one fact about a study per row, without its arms."""
     card = view.workload_card
@@ -135,7 +140,7 @@ def study(view: StudyView, *, page: str) -> Table:
         ),
         "each trial": (
             f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, "
-            f"schedule {schedule_text(view.spec.training)}"
+            f"schedule {schedule_text(view.spec.training)}{_processes(view.spec.resources)}"
         ),
         **({"every arm": f"searches {shared}"} if (shared := describe_shared_space(view)) else {}),
         "search": _search(view.spec),

@@ -103,7 +103,13 @@ def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...
         f"trial lost to a machine failure was retried, at most {plural(spec.max_retries, 'time')}, and did "
         "not count."
     )
-    if spec.resources.max_pack_size != 1:
+    processes = spec.resources.processes_per_trial
+    if processes > 1:
+        sentences.append(
+            f"Each trial was trained by {processes} processes together: each computed the gradients of an "
+            "equal part of every batch, and the mean of these gradients was applied."
+        )
+    elif spec.resources.max_pack_size != 1:
         sentences.append(
             "Trials of one arm could be trained together on one device as one stacked model: each follows "
             "its separate run up to rounding, and its training time is its share of the stack's."

@@ -163,6 +163,31 @@ class _Mean:
         return self._values.mean()
 
 
+class _SlowlyLooped(_Looped):
+    """Starts a daemon in each of its processes."""
+
+    card = _Plane("slow-looped-plane", epochs=30).card
+    _has_started = False
+
+    def training_step(self, model: nn.Module, batch: Any) -> Tensor:
+        if not self._has_started:
+            self._has_started = True
+            subprocess.Popen([sys.executable, "-c", _DAEMON, f"started-by-{os.getpid()}"])
+        time.sleep(0.05)
+        return super().training_step(model, batch)
+
+
+class _BrokenLoop(_Looped):
+    """Raises an error in the second process of its trial."""
+
+    card = _Plane("broken-loop").card
+
+    def training_step(self, model: nn.Module, batch: Any) -> Tensor:
+        if self.rank == 1:
+            raise RuntimeError("the fourth layer has no weights")
+        return super().training_step(model, batch)
+
+
 class _Slow(_Plane):
     def misbehave(self, outputs: Tensor) -> None:
         del outputs
@@ -352,6 +377,8 @@ WORKLOADS = [
     _Looped(),
     _Adjustable("adjustable"),
     _TwoMetrics(),
+    _SlowlyLooped(),
+    _BrokenLoop(),
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),
     _WithProcesses("daemon", "-c", _DAEMON),

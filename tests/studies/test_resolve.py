@@ -332,6 +332,54 @@ def test_a_wrong_metric_is_reported_with_its_pointer(
     assert message in problem.message
 
 
+@pytest.mark.parametrize(
+    ("asked", "cpus", "gpus"),
+    [
+        ({}, (2, 1), (0, 0)),
+        ({"gpus_per_process": 1}, (2, 1), (2, 1)),
+        ({"cpus_per_process": 3}, (6, 3), (0, 0)),
+        ({"cpus_per_pack": 3, "gpus_per_pack": 2}, (3, 1.5), (2, 1)),
+        ({"cpus_per_pack": 4, "cpus_per_process": 2}, (4, 2), (0, 0)),
+    ],
+)
+def test_a_pack_occupies_what_the_processes_of_its_trial_do(
+    asked: dict[str, Any], cpus: tuple[float, float], gpus: tuple[float, float]
+) -> None:
+    found = parse_spec(study_body(resources={"processes_per_trial": 2, **asked})).resources
+    assert (found.cpus_per_pack, found.cpus_per_process) == cpus
+    assert (found.gpus_per_pack, found.gpus_per_process) == gpus
+    again = parse_spec(study_body(resources=found.model_dump(mode="json"))).resources
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "pointer"),
+    [
+        ({"cpus_per_pack": 3, "cpus_per_process": 1}, "/resources/cpus_per_pack"),
+        ({"gpus_per_pack": 1, "gpus_per_process": 1}, "/resources/gpus_per_pack"),
+        ({"gpus_per_pack": 1}, "/resources/gpus_per_process"),
+        ({"max_pack_size": 4}, "/resources/max_pack_size"),
+        ({"processes_per_trial": 3}, "/training/batch_size"),
+        ({"processes_per_trial": 1, "shard_optimizer": True}, "/resources/shard_optimizer"),
+        ({"processes_per_trial": 1, "cpus_per_process": 2, "cpus_per_pack": 1}, "/resources/cpus_per_pack"),
+    ],
+)
+def test_resources_that_contradict_each_other_are_refused(asked: dict[str, Any], pointer: str) -> None:
+    loops = CATALOG.workloads["digits-mlp"].model_copy(update={"kind": "loop"})
+    looped = CATALOG.model_copy(update={"workloads": {"digits-mlp": loops}})
+    body = study_body(workload="digits-mlp", resources={"processes_per_trial": 2, **asked})
+    with pytest.raises(SpecInvalid) as refused:
+        resolve(parse_spec(body), looped)
+    assert [problem.pointer for problem in refused.value.problems] == [pointer]
+
+
+def test_several_processes_are_refused_for_a_workload_of_tensors() -> None:
+    assert (
+        "only a LoopWorkload"
+        in problems(resources={"processes_per_trial": 2})["/resources/processes_per_trial"]
+    )
+
+
 @pytest.mark.parametrize("kept", [{}, {"workloads": CATALOG.workloads}, {"optimizers": CATALOG.optimizers}])
 def test_nothing_can_be_submitted_to_an_empty_catalogue(kept: dict[str, Any]) -> None:
     with pytest.raises(CatalogEmpty):

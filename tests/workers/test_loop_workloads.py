@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from studies.catalog import MetricCard, WorkloadCard
 from studies.training_settings import TrainingSettings
+from studies.trials import CheckResult
 from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.training import train_pack
-from workers.workload_check import CheckResult, check_workload
+from workers.workload_check import check_workload
 from workers.workload_errors import CannotTrain
 from workers.workloads import LoopWorkload, SplitName, to_device
 

@@ -36,9 +36,9 @@ def begun(
         artifacts="/nowhere",
         machines=MACHINES,
         turn_s=turn_s,
-        count_slots=lambda _cpus, _gpus: fitting,
+        count_slots=lambda _cpus, _gpus, _processes: fitting,
     )
-    made._make_scheduler()
+    made._make_scheduler(made._writer.plan())
     made._writer.renew(wanted=min(scheduler(made).wanted, fitting), machines=MACHINES)
     return made
 

@@ -4,7 +4,7 @@ __all__ = ["ComputedMetric", "LoopWorkload", "MetricValue", "SplitName", "to_dev
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,18 @@ class LoopWorkload(Configurable, ABC):
     does, in its workers too.
     """
 
+    splits_batches: ClassVar[bool] = False
+    """Whether `train_batches` returns a process's own share of each batch in a trial of several processes.
+
+    If not, it returns whole batches, the same in every process, and each trains on an equal part of the rows
+    of every tensor in them. Such a workload need not know of the processes. With True it reads `rank` and
+    `world_size`, and returns batches of `batch_size / world_size` examples that no other process has.
+    """
+    rank: int = 0
+    """The number of this process among those of the trial, from 0."""
+    world_size: int = 1
+    """How many processes train the trial."""
+
     @abstractmethod
     def build_model(self) -> nn.Module:
         """Return a new model on the CPU, initialised from the global generators, which the caller seeds."""
@@ -51,7 +63,7 @@ class LoopWorkload(Configurable, ABC):
         full.
 
         Args:
-            batch_size: examples in a batch.
+            batch_size: examples in a batch, over all processes of the trial.
             epoch: the epoch, counted from 1. A stream starts at the position that follows from it, so that a
                 trial can resume after any epoch.
         """
@@ -64,6 +76,9 @@ class LoopWorkload(Configurable, ABC):
     def training_step(self, model: Any, batch: Any) -> Tensor | Mapping[str, Tensor]:
         """Return the loss of a batch, a scalar tensor, or a mapping with it under `loss`.
 
+        In a trial of several processes the batch is this process's share, and gradients are averaged over the
+        processes: for the result of one process the loss must be a mean over examples.
+
         Args:
             model: what `build_model` returned, on its device, in training mode.
             batch: one of `train_batches`, on the model's device.
@@ -73,9 +88,10 @@ class LoopWorkload(Configurable, ABC):
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, MetricValue]:
         """Return metrics over a whole split: all that are on the card, and `loss` if there is one.
 
-        It is called without gradients. `to_device` moves a batch. A value is a number, a tensor with one
-        element, or an object with `compute()`, such as a metric of torchmetrics that was updated with each
-        batch; its `reset()` is called afterwards, if it has one.
+        It is called without gradients, and in a trial of several processes only in the first one. `to_device`
+        moves a batch. A value is a number, a tensor with one element, or an object with `compute()`, such as
+        a metric of torchmetrics that was updated with each batch; its `reset()` is called afterwards, if it
+        has one.
 
         Args:
             model: what `build_model` returned, on its device, in evaluation mode.
