@@ -10,7 +10,7 @@ from pydantic import Field
 
 from studies.frozen_model import FrozenModel
 
-ArtifactKind = Literal["weights"]
+ArtifactKind = Literal["weights", "file"]
 WeightsOf = Literal["best", "defaults"]
 """The configuration of an arm whose weights are kept."""
 
@@ -46,7 +46,9 @@ class ArtifactView(FrozenModel):
     study_id: str = Field(description="Id of its study.")
     trial_id: str = Field(description="Id of its trial.")
     arm: str = Field(description="Name of the trial's arm.")
-    kind: ArtifactKind = Field(description="`weights`: the final weights of a model.")
+    kind: ArtifactKind = Field(
+        description="`weights`: the final weights of a model; `file`: from the trial's folder."
+    )
     weights_of: WeightsOf | None = Field(
         description="The arm's configuration whose weights it holds: its best, or its defaults."
     )

@@ -251,6 +251,21 @@ class Keep(FrozenModel):
         allow_inf_nan=False,
         description="Most megabytes (10^6 bytes) of one file of weights; larger ones are not kept.",
     )
+    files: bool = Field(
+        default=False,
+        strict=True,
+        description=(
+            "Whether the files in the folders of all trials are kept: what `trial.log` writes, pictures, "
+            "TensorBoard's events."
+        ),
+    )
+    max_files_mb: float = Field(
+        default=64.0,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Most megabytes of one trial's files; those beyond are not kept.",
+    )
     days: int | None = Field(
         default=None,
         ge=1,

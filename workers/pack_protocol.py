@@ -59,6 +59,8 @@ class Keeping(_Message):
 
     folder: str = Field(description="Folder (any fsspec URL) of the study's kept files.")
     max_weights_bytes: int = Field(gt=0, description="Most bytes of one file of weights.")
+    files: bool = Field(default=False, description="Whether the files in each trial's folder are kept.")
+    max_files_bytes: int = Field(default=1, gt=0, description="Most bytes of one trial's files.")
 
 
 class Pack(_Message):

@@ -103,8 +103,13 @@ class Packing:
         self._spec = spec
         self._keeping = (
             None
-            if spec.keep.weights == "none"
-            else Keeping(folder=artifacts, max_weights_bytes=math.ceil(spec.keep.max_weights_mb * 1e6))
+            if spec.keep.weights == "none" and not spec.keep.files
+            else Keeping(
+                folder=artifacts,
+                max_weights_bytes=math.ceil(spec.keep.max_weights_mb * 1e6),
+                files=spec.keep.files,
+                max_files_bytes=math.ceil(spec.keep.max_files_mb * 1e6),
+            )
         )
         self._plan = plan
         self._training = spec.training.settings(batch_size=plan.batch_size)

@@ -21,8 +21,9 @@ from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.training_tasks import training_task
+from workers.trial_files import TrialFolder
 from workers.trial_processes import sharded_state, trial_processes
-from workers.workloads import Data, ModelWorkload, grouped_parameters
+from workers.workloads import Data, LoopWorkload, ModelWorkload, grouped_parameters
 
 CHECK_EVERY = 32
 """Steps between two checks of the training loss on a device that runs asynchronously."""
@@ -48,6 +49,7 @@ class Solo:
 
     Attributes:
         model: the member's own model.
+        folder: the trial's own folder; None for a workload of tensors.
 
     Raises:
         CheckpointUnusable: the state does not fit this model and optimizer.
@@ -70,6 +72,9 @@ class Solo:
         self._device = device
         self._check_every = check_every or (1 if device.type == "cpu" else CHECK_EVERY)
         settings = pack.settings_of(member)
+        self.folder = TrialFolder() if isinstance(workload, LoopWorkload) else None
+        if isinstance(workload, LoopWorkload) and self.folder is not None:
+            workload = workload.in_folder(self.folder)
         self._settings = scheduled(settings, entry.card)
         self._has_schedule = self._settings.schedule != "constant" or self._settings.warmup > 0
         # Built on the CPU so that a seed gives the same initial values on every device.

@@ -27,6 +27,7 @@ from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
 from workers.stacked.plan import NotStackable
 from workers.stacked.width_tuning import WidthTuner, one_by_one
+from workers.trial_files import TrialFolder
 from workers.trial_processes import trial_processes
 from workers.weights import keep_weights
 from workers.workload_errors import CannotTrain
@@ -70,6 +71,10 @@ class Engine(Protocol):
 
     def weights(self, member: int) -> State:
         """Return the `state_dict` of a member's model as it was evaluated after the epoch just trained."""
+        ...
+
+    def folder(self, member: int) -> TrialFolder | None:
+        """Return a member's own folder; None if its workload has none."""
         ...
 
     def can_resume(self, member: int) -> bool:
@@ -119,6 +124,10 @@ class OneByOneEngine:
         """Return the `state_dict` of a member's model as it was evaluated after the epoch just trained."""
         return self._solos[member].weights()
 
+    def folder(self, member: int) -> TrialFolder | None:
+        """Return a member's own folder; None if its workload has none."""
+        return self._solos[member].folder
+
     def can_resume(self, member: int) -> bool:
         """Return True."""
         del member
@@ -128,7 +137,10 @@ class OneByOneEngine:
         """Do nothing."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Remove the folders of the members."""
+        for solo in self._solos:
+            if solo.folder is not None:
+                solo.folder.remove()
 
 
 def train_pack(
@@ -297,7 +309,7 @@ def _train(
                 member.checkpoint for member in report.members if member.outcome is None
             ):
                 urls = _try_to_save(pack, alive, engine, objectives, epoch=epoch - 1)
-                yield _with_checkpoints(report, urls)
+                yield _with_files(_with_checkpoints(report, urls), pack, engine)
             return
         results = dict(zip(alive, engine.train_epoch(epoch, alive=alive), strict=True))
         alive = [
@@ -345,6 +357,9 @@ def _train(
             saving_s = saved_at - started
         if epoch == pack.to_epoch:
             engine.finish(alive)
+        if pack.keeping is not None and pack.keeping.files:
+            is_last = epoch == pack.to_epoch or is_leaving()
+            report = _with_files(report, pack, engine, is_last=is_last)
         yield report
         if not alive:
             return
@@ -376,6 +391,21 @@ def _with_weights(report: EpochReport, pack: Pack, engine: Engine) -> EpochRepor
                 outcome=part.outcome,
             )
             part = part.model_copy(update={"kept": (kept,)})
+        parts.append(part)
+    return report.model_copy(update={"members": tuple(parts)})
+
+
+def _with_files(report: EpochReport, pack: Pack, engine: Engine, *, is_last: bool = True) -> EpochReport:
+    """Keep the files of the members whose part in the pack ends with this report."""
+    if pack.keeping is None or not pack.keeping.files or not trial_processes().is_main:
+        return report
+    indices = {member.trial_id: index for index, member in enumerate(pack.members)}
+    parts: list[MemberReport] = []
+    for part in report.members:
+        folder = engine.folder(indices[part.trial_id])
+        if folder is not None and (is_last or part.outcome is not None):
+            kept = folder.keep(pack.keeping, from_epoch=pack.from_epoch)
+            part = part.model_copy(update={"kept": (*part.kept, *kept)})
         parts.append(part)
     return report.model_copy(update={"members": tuple(parts)})
 

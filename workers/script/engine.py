@@ -22,6 +22,7 @@ from workers.script.arm_recipe import EntryRecipe
 from workers.script.global_state import GlobalState
 from workers.script.trial import ScriptReport, Trial, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
+from workers.trial_files import TrialFolder
 from workers.workload_errors import CannotTrain
 from workers.workloads import ScriptWorkload, configuration_of
 
@@ -104,6 +105,10 @@ class ScriptEngine:
         model = saved.get("model")
         return dict(cast("Mapping[str, Any]", model)) if isinstance(model, Mapping) else saved
 
+    def folder(self, member: int) -> TrialFolder:
+        """Return a member's own folder."""
+        return self._loops[member].folder
+
     def can_resume(self, member: int) -> bool:
         """Return whether a member's loop has saved anything in the epoch just trained."""
         return self._loops[member].has_saved
@@ -117,6 +122,7 @@ class ScriptEngine:
         """Stop the loops that have not ended."""
         for loop in self._loops:
             loop.stop()
+            loop.folder.remove()
 
 
 class _Stopped(BaseException):
@@ -144,8 +150,10 @@ class _Loop:
     ) -> None:
         self._workload, self._task, self._device = workload, task, device
         self._elapsed_s = float(state["elapsed_s"]) if state is not None else 0.0
+        self.folder = TrialFolder()
         self._trial = Trial(
             task,
+            folder=self.folder,
             device=device,
             recipe=recipe,
             host=self,
@@ -266,5 +274,4 @@ class _Loop:
         except BaseException as raised:  # noqa: BLE001
             told = CannotTrain(f"expected run to return, got {type(raised).__name__}: {raised}")
             error = told.with_traceback(raised.__traceback__)
-        self._trial.release()
         self._events.put(_Ended(error))

@@ -18,6 +18,7 @@ from workers.script.arm_recipe import EntryRecipe
 from workers.script.command_client import VARIABLE, WorkerConnection
 from workers.script.trial import ScriptReport, Trial, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
+from workers.trial_files import TrialFolder
 
 
 @functools.cache
@@ -51,7 +52,7 @@ def _connected() -> Trial:
         recipe=EntryRecipe(entry, parameters=task.parameters, training=training),
         host=_Worker(connection),
         state=load(given["state"]) if given["state"] is not None else None,
-        folder=Path(given["folder"]),
+        folder=TrialFolder(Path(given["folder"])),
     )
     # A loop that was left with `break` has not passed on its last report.
     atexit.register(found.end_pending)

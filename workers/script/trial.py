@@ -13,7 +13,6 @@ __all__ = [
 ]
 
 import math
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from studies.space import Parameters
 from studies.training_settings import PREFIX, TrainingSettings
 from workers.seeding import noise_seed, seed_generators
+from workers.trial_files import TrialFolder
 from workers.workload_errors import CannotTrain
 
 Values = float | Tensor | Mapping[str, float | Tensor]
@@ -178,8 +178,8 @@ class Trial:
         device: torch.device,
         recipe: ArmRecipe,
         host: TrialHost,
+        folder: TrialFolder,
         state: Mapping[str, Any] | None,
-        folder: Path | None = None,
     ) -> None:
         """Begin or continue a trial.
 
@@ -188,8 +188,8 @@ class Trial:
             device: where to train.
             recipe: how its arm trains.
             host: waits for its reports.
+            folder: its folder, which the host removes.
             state: what its loop has saved after `task.from_epoch` epochs; None if it has not.
-            folder: a folder that is the caller's to remove; by default a new one.
         """
         self.id = task.trial_id
         self.seed = task.seed
@@ -215,16 +215,23 @@ class Trial:
         self._state: Mapping[str, Any] | None = None
         self._watch: OptimizerWatch | None = None
         self._folder = folder
-        self._own_folder: tempfile.TemporaryDirectory[str] | None = None
         self._misuse: CannotTrain | None = None
 
     @property
     def folder(self) -> Path:
-        """A folder of the trial's own on this machine, removed when its loop ends."""
-        if self._folder is None:
-            self._own_folder = tempfile.TemporaryDirectory(prefix="tangent-trial-")
-            self._folder = Path(self._own_folder.name)
-        return self._folder
+        """A folder of the trial's own on this machine, whose files are kept if `keep.files` says so.
+
+        It is removed when the trial ends or pauses, and empty when a trial continues.
+        """
+        return self._folder.path
+
+    def log(self, **values: object) -> None:
+        """Append a line to `log.jsonl` in the folder: the time and the values, as JSON.
+
+        Args:
+            values: by name; what JSON cannot hold is written as text.
+        """
+        self._folder.log(**values)
 
     @property
     def is_over(self) -> bool:
@@ -436,11 +443,6 @@ class Trial:
                 f"expected a report of each epoch up to {self.task.to_epoch}, but the loop ended {after}; "
                 "call trial.report in each epoch of trial.epochs()"
             )
-
-    def release(self) -> None:
-        """Remove the trial's folder; to be called by its host alone."""
-        if self._own_folder is not None:
-            self._own_folder.cleanup()
 
     def _begin(self) -> None:
         if not self._has_begun:

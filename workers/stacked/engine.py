@@ -127,6 +127,10 @@ class StackedEngine:
         """Return the `state_dict` of a member's model after the epoch just trained."""
         return next(stack.weights(group.index(member)) for group, stack in self._groups if member in group)
 
+    def folder(self, member: int) -> None:
+        """Return None: a workload of tensors has no folder."""
+        del member
+
     def can_resume(self, member: int) -> bool:
         """Return True."""
         del member

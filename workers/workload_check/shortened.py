@@ -3,11 +3,12 @@
 __all__ = ["shortened", "steps_of_epoch"]
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from workers.trial_files import TrialFolder
 from workers.workloads import (
     Data,
     LoopWorkload,
@@ -47,6 +48,10 @@ class _ShortLoop(LoopWorkload):
 
     def __init__(self, inner: LoopWorkload, steps: int) -> None:
         self.card, self._inner, self._steps = inner.card, inner, steps
+
+    def in_folder(self, folder: TrialFolder) -> Self:
+        """Return a copy whose inner workload has the folder."""
+        return type(self)(self._inner.in_folder(folder), self._steps)
 
     def build_model(self) -> nn.Module:
         """Return the inner workload's model."""

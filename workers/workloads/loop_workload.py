@@ -2,13 +2,16 @@
 
 __all__ = ["ComputedMetric", "LoopWorkload", "MetricValue", "SplitName", "to_device"]
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, cast
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from workers.trial_files import TrialFolder
 from workers.workloads.configuration import Configurable
 
 B = TypeVar("B")
@@ -50,6 +53,40 @@ class LoopWorkload(Configurable, ABC):
     """The number of this process among those of the trial, from 0."""
     world_size: int = 1
     """How many processes train the trial."""
+    _folder: TrialFolder | None = None
+
+    @property
+    def folder(self) -> Path:
+        """A local folder of the trial's own, whose files are kept if `keep.files` says so.
+
+        It is removed when the trial ends or pauses, and empty when a trial continues.
+
+        Raises:
+            RuntimeError: there is no trial, as in `load_data`.
+        """
+        return self._own_folder().path
+
+    def log(self, **values: object) -> None:
+        """Append a line to `log.jsonl` in the folder: the time and the values, as JSON.
+
+        Args:
+            values: by name; what JSON cannot hold is written as text.
+
+        Raises:
+            RuntimeError: there is no trial.
+        """
+        self._own_folder().log(**values)
+
+    def in_folder(self, folder: TrialFolder) -> Self:
+        """Return a copy of the workload for one trial, with its folder."""
+        mine = copy.copy(self)
+        object.__setattr__(mine, "_folder", folder)
+        return mine
+
+    def _own_folder(self) -> TrialFolder:
+        if self._folder is None:
+            raise RuntimeError("expected to be called while a trial is built or trained; no trial is")
+        return self._folder
 
     @abstractmethod
     def build_model(self) -> nn.Module:
