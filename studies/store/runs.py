@@ -72,6 +72,11 @@ class RunWriter:
         self._last_progress: dict[str, Any] = {}
         self._epochs: int | None = None
 
+    def weights_kept(self) -> dict[str, set[ConfigurationKey]]:
+        """Return the configurations whose weights are kept, by arm."""
+        with self._database.read() as connection:
+            return artifacts.weights_kept(connection, self._claim.study_id)
+
     def plan(self) -> ResolvedStudy:
         """Return the study as resolved at submission."""
         with self._database.read() as connection:
@@ -101,11 +106,6 @@ class RunWriter:
         """
         with self._database.read() as connection:
             return trial_queries.rung_values(connection, self._claim.study_id)
-
-    def weights_kept(self) -> dict[str, set[ConfigurationKey]]:
-        """Return the configurations whose weights are kept already, by arm."""
-        with self._database.read() as connection:
-            return artifacts.weights_kept(connection, self._claim.study_id)
 
     def stack_widths(self, workload: str) -> tuple[StackWidthView, ...]:
         """Return the stack widths that workers have measured for a workload, the newest first."""
@@ -267,7 +267,7 @@ class RunWriter:
             new: list[dict[str, Any]] = []
             changes: dict[str, dict[str, Any]] = {}
             new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
-            kept: list[tuple[str, NewArtifact]] = []
+            kept = list[tuple[str, NewArtifact]]()
             for report in reports:
                 row = rows.get(report.trial_id)
                 # Later reports in this batch of a trial that has just ended are dropped too.
@@ -280,8 +280,7 @@ class RunWriter:
                     continue
                 accepted.add(row.id)
                 kept += [(row.id, artifact) for artifact in report.artifacts]
-                values = changes.setdefault(row.id, {})
-                epoch = report.measurement.epoch
+                values, epoch = changes.setdefault(row.id, {}), report.measurement.epoch
                 if (row.id, epoch) not in measured:
                     measured.add((row.id, epoch))
                     further = report.measurement.metrics or None
