@@ -205,7 +205,8 @@ class OptimizerCard(FrozenModel):
         default="",
         description=(
             "Python code of the call if `constructor(model.parameters(), ...)` is not enough. "
-            "`{params:EXPRESSION}` stands for these parameters, in groups if weight decay needs them, and "
+            "`{params:EXPRESSION}` stands for these parameters, in groups if weight decay needs them, "
+            "`{groups:EXPRESSION}` for a list of groups, even of none of them, and "
             "`{args:lr betas}` for the named keyword arguments. A list builds several optimizers."
         ),
     )

@@ -1,19 +1,28 @@
-"""Python code that builds the optimizer of a trial with exactly the trial's configuration."""
+"""Python code that trains a model as a trial does: its optimizer, its parameter groups and its schedule."""
 
-__all__ = ["Argument", "arguments", "call", "recipe"]
+__all__ = ["Argument", "arguments", "call", "recipe", "whole_recipe"]
 
 import json
 import re
+from collections.abc import Mapping
 
 from studies.catalog import OptimizerCard
-from studies.searchable import is_optimizers_own
+from studies.searchable import GROUPS, is_optimizers_own
 from studies.space import Parameters, Scalar, is_active
-from studies.training_settings import PREFIX
+from studies.training_settings import PREFIX, TrainingSettings, settings_of
 
 Argument = Scalar | tuple[Scalar, ...]
 """The value of one keyword argument of an optimizer's constructor."""
 
-_PLACEHOLDER = re.compile(r"\{(params|args):([^}]*)\}")
+_GROUP_OF = "group_of = {id(p): name for name, group in groups.items() for p in group}\n"
+# Settings that the code itself shows.
+_IN_CODE = frozenset(
+    {
+        *("batch_size", "decay_1d", "schedule", "warmup_fraction", "step_drops", "step_factor"),
+        *("decay_fraction", "cycles", "cycle_growth"),
+    }
+)
+_PLACEHOLDER = re.compile(r"\{(params|groups|args):([^}]*)\}")
 
 
 def arguments(card: OptimizerCard, parameters: Parameters) -> dict[str, Argument]:
@@ -62,6 +71,7 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
     Raises:
         ValueError: a name is not on the card.
     """
+    groups = _settings_of_groups(card, parameters)
     parameters, decay_1d = _own(parameters), bool(parameters.get(f"{PREFIX}decay_1d", decay_1d))
     every = arguments(card, parameters)
     shown = [name for name in _shown(card, parameters) if _is_accepted(card, name)]
@@ -70,7 +80,11 @@ def call(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True) 
     def filled(placeholder: re.Match[str]) -> str:
         kind, content = placeholder.groups()
         if kind == "params":
-            return content if decay_1d or not has_decay else _groups(content)
+            return _parameter_groups(content, groups, spare_1d=has_decay and not decay_1d)
+        if kind == "groups":
+            return (
+                _parameter_groups(content, groups, spare_1d=False) if groups else f'[{{"params": {content}}}]'
+            )
         return ", ".join(f"{name}={_python(every[name])}" for name in content.split() if name in shown)
 
     template = card.call or f"{card.constructor}({{params:model.parameters()}}, {{args:{' '.join(every)}}})"
@@ -81,8 +95,9 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
     """Return Python code that builds the trial's optimizer for a `model`: imports, preparation and call.
 
     The code binds `optimizer`, or `optimizers` if the card's call is a list: then call `step` and `zero_grad`
-    on each of them. A comment names the values that the constructor does not accept; the optimizer's entry
-    uses them in another way.
+    on each of them. With hyperparameters of parameter groups it reads `groups`, what the workload's
+    `parameter_groups(model)` returns. A comment names the values that the constructor does not accept; the
+    optimizer's entry uses them in another way.
 
     Args:
         card: the optimizer.
@@ -94,9 +109,12 @@ def recipe(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool = True
         ValueError: a name is not on the card.
     """
     one_call = call(card, parameters, decay_1d=decay_1d)
+    has_groups = any(name.startswith(GROUPS) for name in parameters)
     parameters = _own(parameters)
     name = "optimizers" if one_call.startswith("[") else "optimizer"
     preparation = f"{card.preparation}\n" if card.preparation else ""
+    if has_groups:
+        preparation += _GROUP_OF
     every = arguments(card, parameters)
     others = [
         f"{argument}={_python(every[argument])}"
@@ -141,8 +159,126 @@ def _is_accepted(card: OptimizerCard, argument: str) -> bool:
     return card.accepts is None or argument in card.accepts
 
 
-def _groups(expression: str) -> str:
-    """Return two parameter groups: with weight decay and without."""
-    decayed = f'{{"params": [p for p in {expression} if p.ndim >= 2]}}'
-    undecayed = f'{{"params": [p for p in {expression} if p.ndim < 2], "weight_decay": 0.0}}'
-    return f"[{decayed}, {undecayed}]"
+def _settings_of_groups(card: OptimizerCard, parameters: Parameters) -> dict[str, dict[str, Scalar]]:
+    """Return the hyperparameters that a configuration sets for parameter groups, by group."""
+    found: dict[str, dict[str, Scalar]] = {}
+    for name, value in parameters.items():
+        if name.startswith(GROUPS):
+            group, _, setting = name.removeprefix(GROUPS).partition(".")
+            hyperparameter = card.hyperparameter(setting)
+            typed = value if hyperparameter is None else hyperparameter.typed(value)
+            found.setdefault(group, {})[setting] = typed
+    return found
+
+
+def _parameter_groups(expression: str, groups: Mapping[str, Mapping[str, Scalar]], *, spare_1d: bool) -> str:
+    """Return the parameters of an expression in groups, each with its settings, or the expression itself."""
+    if not groups and not spare_1d:
+        return expression
+    parts = [("group_of.get(id(p)) not in " + repr(tuple(groups)), {})] if groups else [("", {})]
+    parts += [(f"group_of.get(id(p)) == {json.dumps(name)}", settings) for name, settings in groups.items()]
+    made: list[str] = []
+    for condition, settings in parts:
+        for limit, own in (("p.ndim >= 2", settings), ("p.ndim < 2", {**settings, "weight_decay": 0.0})):
+            tests = " and ".join(test for test in (condition, limit if spare_1d else "") if test)
+            shown = "".join(f', "{name}": {_python(value)}' for name, value in own.items())
+            if spare_1d or limit == "p.ndim >= 2":
+                made.append(f'{{"params": [p for p in {expression} if {tests}]{shown}}}')
+    return f"[{', '.join(made)}]"
+
+
+def whole_recipe(
+    card: OptimizerCard, parameters: Parameters, fixed: TrainingSettings, *, epochs: int, examples: int
+) -> str:
+    """Return Python code for all that a trial's settings change in a training loop.
+
+    It builds the optimizer as `recipe` does, and then a `scheduler`, or `schedulers` of several optimizers,
+    whose `step()` follows each step of the optimizer. A comment names the batch size and every other setting
+    that is not at its default.
+
+    Args:
+        card: the optimizer.
+        parameters: the trial's configuration.
+        fixed: the settings of a trial whose configuration sets none.
+        epochs: epochs of the trial.
+        examples: training examples of an epoch.
+
+    Raises:
+        ValueError: a name is not on the card.
+    """
+    training = settings_of(fixed, parameters)
+    steps = epochs * max(1, examples // training.batch_size)
+    built = recipe(card, parameters, decay_1d=training.decay_1d)
+    neutral = TrainingSettings(batch_size=training.batch_size)
+    shown = {"batch_size": training.batch_size} | {
+        name: value
+        for name, value in training.model_dump().items()
+        if name not in _IN_CODE and value != getattr(neutral, name)
+    }
+    others = ", ".join(f"{name}={_python(value)}" for name, value in shown.items())
+    comment = f"# settings of the training: {others}\n"
+    if card.schedule == "constant" or (training.schedule == "constant" and not training.warmup):
+        return f"{built}{comment}"
+    several = "optimizers = [" in built
+    made = (
+        "schedulers = [LambdaLR(optimizer, factor) for optimizer in optimizers]"
+        if several
+        else "scheduler = LambdaLR(optimizer, factor)"
+    )
+    imports = "import math\n\n" if "math." in _factor(training) else ""
+    return (
+        f"{imports}from torch.optim.lr_scheduler import LambdaLR\n{built}{comment}\nsteps = {steps}\n\n\n"
+        f"{_factor(training)}\n\n\n{made}\n"
+    )
+
+
+def _factor(training: TrainingSettings) -> str:
+    """Return the function of a schedule that gives the learning rate's factor after `step` of `steps`.
+
+    It is `workers.schedules.factor` for one setting.
+    """
+    lines = ["def factor(step):", "    step = min(step, steps - 1)"]
+    if training.schedule == "one-cycle":
+        return "\n".join(
+            [
+                *lines,
+                f"    peak = {training.warmup!r} * steps - 1",
+                "    if peak > 0 and step <= peak:",
+                "        return 1 + (1 / 25 - 1) * (1 + math.cos(math.pi * step / peak)) / 2",
+                "    start = max(peak, 0.0)",
+                "    share = (step - start) / (steps - 1 - start) if steps - 1 > start else 0.0",
+                "    return min(1.0, 4e-6 + (1 - 4e-6) * (1 + math.cos(math.pi * share)) / 2)",
+            ]
+        )
+    if training.warmup:
+        lines += [
+            f"    warmup = round({training.warmup!r} * steps)",
+            "    if step < warmup:",
+            "        return (step + 1) / warmup",
+            "    taken, left = step - warmup, steps - warmup",
+        ]
+    else:
+        lines += ["    taken, left = step, steps"]
+    match training.schedule:
+        case "constant":
+            lines += ["    return 1.0"]
+        case "cosine" | "warmup-cosine":
+            lines += ["    return (1 + math.cos(math.pi * taken / left)) / 2"]
+        case "linear":
+            lines += ["    return 1 - taken / left"]
+        case "step":
+            lines += [f"    return {training.step_factor!r} ** (taken * {training.step_drops + 1} // left)"]
+        case "wsd":
+            lines += [
+                f"    decaying = min(max(1, round({training.decay_fraction!r} * steps)), left)",
+                "    return min(1.0, (left - taken) / decaying)",
+            ]
+        case "warm-restarts":
+            growth, cycles = training.cycle_growth, training.cycles
+            lines += [
+                f"    lengths = [sum({growth!r}**n for n in range(k + 1)) for k in range({cycles})]",
+                "    ends = [0, *(round(left * length / lengths[-1]) for length in lengths)]",
+                "    start, end = next((a, b) for a, b in zip(ends, ends[1:]) if taken < b)",
+                "    return (1 + math.cos(math.pi * (taken - start) / (end - start))) / 2",
+            ]
+    return "\n".join(lines)

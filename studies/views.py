@@ -115,7 +115,9 @@ class Best(FrozenModel):
     )
     epoch: int | None = Field(description="The epoch at which both were measured.")
     parameters: Parameters = Field(description="The configuration.")
-    python: str = Field(description="Python code that builds this optimizer for `model`, ready to paste.")
+    python: str = Field(
+        description="Python code that builds the optimizer and its schedule for `model`, ready to paste."
+    )
     call: str = Field(description="Only the constructor call, on one line.")
 
 

@@ -14,7 +14,7 @@ from studies.direction import best_value
 from studies.formatting import count, duration, metric, metric_unit, number, plural, scalar
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband
-from studies.recipe import recipe
+from studies.recipe import whole_recipe
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import Store
@@ -50,7 +50,13 @@ def trial_html(store: Store, trial_id: str) -> str:
             )
             for name, dimension in arm.space.items()
         ],
-        python=recipe(arm.optimizer, trial.parameters, decay_1d=study.spec.training.decay_1d).rstrip(),
+        python=whole_recipe(
+            arm.optimizer,
+            trial.parameters,
+            study.spec.training.settings(batch_size=study.batch_size),
+            epochs=study.epochs,
+            examples=study.workload_card.examples.get("train", 1),
+        ).rstrip(),
     )
 
 

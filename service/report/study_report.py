@@ -13,7 +13,7 @@ from pydantic import Field
 from service.report.methods import Methods, methods
 from studies.analysis.views import StudyAnalysis
 from studies.frozen_model import FrozenModel
-from studies.recipe import call, recipe
+from studies.recipe import call, whole_recipe
 from studies.space import Parameters
 from studies.views import ArmView, StudyView
 
@@ -32,7 +32,9 @@ class ReportedConfiguration(FrozenModel):
     number: int = Field(description="Number of the trial of the search that it comes from.")
     parameters: Parameters = Field(description="The hyperparameters.")
     call: str = Field(description="The optimizer's constructor call alone, on one line.")
-    python: str = Field(description="Python that builds the optimizer for `model`, ready to paste.")
+    python: str = Field(
+        description="Python that builds the optimizer and its schedule for `model`, ready to paste."
+    )
 
 
 class StudyReport(FrozenModel):
@@ -75,7 +77,13 @@ def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> 
             number=number,
             parameters=parameters,
             call=call(arm.optimizer, parameters, decay_1d=study.spec.training.decay_1d),
-            python=recipe(arm.optimizer, parameters, decay_1d=study.spec.training.decay_1d),
+            python=whole_recipe(
+                arm.optimizer,
+                parameters,
+                study.spec.training.settings(batch_size=study.batch_size),
+                epochs=study.epochs,
+                examples=study.workload_card.examples.get("train", 1),
+            ),
         )
         for kind, replicate, number, parameters in (*best, ("defaults", None, 0, arm.defaults))
     ]

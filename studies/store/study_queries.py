@@ -9,9 +9,9 @@ from sqlalchemy import Connection, select
 
 from studies.direction import Direction, sign
 from studies.errors import StudyNotFound
-from studies.recipe import call, recipe
+from studies.recipe import call, whole_recipe
 from studies.resolve import ResolvedArm, ResolvedStudy
-from studies.spec import StudySpec
+from studies.spec import StudySpec, Training
 from studies.states import StudyState, TrialState, allowed_verbs
 from studies.store import stack_widths, tables
 from studies.store.pagination import page
@@ -153,9 +153,7 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             space=part.space,
             defaults=part.defaults,
             progress=progress[part.name],
-            best=_best(
-                connection, study_id, part, direction=plan.workload.direction, decay_1d=spec.training.decay_1d
-            ),
+            best=_best(connection, study_id, part, plan=plan, training=spec.training),
             fit=next(
                 (
                     width
@@ -205,9 +203,9 @@ def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Dir
 
 
 def _best(
-    connection: Connection, study_id: str, part: ResolvedArm, *, direction: Direction, decay_1d: bool
+    connection: Connection, study_id: str, part: ResolvedArm, *, plan: ResolvedStudy, training: Training
 ) -> Best | None:
-    row = _best_row(connection, study_id, part.name, direction=direction)
+    row = _best_row(connection, study_id, part.name, direction=plan.workload.direction)
     if row is None:
         return None
     return Best(
@@ -218,6 +216,12 @@ def _best(
         test_metrics=row.test_metrics or {},
         epoch=row.best_epoch,
         parameters=row.parameters,
-        python=recipe(part.card, row.parameters, decay_1d=decay_1d),
-        call=call(part.card, row.parameters, decay_1d=decay_1d),
+        python=whole_recipe(
+            part.card,
+            row.parameters,
+            training.settings(batch_size=plan.batch_size),
+            epochs=plan.epochs,
+            examples=plan.workload.examples.get("train", 1),
+        ),
+        call=call(part.card, row.parameters, decay_1d=training.decay_1d),
     )

@@ -42,7 +42,7 @@ _MUON = OptimizerCard(
     # could not share one lr.
     arguments={"adjust_lr_fn": "match_rms_adamw"},
     preparation=_PREPARATION,
-    call='[Muon([{"params": hidden}], {args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}), '
+    call="[Muon({groups:hidden}, {args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}), "
     "AdamW({params:rest}, {args:lr betas weight_decay})]",
     hyperparameters=(
         h.adam_lr(1e-3, note=" Muon's steps are scaled to the usual size of AdamW's steps."),
