@@ -21,7 +21,17 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import Bounds, Hyperparameter, MetricCard, WorkloadCard
 from studies.space import Choices
-from workers.workloads import Data, LoopWorkload, MetricValue, Split, SplitName, TensorWorkload
+from workers.script.trial import Trial
+from workers.workloads import (
+    CommandWorkload,
+    Data,
+    LoopWorkload,
+    MetricValue,
+    ScriptWorkload,
+    Split,
+    SplitName,
+    TensorWorkload,
+)
 
 __all__ = ["WORKLOADS"]
 
@@ -324,6 +334,39 @@ class _DeepError(_Plane):
         return _descend(8, outputs, targets)
 
 
+class _OwnLoop(ScriptWorkload):
+    """Fits the plane in a loop of its own, and notes each epoch that it trains."""
+
+    card = _Plane("own-loop", epochs=9).card
+
+    def run(self, trial: Trial) -> None:
+        model = _Line()
+        optimizer = trial.optimizer(model)
+        parts = {"model": model, "optimizer": optimizer}
+        trial.restore(parts)
+        data = _Plane("own-loop").load_data(trial.device)
+        for epoch in trial.epochs():
+            with (Path(os.environ["TANGENT_DATA"]) / "own-loop-epochs").open("a") as file:
+                file.write(f"{trial.id} {epoch}\n")
+            loss = (model(data.train.inputs) - data.train.targets).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            time.sleep(0.25)
+            errors = [
+                (model(split.inputs) - split.targets).square().mean()
+                for split in (data.validation, data.test)
+            ]
+            trial.report(validation=errors[0], test=errors[1], train_loss=loss)
+            trial.save(parts)
+
+
+_PROGRAM = CommandWorkload(
+    _Plane("program", epochs=9).card,
+    ["{python}", str(Path(__file__).with_name("program.py")), "--lr={lr}"],
+)
+
+
 def _descend(levels: int, outputs: Tensor, targets: Tensor) -> Tensor:
     if levels == 0:
         raise KeyError("weights")
@@ -379,6 +422,8 @@ WORKLOADS = [
     _TwoMetrics(),
     _SlowlyLooped(),
     _BrokenLoop(),
+    _OwnLoop(),
+    _PROGRAM,
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),
     _WithProcesses("daemon", "-c", _DAEMON),

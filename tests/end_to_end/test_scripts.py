@@ -1,0 +1,63 @@
+"""Studies of a script and of a command: pruned at rungs, confirmed, and continued after a killed worker.
+
+Real dispatcher, Ray and SQLite.
+"""
+
+from collections import Counter
+
+import pytest
+from dispatcher_process import DispatcherProcess, until
+
+from studies.states import StudyState, TrialState
+
+__all__: list[str] = []
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+
+ASHA = {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}
+
+
+@pytest.mark.parametrize("workload", ["own-loop", "program"])
+def test_a_study_of_scripts_is_pruned_at_rungs_and_confirmed(
+    dispatcher: DispatcherProcess, workload: str
+) -> None:
+    study_id = dispatcher.submit(
+        workload, arms=["adamp", "sgd"], trials=4, pruner=ASHA, confirmation={"seeds": 2}
+    )
+    study = dispatcher.closed(study_id, timeout_s=240)
+    assert study.state is StudyState.COMPLETED, study.reason
+    trials = dispatcher.store.every_trial(study_id)
+    states = Counter(trial.state for trial in trials)
+    assert set(states) == {TrialState.COMPLETED, TrialState.PRUNED}
+    assert {trial.epochs_done for trial in trials} <= {1, 3, 9}
+    confirmed = dispatcher.store.every_trial(study_id, phase="confirmation")
+    assert {(trial.state, trial.epochs_done) for trial in confirmed} == {(TrialState.COMPLETED, 9)}
+    assert all(trial.test_value is not None for trial in confirmed)
+    assert dispatcher.processes("program.py") == []
+    if workload == "own-loop":
+        trained = Counter((dispatcher.home / "own-loop-epochs").read_text().splitlines())
+        # A trial that pauses continues from what it has saved.
+        assert set(trained.values()) == {1}
+
+
+def test_a_script_whose_worker_is_killed_continues_from_what_it_has_saved(
+    dispatcher: DispatcherProcess,
+) -> None:
+    study_id = dispatcher.submit("own-loop", arms=["sgd"], trials=1, epochs=40)
+    [trial] = dispatcher.store.every_trial(study_id) or until(
+        lambda: dispatcher.store.every_trial(study_id), what="a trial"
+    )
+
+    def trained() -> list[int]:
+        lines = (dispatcher.home / "own-loop-epochs").read_text().splitlines()
+        return [int(line.split()[1]) for line in lines if line.startswith(trial.id)]
+
+    dispatcher.epochs(study_id, 12)
+    dispatcher.kill_a_worker()
+    assert dispatcher.closed(study_id, timeout_s=120).state is StudyState.COMPLETED
+    [trial] = dispatcher.store.every_trial(study_id)
+    assert (trial.state, trial.epochs_done, trial.attempt) == (TrialState.COMPLETED, 40, 2)
+    epochs = trained()
+    assert set(epochs) == set(range(1, 41))
+    assert epochs.count(1) == 1
+    assert len(epochs) < 52
