@@ -12,6 +12,7 @@ from studies.catalog import MetricCard, WorkloadCard
 from workers.pack_protocol import EpochReport, Pack
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.training import train_pack
+from workers.workload_check import check_workload
 from workers.workload_errors import CannotTrain
 from workers.workloads import Data, Split, TensorWorkload
 
@@ -142,3 +143,17 @@ def test_a_further_metric_of_nan_fails_its_trial_with_file_and_line(width: int) 
     assert outcome.state == "failed"
     assert "error is nan at epoch 1" in outcome.reason
     assert "(test_named_metrics.py, line " in outcome.reason
+
+
+class Averaging(Classes):
+    def further_metric_sums(self, outputs: Tensor, targets: Tensor) -> Mapping[str, Tensor]:
+        found = super().further_metric_sums(outputs, targets)
+        return {**found, "error": found["error"] / len(targets)}
+
+
+def test_the_check_covers_every_metric() -> None:
+    found = {result.check: result for result in check_workload(Classes(), device=CPU)}
+    assert [found[f"{split} top-2 accuracy"].status for split in ("validation", "test")] == ["ok", "ok"]
+    wrong = {result.check: result for result in check_workload(Averaging(), device=CPU)}
+    assert (wrong["validation error"].status, wrong["validation metric"].status) == ("error", "ok")
+    assert "further_metric_sums seems to return a mean" in wrong["validation error"].sentence

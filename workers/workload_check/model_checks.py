@@ -9,6 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from studies.catalog import WorkloadCard
 from studies.formatting import count, listed, metric, number, plural
 from studies.trials import CheckResult
 from workers.named_metrics import named_metrics
@@ -128,49 +129,50 @@ def _gradients(
 def _own_evaluation(
     workload: LoopWorkload, task: TrainingTask, model: nn.Module, device: torch.device
 ) -> Iterator[CheckResult]:
-    """Yield whether the workload's own evaluation returns a finite metric, the same one each time."""
+    """Yield whether the workload's own evaluation returns finite metrics, the same ones each time."""
     model.eval()
     function = workload.evaluate
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:
         check = f"{split} metric"
-        found: list[float] = []
+        values: list[Tensor] = []
         for _ in range(2):
             with calling(check, workload=workload.card.name), seeded(_SEED, device=device):
-                found.append(task.evaluate(split)[1].item())
-        if not all(map(math.isfinite, found)):
-            yield about(function, check, "error", f"expected a finite metric, got {found[0]}")
-        elif found[0] != found[1]:
-            yield about(
-                function,
-                check,
-                "error",
-                f"expected the same metric from two evaluations, got {number(found[0])} and "
-                f"{number(found[1])}; change no state in evaluate",
-            )
-        else:
-            yield _in_range(workload, function, check, found[0])
+                values.append(task.evaluate(split)[1:])
+        for n, name in enumerate(task.metrics.names):
+            card = workload.card.by_metric(name)
+            check = f"{split} {name if n else 'metric'}"
+            found = [each[n].item() for each in values]
+            if not all(map(math.isfinite, found)):
+                yield about(function, check, "error", f"expected a finite metric, got {found[0]}")
+            elif found[0] != found[1]:
+                yield about(
+                    function,
+                    check,
+                    "error",
+                    f"expected the same metric from two evaluations, got {number(found[0])} and "
+                    f"{number(found[1])}; change no state in evaluate",
+                )
+            else:
+                yield _in_range(card, function, check, found[0])
 
 
-def _in_range(
-    workload: ModelWorkload, function: Callable[..., object], check: str, value: float
-) -> CheckResult:
-    if workload.card.unit == "fraction" and not 0 <= value <= 1:
+def _in_range(card: WorkloadCard, function: Callable[..., object], check: str, value: float) -> CheckResult:
+    if card.unit == "fraction" and not 0 <= value <= 1:
         return about(
             function,
             check,
             "error",
             f"expected a fraction between 0 and 1 as the card says, got {number(value)}",
         )
-    shown = metric(value, workload.card.unit)
-    return CheckResult(check, "ok", f"{workload.card.metric} {shown} before training")
+    return CheckResult(check, "ok", f"{card.metric} {metric(value, card.unit)} before training")
 
 
 @torch.no_grad()
 def _evaluation(
     workload: TensorWorkload, model: nn.Module, data: Data, *, batch_size: int
 ) -> Iterator[CheckResult]:
-    """Yield whether loss and metric of a split depend on how it is divided into batches."""
+    """Yield whether loss and metrics of a split depend on how it is divided into batches."""
     model.eval()
     metrics = named_metrics(workload, None)
     size = max(2, batch_size)
@@ -186,23 +188,26 @@ def _evaluation(
                 for piece in (part, *halves)
                 if len(piece)
             ]
-        yield _metric(workload, name, part, whole, pieces)
+        for n, (own, function) in enumerate(zip(metrics.names, metrics.functions, strict=True)):
+            check = f"{name} {own if n else 'metric'}"
+            sums = [each[2 + n].item() for each in (whole, *pieces)]
+            yield _metric(workload.card.by_metric(own), function, check, part, sums)
         if name == "validation":
             yield _loss(workload, whole, pieces)
 
 
 def _metric(
-    workload: TensorWorkload, split: str, part: Split, whole: Tensor, pieces: list[Tensor]
+    card: WorkloadCard, function: Callable[..., object], check: str, part: Split, sums: list[float]
 ) -> CheckResult:
-    check, function = f"{split} metric", workload.metric_sum
-    total, parts = whole[2].item(), [piece[2].item() for piece in pieces]
-    if not all(map(torch.isfinite, (piece[2] for piece in [whole, *pieces]))):
-        return about(function, check, "error", f"expected a finite sum from metric_sum, got {total}")
+    """Return whether a metric's sum over a part of a split is that of the part's two halves."""
+    total, *parts = sums
+    if not all(map(math.isfinite, sums)):
+        return about(function, check, "error", f"expected a finite sum from {function.__name__}, got {total}")
     if not _close(total, sum(parts)):
         meant = (
-            "; metric_sum seems to return a mean: return the sum over the batch"
+            f"; {function.__name__} seems to return a mean: return the sum over the batch"
             if _close(total, sum(parts) / len(parts))
-            else "; metric_sum must add up over examples"
+            else f"; {function.__name__} must add up over examples"
         )
         return about(
             function,
@@ -211,7 +216,7 @@ def _metric(
             f"expected the sum over {plural(len(part), 'example')} to be that of their two halves, "
             f"{number(sum(parts))}, got {number(total)}{meant}",
         )
-    return _in_range(workload, function, check, total / len(part))
+    return _in_range(card, function, check, total / len(part))
 
 
 def _loss(workload: TensorWorkload, whole: Tensor, pieces: list[Tensor]) -> CheckResult:
