@@ -312,6 +312,13 @@ class WorkloadCard(FrozenModel):
     epochs: int = Field(gt=0, description="Default number of epochs.")
     batch_size: int = Field(gt=0, description="Default number of examples per step.")
     examples: dict[Literal["train", "validation", "test"], int] = Field(description="Examples in each split.")
+    takes_label_smoothing: bool | None = Field(
+        default=None,
+        description=(
+            "Whether the training loss has an argument `label_smoothing`; none if that is not known. Workers "
+            "fill it in."
+        ),
+    )
     parameters: int = Field(gt=0, description="Trainable parameters of the model.")
     hyperparameters: tuple[Hyperparameter, ...] = Field(
         default=(),

@@ -47,6 +47,7 @@ from studies.spec import (
     Training,
     Tune,
 )
+from studies.training_problems import training_problems
 
 # A grid is enumerated before its first trial.
 _MAX_GRID_POINTS = 100_000
@@ -576,6 +577,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
                 f"expected at most the {limit} training examples of {spec.workload}, got {batch_size}",
             )
         )
+    problems += training_problems(spec, workload)
     epochs = spec.budget.epochs or (workload.epochs if workload is not None else None)
     if epochs is not None and not isinstance(spec.pruner, NoPruner) and not rungs(spec.pruner, epochs):
         problems.append(

@@ -3,6 +3,7 @@
 __all__ = [
     "PREFIX",
     "TRAINING_HYPERPARAMETERS",
+    "PrecisionName",
     "ScheduleName",
     "TrainingOptions",
     "TrainingSettings",
@@ -24,8 +25,12 @@ PREFIX: Final = "training."
 ScheduleName = Literal[
     "constant", "cosine", "warmup-cosine", "linear", "step", "one-cycle", "wsd", "warm-restarts"
 ]
+PrecisionName = Literal["float32", "bf16", "fp16"]
 _WARMUPS: Final[dict[ScheduleName, float]] = {"warmup-cosine": 0.05, "one-cycle": 0.3}
-_SHARED: Final = frozenset(f"{PREFIX}{name}" for name in ("batch_size", "decay_1d"))
+_SHARED: Final = frozenset(
+    f"{PREFIX}{name}"
+    for name in ("batch_size", "decay_1d", "accumulation_steps", "label_smoothing", "precision")
+)
 
 
 class TrainingOptions(FrozenModel):
@@ -84,6 +89,49 @@ class TrainingOptions(FrozenModel):
         default=True,
         strict=True,
         description="False: no weight decay for parameters of fewer than two dimensions (biases, norms).",
+    )
+    clip_norm: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Largest norm of all gradients together, to which they are scaled down; 0 does not clip.",
+    )
+    clip_value: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Largest absolute value of a gradient's element; 0 does not clip.",
+    )
+    accumulation_steps: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        strict=True,
+        description="Batches whose gradients are averaged for one step of the optimizer.",
+    )
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description=(
+            "Above 0, an exponential moving average of the weights with this decay per step is evaluated "
+            "instead of the weights."
+        ),
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="Label smoothing of the training loss, where the workload's loss takes it.",
+    )
+    precision: PrecisionName = Field(
+        default="float32",
+        description=(
+            "In which precision the model runs forward: float32 (its own dtype), or autocast to bf16 or, on "
+            "a GPU, fp16 with scaled gradients."
+        ),
     )
 
     @property
@@ -219,6 +267,65 @@ TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
         default=True,
         search=Choices(choices=(True, False)),
         source="both values",
+        tuned=False,
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}clip_norm",
+        description="Largest norm of all gradients together; 0 does not clip.",
+        unit="none",
+        default=0.0,
+        search=Range(low=0.1, high=10.0, log=True),
+        source="Pascanu et al. 2013; language models use 0.25 to 5",
+        tuned=False,
+        bounds=Bounds(low=0.0),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}clip_value",
+        description="Largest absolute value of a gradient's element; 0 does not clip.",
+        unit="none",
+        default=0.0,
+        search=Range(low=0.01, high=1.0, log=True),
+        source="Mikolov 2012, section 3.2.2",
+        tuned=False,
+        bounds=Bounds(low=0.0),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}accumulation_steps",
+        description="Batches whose gradients are averaged for one step of the optimizer.",
+        unit="batches",
+        default=1,
+        search=Choices(choices=(1, 2, 4)),
+        source="powers of two",
+        tuned=False,
+        bounds=Bounds(low=1, high=1024),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}ema_decay",
+        description="Decay per step of the moving average of the weights that is evaluated; 0 for none.",
+        unit="none",
+        default=0.0,
+        search=Choices(choices=(0.0, 0.9, 0.99, 0.999)),
+        source="from about 10 to 1,000 steps",
+        tuned=False,
+        bounds=Bounds(low=0.0, high=1.0, high_open=True),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}label_smoothing",
+        description="Label smoothing of the training loss.",
+        unit="none",
+        default=0.0,
+        search=Range(low=0.0, high=0.2),
+        source="0.1 in Szegedy et al. 2016",
+        tuned=False,
+        bounds=Bounds(low=0.0, high=1.0, high_open=True),
+    ),
+    Hyperparameter(
+        name=f"{PREFIX}precision",
+        description="In which precision the model runs forward.",
+        unit="none",
+        default="float32",
+        search=Choices(choices=get_args(PrecisionName)),
+        source="every precision",
         tuned=False,
     ),
 )

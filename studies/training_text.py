@@ -1,6 +1,6 @@
 """Training settings in words, for pages, tables and comparisons."""
 
-__all__ = ["schedule_text", "training_texts"]
+__all__ = ["schedule_text", "training_texts", "unusual_texts"]
 
 from studies.formatting import plural, scalar
 from studies.training_settings import TrainingOptions
@@ -27,4 +27,30 @@ def training_texts(training: TrainingOptions) -> dict[str, str]:
     return {
         "schedule": schedule_text(training),
         "weight decay of biases and norms": "on" if training.decay_1d else "off",
+        "gradient clipping": _clipping(training),
+        "batches per step": str(training.accumulation_steps),
+        "moving average of the weights": (
+            f"decay {scalar(training.ema_decay)}, evaluated" if training.ema_decay else "none"
+        ),
+        "label smoothing": scalar(training.label_smoothing),
+        "precision": training.precision,
     }
+
+
+def unusual_texts(training: TrainingOptions) -> dict[str, str]:
+    """Return the settings other than the schedule whose values are not the defaults."""
+    usual = training_texts(TrainingOptions())
+    return {
+        name: text
+        for name, text in training_texts(training).items()
+        if name != "schedule" and text != usual[name]
+    }
+
+
+def _clipping(training: TrainingOptions) -> str:
+    limits = [
+        f"{kind} {scalar(limit)}"
+        for kind, limit in (("value", training.clip_value), ("norm", training.clip_norm))
+        if limit
+    ]
+    return f"to {' and '.join(limits)}" if limits else "none"

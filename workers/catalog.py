@@ -2,9 +2,10 @@
 
 __all__ = ["installed_catalog"]
 
-from studies.catalog import BrokenPackage, Catalog
+from studies.catalog import BrokenPackage, Catalog, PackageVersion, WorkloadCard
 from workers.optimizers import load_optimizers
-from workers.workloads import kind_of, load_workloads
+from workers.training_tasks import takes_label_smoothing
+from workers.workloads import AnyWorkload, ScriptWorkload, kind_of, load_workloads
 
 
 def installed_catalog() -> Catalog:
@@ -18,10 +19,16 @@ def installed_catalog() -> Catalog:
             for name, entry in optimizers.items()
         },
         workloads={
-            name: workload.card.model_copy(
-                update={"kind": kind_of(workload), "package": workloads.packages.get(name)}
-            )
+            name: _announced(workload, package=workloads.packages.get(name))
             for name, workload in workloads.items()
         },
         broken=tuple(broken),
+    )
+
+
+def _announced(workload: AnyWorkload, *, package: PackageVersion | None) -> WorkloadCard:
+    """Return a workload's card with what its author need not write."""
+    found = None if isinstance(workload, ScriptWorkload) else takes_label_smoothing(workload)
+    return workload.card.model_copy(
+        update={"kind": kind_of(workload), "package": package, "takes_label_smoothing": found}
     )

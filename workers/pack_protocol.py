@@ -73,6 +73,11 @@ class Pack(_Message):
     from_epoch: int = Field(ge=0, description="Epochs already trained.")
     to_epoch: int = Field(gt=0, description="Epoch after which the pack ends.")
     epochs: int = Field(gt=0, description="Epochs of a whole trial, which the schedule spans.")
+    interval_steps: int | None = Field(
+        default=None,
+        gt=0,
+        description="Steps of the interval that replaces an epoch; None for passes over the data.",
+    )
     training: TrainingSettings = Field(
         description="Settings of all members, except for those that a member's parameters set."
     )

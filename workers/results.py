@@ -196,13 +196,23 @@ def _fault(metrics: NamedMetrics, index: int, *, epoch: int) -> str:
     )
 
 
-def scalar_loss(workload: TensorWorkload, outputs: Tensor, targets: Tensor) -> Tensor:
+def scalar_loss(
+    workload: TensorWorkload, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
+) -> Tensor:
     """Return a batch's mean loss.
+
+    Args:
+        workload: the workload.
+        outputs: the model's outputs.
+        targets: what they are compared with.
+        label_smoothing: above 0, an argument of the workload's loss.
 
     Raises:
         CannotTrain: the workload returned something other than a scalar.
     """
-    loss = workload.loss(outputs, targets)
+    # Only those that take it get it: earlier versions had none.
+    smoothing = {"label_smoothing": label_smoothing} if label_smoothing else {}
+    loss = workload.loss(outputs, targets, **smoothing)
     return scalar_of(loss, workload.card.name, workload.loss, "the mean over the batch, e.g. loss.mean()")
 
 

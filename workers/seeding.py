@@ -12,6 +12,7 @@ __all__ = [
     "generator_states",
     "initialisation_seed",
     "noise_seed",
+    "pass_seed",
     "seed_generators",
     "seeded",
 ]
@@ -33,6 +34,7 @@ class _Stream(IntEnum):
     INITIALISATION = 1
     ORDER = 2
     NOISE = 3
+    PASS = 4
 
 
 def _draw(seed: int, stream: _Stream, index: int) -> int:
@@ -51,6 +53,11 @@ def initialisation_seed(seed: int) -> int:
 def noise_seed(seed: int, *, epoch: int) -> int:
     """Return the seed of everything else that is random in an epoch, such as dropout; epochs count from 1."""
     return _draw(seed, _Stream.NOISE, epoch)
+
+
+def pass_seed(seed: int, *, number: int) -> int:
+    """Return the seed with which a pass over the data begins that spans several intervals, counted from 1."""
+    return _draw(seed, _Stream.PASS, number)
 
 
 def epoch_order(seed: int, *, epoch: int, examples: int) -> Tensor:

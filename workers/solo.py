@@ -4,7 +4,7 @@ __all__ = ["CHECK_EVERY", "Solo", "on_cpu", "projection_of", "restore_optimizer"
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -23,6 +23,7 @@ from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.training_tasks import training_task
 from workers.trial_files import TrialFolder
 from workers.trial_processes import sharded_state, trial_processes
+from workers.updates import Update
 from workers.workloads import Data, LoopWorkload, ModelWorkload, grouped_parameters
 
 CHECK_EVERY = 32
@@ -86,7 +87,8 @@ class Solo:
             self.model,
             data=data,
             seed=member.seed,
-            batch_size=settings.batch_size,
+            settings=settings,
+            interval_steps=pack.interval_steps,
             device=device,
             objective=pack.objective_metric,
         )
@@ -101,6 +103,7 @@ class Solo:
             decay_1d=settings.decay_1d,
             groups=grouped_parameters(workload, self.model, member.parameters),
         )
+        self._update = Update(settings, model=self.model, optimizer=self._optimizer, device=device)
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.
@@ -135,15 +138,17 @@ class Solo:
 
     def test(self) -> list[float]:
         """Return the test metrics after the last epoch, the objective first; they may not be finite."""
-        with seeded(noise_seed(self._seed, epoch=self._epoch), device=self._device):
+        noise = noise_seed(self._seed, epoch=self._epoch)
+        with seeded(noise, device=self._device), self._update.evaluated():
             return _floats(self._task.evaluate("test")[1:])
 
     def checkpoint(self) -> dict[str, Any]:
         """Return a copy of the state after the epoch just trained, on the CPU.
 
-        It holds the model's and the optimizer's `state_dict` and the clock. Training resumes from it bit for
-        bit as if it had never stopped. Non-persistent buffers are not in it. In a trial of several processes
-        all must call this, and only the first one's state is whole.
+        It holds the model's and the optimizer's `state_dict`, the average weights and the scaler, the
+        position in a stream, and the clock. Training resumes from it bit for bit as if it had never stopped.
+        Non-persistent buffers are not in it. In a trial of several processes all must call this, and only
+        the first one's state is whole.
         """
         if self._is_sharded:
             # Saving again after a failure must not wait for the others again.
@@ -155,17 +160,28 @@ class Solo:
         return {
             "model": on_cpu(self.model.state_dict()),
             "optimizer": on_cpu(self._optimizer.state_dict()),
+            "update": on_cpu(self._update.state_dict()),
+            "data": on_cpu(self._task.state_dict()),
             "elapsed_s": self._elapsed_s,
         }
 
     def weights(self) -> dict[str, Any]:
-        """Return the model's `state_dict` as it was evaluated after the epoch just trained; not a copy."""
-        return self.model.state_dict()
+        """Return the model's `state_dict` as it was evaluated after the epoch just trained.
+
+        It is a copy only if average weights were evaluated.
+        """
+        if not self._update.has_average:
+            return self.model.state_dict()
+        with self._update.evaluated():
+            return on_cpu(self.model.state_dict())
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         try:
             self.model.load_state_dict(state["model"])
             restore_optimizer(self._optimizer, state["optimizer"])
+            # Checkpoints of earlier versions have neither.
+            self._update.load_state_dict(state.get("update", {}))
+            self._task.load_state_dict(state.get("data", {}))
             self._elapsed_s = float(state["elapsed_s"])
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
@@ -178,38 +194,56 @@ class Solo:
     def _train(self, epoch: int) -> list[float]:
         """Train an epoch and return its losses, which end soon after one that is not finite."""
         self._set_training_mode()
-        task, optimizer, probe = self._task, self._optimizer, self._probe
+        task, update, probe = self._task, self._update, self._probe
         done = (epoch - 1) * task.steps
         probed = probed_steps(task.steps)
         losses: list[float] = []
         unread: list[Tensor] = []
-        for step, batch in enumerate(task.batches(epoch)):
+        batches = task.batches(epoch)
+        for step in range(task.steps):
             if self._has_schedule:
                 self._set_lr(done + step)
-            loss = task.loss(batch)
-            unread.append(loss.detach())
+            unread.append(self._backward(batches))
             if len(unread) == self._check_every or step == task.steps - 1:
                 read = _floats(self._processes.mean(torch.stack(unread)))
                 unread.clear()
                 losses += read
                 if not all(map(math.isfinite, read)):
                     break
-            loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
+            update.prepare()
             if step in probed:
                 probe.before()
-                optimizer.step()
+                update.step()
                 probe.after()
             else:
-                optimizer.step()
-            optimizer.zero_grad()
+                update.step()
         return losses
+
+    def _backward(self, batches: Iterator[Any]) -> Tensor:
+        """Add the gradients of the next step's mean loss to the weights' own, and return it detached."""
+        count = self._settings.accumulation_steps
+        with self._update.precision():
+            loss = self._task.loss(next(batches))
+        if count == 1:
+            self._update.backward(loss)
+            return loss.detach()
+        losses: list[Tensor] = []
+        for index in range(count):
+            if index:
+                with self._update.precision():
+                    loss = self._task.loss(next(batches))
+            losses.append(loss.detach())
+            self._update.backward(loss / count)
+        return torch.stack(losses).mean()
 
     def _measure(self) -> list[float]:
         self._set_evaluation_mode()
         # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
         # its norm and probes on the CPU.
+        with self._update.evaluated():
+            values = self._task.evaluate("validation")
         numbers = [
-            self._task.evaluate("validation"),
+            values,
             weight_norm(self._weights).unsqueeze(0),
             self._probe.read(),
         ]

@@ -5,9 +5,11 @@ __all__ = [
     "TensorTask",
     "TrainingTask",
     "step_function",
+    "takes_label_smoothing",
     "training_task",
 ]
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
@@ -16,9 +18,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from studies.training_settings import TrainingSettings
+from workers.batch_order import BatchOrder, BatchStream
 from workers.named_metrics import NamedMetrics, checked_names, named_metrics
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
-from workers.seeding import epoch_order
 from workers.trial_processes import OwnRandomness, trial_processes
 from workers.workload_errors import CannotTrain
 from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload, to_device
@@ -28,7 +31,7 @@ class TrainingTask(Protocol):
     """A workload with one trial's model, batch size and seed.
 
     Attributes:
-        steps: batches of an epoch.
+        steps: steps of an epoch, or of the interval that replaces it.
         has_validation_loss: whether `evaluate` has measured a loss.
         metrics: the metrics that `evaluate` returns, in this order.
     """
@@ -38,7 +41,7 @@ class TrainingTask(Protocol):
     has_validation_loss: bool
 
     def batches(self, epoch: int) -> Iterator[Any]:
-        """Yield the batches of an epoch, counted from 1."""
+        """Yield the batches of an epoch, counted from 1: `accumulation_steps` for each step."""
         ...
 
     def loss(self, batch: Any) -> Tensor:
@@ -49,6 +52,14 @@ class TrainingTask(Protocol):
         """Return the mean loss and the metrics of a split, [1 + metrics]; set evaluation mode before."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position in the data if it does not follow from the number of epochs."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a position that `state_dict` returned."""
+        ...
+
 
 def training_task(
     workload: ModelWorkload,
@@ -56,7 +67,8 @@ def training_task(
     *,
     data: Data | None,
     seed: int,
-    batch_size: int,
+    settings: TrainingSettings,
+    interval_steps: int | None = None,
     device: torch.device,
     objective: str | None = None,
 ) -> TrainingTask:
@@ -67,20 +79,62 @@ def training_task(
         model: the trial's model, on `device`.
         data: the data of a workload of tensors, on `device`; None for any other.
         seed: the trial's seed.
-        batch_size: examples in a batch.
+        settings: the trial's settings.
+        interval_steps: steps of the interval that replaces the epoch; None for epochs.
         device: where to train.
         objective: name of the metric that comes first in the values of a split; None: the card's own.
 
     Raises:
-        CannotTrain: an epoch has no step, or the workload has no metric of that name.
+        CannotTrain: an epoch has no step, the workload has no metric of that name, or its loss takes no label
+            smoothing.
     """
     metrics = named_metrics(workload, objective)
+    if settings.label_smoothing > 0 and not takes_label_smoothing(workload):
+        function = step_function(workload)
+        raise CannotTrain(
+            f"expected {function.__name__} of workload {workload.card.name!r} to take label_smoothing, which "
+            f"the study sets to {settings.label_smoothing:g}; give it a keyword argument "
+            "`label_smoothing: float = 0.0`, or remove training.label_smoothing",
+            function=function,
+        )
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"
-        return TensorTask(
-            workload, model, data=data, seed=seed, batch_size=batch_size, device=device, metrics=metrics
+        order = BatchOrder(
+            examples=len(data.train),
+            batch_size=settings.batch_size,
+            accumulation_steps=settings.accumulation_steps,
+            interval_steps=interval_steps,
         )
-    return LoopTask(workload, model, batch_size=batch_size, device=device, metrics=metrics)
+        return TensorTask(
+            workload,
+            model,
+            data=data,
+            seed=seed,
+            order=order,
+            label_smoothing=settings.label_smoothing,
+            device=device,
+            metrics=metrics,
+        )
+    return LoopTask(
+        workload,
+        model,
+        seed=seed,
+        settings=settings,
+        interval_steps=interval_steps,
+        device=device,
+        metrics=metrics,
+    )
+
+
+def takes_label_smoothing(workload: ModelWorkload) -> bool:
+    """Return whether the function that returns the loss of a batch has an argument `label_smoothing`."""
+    try:
+        parameters = inspect.signature(step_function(workload)).parameters
+    except (TypeError, ValueError):
+        return False
+    return "label_smoothing" in parameters or any(
+        parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+    )
 
 
 def step_function(workload: ModelWorkload) -> Callable[..., object]:
@@ -113,21 +167,20 @@ class TensorTask:
         *,
         data: Data,
         seed: int,
-        batch_size: int,
+        order: BatchOrder,
+        label_smoothing: float,
         device: torch.device,
         metrics: NamedMetrics,
     ) -> None:
         self._workload, self._model, self._data = workload, model, data
-        self._seed, self._batch_size, self._device = seed, batch_size, device
-        self.steps = len(data.train) // batch_size
+        self._seed, self._order, self._label_smoothing, self._device = seed, order, label_smoothing, device
+        self.steps = order.steps
         self.has_validation_loss = True
         self.metrics = metrics
 
     def batches(self, epoch: int) -> Iterator[Tensor]:
         """Yield the rows of each batch."""
-        order = epoch_order(self._seed, epoch=epoch, examples=len(self._data.train))
-        rows = order[: self.steps * self._batch_size].to(self._device)
-        return iter(rows.view(self.steps, self._batch_size).unbind())
+        return iter(self._order.rows(self._seed, epoch=epoch).to(self._device).unbind())
 
     def loss(self, batch: Tensor) -> Tensor:
         """Return the mean loss over the examples in these rows."""
@@ -136,6 +189,7 @@ class TensorTask:
             self._workload,
             self._model(train.inputs.index_select(0, batch)),
             train.targets.index_select(0, batch),
+            label_smoothing=self._label_smoothing,
         )
         return _with_gradient(loss, self._workload)
 
@@ -144,11 +198,18 @@ class TensorTask:
         """Return the mean loss and the mean metrics over a split, [1 + metrics]."""
         return split_means(
             self._data.validation if split == "validation" else self._data.test,
-            batch_size=max(EVALUATION_BATCH, self._batch_size),
+            batch_size=max(EVALUATION_BATCH, self._order.batch_size),
             sums=lambda inputs, targets: batch_sums(
                 self._workload, self._model(inputs), targets, metrics=self.metrics
             ),
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the order follows from the seed."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Do nothing."""
 
 
 class LoopTask:
@@ -162,38 +223,60 @@ class LoopTask:
         workload: LoopWorkload,
         model: nn.Module,
         *,
-        batch_size: int,
+        seed: int,
+        settings: TrainingSettings,
+        interval_steps: int | None,
         device: torch.device,
         metrics: NamedMetrics,
     ) -> None:
         self._workload, self._model = workload, model
-        self._batch_size, self._device = batch_size, device
+        self._batch_size, self._device = settings.batch_size, device
         self._processes = trial_processes()
         self._randomness = OwnRandomness(self._processes, device)
-        self.steps = workload.steps_per_epoch(batch_size)
         self.has_validation_loss = False
         self.metrics = metrics
-        if self.steps < 1:
+        in_pass = workload.steps_per_epoch(settings.batch_size)
+        if in_pass is None and interval_steps is None:
             raise CannotTrain(
-                f"expected at least one step per epoch of workload {workload.card.name!r}, got {self.steps} "
-                f"with batches of {batch_size}; lower batch_size",
+                f"expected steps_per_epoch of workload {workload.card.name!r} to return a number, got None: "
+                "a stream without an end needs a budget of steps; set budget.steps and budget.evaluate_every",
                 function=workload.steps_per_epoch,
             )
-        if batch_size % self._processes.size:
+        if settings.batch_size % self._processes.size:
             raise CannotTrain(
                 f"expected a batch size that can be divided by {self._processes.size}, the number of "
-                f"processes of a trial, got {batch_size}; change batch_size or processes_per_trial"
+                f"processes of a trial, got {settings.batch_size}; change batch_size or processes_per_trial"
             )
+        smoothing = {"label_smoothing": settings.label_smoothing} if settings.label_smoothing else {}
         self._training_step = self._processes.averaging(
-            model, lambda batch: workload.training_step(model, batch)
+            model, lambda batch: workload.training_step(model, batch, **smoothing)
+        )
+        steps = 1 if in_pass is None else in_pass // settings.accumulation_steps
+        if steps < 1 and (interval_steps is None or not in_pass):
+            raise CannotTrain(
+                f"expected at least {settings.accumulation_steps} batches per epoch of workload "
+                f"{workload.card.name!r}, as many as a step needs, got {in_pass} of {settings.batch_size}; "
+                "lower batch_size or accumulation_steps",
+                function=workload.steps_per_epoch,
+            )
+        self.steps = steps if interval_steps is None else interval_steps
+        self._batches = self.steps * settings.accumulation_steps
+        self._stream = (
+            BatchStream(workload, batch_size=settings.batch_size, in_pass=in_pass, seed=seed, device=device)
+            if interval_steps is not None
+            else None
         )
 
     def batches(self, epoch: int) -> Iterator[Any]:
-        """Yield the batches of an epoch, on the device.
+        """Yield the batches of an epoch or interval, on the device.
 
         Raises:
-            CannotTrain: there are fewer than `steps`.
+            CannotTrain: there are too few.
         """
+        if self._stream is not None:
+            for batch in self._stream.take((epoch - 1) * self._batches, self._batches):
+                yield to_device(batch, self._device)
+            return
         yielded = 0
         self._randomness.restart()
         splits = self._workload.splits_batches
@@ -202,13 +285,22 @@ class LoopTask:
                 batch = self._processes.share(batch, function=self._workload.train_batches)
             yield to_device(batch, self._device)
             yielded += 1
-            if yielded == self.steps:
+            if yielded == self._batches:
                 return
         raise CannotTrain(
-            f"expected {self.steps} batches of {self._batch_size} in epoch {epoch} of workload "
+            f"expected {self._batches} batches of {self._batch_size} in epoch {epoch} of workload "
             f"{self._workload.card.name!r}, got {yielded}; correct steps_per_epoch or the card's examples",
             function=self._workload.train_batches,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position of a stream that exposes it."""
+        return {} if self._stream is None else self._stream.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from the position of a stream."""
+        if self._stream is not None:
+            self._stream.load_state_dict(state)
 
     def loss(self, batch: Any) -> Tensor:
         """Return the loss of the workload's training step."""

@@ -28,7 +28,7 @@ from studies.formatting import ABSENT, ago, count, duration, metric, number, plu
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import Resources, StudySpec
 from studies.states import TrialState
-from studies.training_text import schedule_text
+from studies.training_text import schedule_text, unusual_texts
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
 
 
@@ -140,7 +140,13 @@ def study(view: StudyView, *, page: str) -> Table:
         ),
         "each trial": (
             f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, "
-            f"schedule {schedule_text(view.spec.training)}{_processes(view.spec.resources)}"
+            + ", ".join(
+                [
+                    f"schedule {schedule_text(view.spec.training)}",
+                    *(f"{name} {text}" for name, text in unusual_texts(view.spec.training).items()),
+                ]
+            )
+            + _processes(view.spec.resources)
         ),
         **({"every arm": f"searches {shared}"} if (shared := describe_shared_space(view)) else {}),
         "search": _search(view.spec),

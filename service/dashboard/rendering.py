@@ -30,7 +30,7 @@ from studies.formatting import (
     score,
     spread,
 )
-from studies.training_text import schedule_text
+from studies.training_text import schedule_text, unusual_texts
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
 # Defaults of what base.html reads on every page.
@@ -80,6 +80,7 @@ def _environment() -> Environment:
         score,
         change_interval,
         spread,
+        unusual_texts,
     )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
     environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, root_path=root_path)

@@ -23,6 +23,7 @@ def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations
     if own and (training.schedule != "constant" or training.warmup):
         have = "has its own schedule and was" if len(own) == 1 else "have their own schedules and were"
         sentences.append(f"{listed(own, most=len(own))} {have} trained without this one.")
+    sentences += _updates(training, cite)
     if not training.decay_1d:
         sentences.append(
             "Weight decay was not applied to parameters with fewer than two dimensions, such as biases and "
@@ -34,6 +35,40 @@ def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations
         f"{study.spec.seed}."
     )
     return " ".join(sentences)
+
+
+def _updates(training: Training, cite: Citations) -> list[str]:
+    """Return sentences about what precedes and follows the optimizer's step."""
+    sentences: list[str] = []
+    if training.accumulation_steps > 1:
+        sentences.append(
+            f"Each step averaged the gradients of {count(training.accumulation_steps)} batches, "
+            f"{count(training.accumulation_steps)} times the batch size in all."
+        )
+    limits = [
+        text
+        for text, limit in (
+            (f"each element to an absolute value of {scalar(training.clip_value)}", training.clip_value),
+            (f"all of them together to a norm of {scalar(training.clip_norm)}", training.clip_norm),
+        )
+        if limit
+    ]
+    if limits:
+        sentences.append(f"Gradients were clipped: {', then '.join(limits)} {cite('clipping')}.")
+    if training.ema_decay:
+        sentences.append(
+            "Validation and test values are those of an exponential moving average of the weights with a "
+            f"decay of {scalar(training.ema_decay)} per step {cite('averages')}."
+        )
+    if training.label_smoothing:
+        sentences.append(
+            f"The training loss used label smoothing of {scalar(training.label_smoothing)} "
+            f"{cite('label smoothing')}."
+        )
+    if training.precision != "float32":
+        scaled = ", with scaled gradients" if training.precision == "fp16" else ""
+        sentences.append(f"Models ran forward in {training.precision}{scaled} (mixed precision).")
+    return sentences
 
 
 def _schedule(training: Training, cite: Citations) -> str:

@@ -85,6 +85,27 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
         "Loshchilov and Hutter, 2017",
         "I. Loshchilov and F. Hutter. SGDR: Stochastic gradient descent with warm restarts. ICLR 2017.",
     ),
+    "clipping": (
+        "Pascanu et al., 2013",
+        (
+            "R. Pascanu, T. Mikolov and Y. Bengio. On the difficulty of training recurrent neural networks. "
+            "ICML 2013."
+        ),
+    ),
+    "averages": (
+        "Polyak and Juditsky, 1992",
+        (
+            "B. T. Polyak and A. B. Juditsky. Acceleration of stochastic approximation by averaging. SIAM J. "
+            "on Control and Optimization 30(4), 1992."
+        ),
+    ),
+    "label smoothing": (
+        "Szegedy et al., 2016",
+        (
+            "C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens and Z. Wojna. Rethinking the Inception "
+            "architecture for computer vision. CVPR 2016."
+        ),
+    ),
     "one-cycle": (
         "Smith and Topin, 2018",
         (

@@ -143,6 +143,22 @@ def test_every_schedule_is_described(
     assert "Weight decay was not applied" in text_of(found)
 
 
+def test_every_setting_of_a_step_is_described_if_it_is_used(written: Callable[..., Methods]) -> None:
+    settings = {"clip_norm": 1.0, "clip_value": 0.5, "accumulation_steps": 4, "ema_decay": 0.99}
+    settings |= {"label_smoothing": 0.1, "precision": "bf16"}
+    found = written(training=settings)
+    check(found)
+    for expected in (
+        "averaged the gradients of 4 batches",
+        "an absolute value of 0.5, then all of them together to a norm of 1 (Pascanu et al., 2013)",
+        "a decay of 0.99 per step (Polyak and Juditsky, 1992)",
+        "label smoothing of 0.1 (Szegedy et al., 2016)",
+        "ran forward in bf16 (mixed",
+    ):
+        assert expected in text_of(found)
+    assert not any(word in text_of(written()) for word in ("clipped", "averaged", "smoothing", "bf16"))
+
+
 def test_splits_spaces_and_seeds_are_described(written: Callable[..., Methods]) -> None:
     found = text_of(written(seed=7))
     for expected in (

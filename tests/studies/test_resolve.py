@@ -386,6 +386,21 @@ def test_nothing_can_be_submitted_to_an_empty_catalogue(kept: dict[str, Any]) ->
         resolve(parse_spec(study_body()), Catalog(**kept))
 
 
+def test_settings_that_the_workload_or_its_packs_do_not_allow_are_refused() -> None:
+    training = {"precision": "fp16", "label_smoothing": 0.1, "batch_size": 100, "accumulation_steps": 11}
+    card = CATALOG.workloads["digits-mlp"].model_copy(update={"takes_label_smoothing": False})
+    catalog = CATALOG.model_copy(update={"workloads": {"digits-mlp": card}})
+    with pytest.raises(SpecInvalid) as raised:
+        resolve(parse_spec(study_body(training=training)), catalog)
+    assert [problem.pointer for problem in raised.value.problems] == [
+        "/training/precision",
+        "/training/label_smoothing",
+        "/training/accumulation_steps",
+    ]
+    allowed = training | {"accumulation_steps": 10}
+    assert resolved(training=allowed, resources={"gpus_per_pack": 1}).batch_size == 100
+
+
 def test_configurations_that_train_alike_count_once() -> None:
     space = {
         "lr": 0.01,

@@ -196,6 +196,7 @@ def _key(plan: StackPlan, width: int, is_paired: bool) -> tuple[object, ...]:  #
         plan.entry.card.name,
         plan.pack.training.batch_size,
         plan.pack.training.decay_1d,
+        plan.pack.training.label_smoothing,
         width,
         is_paired,
     )

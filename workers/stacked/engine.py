@@ -144,7 +144,12 @@ class StackedEngine:
 
     def _with_compiled_step(self, stack: Stack) -> Stack:
         """Return the stack with a compiled step if that pays off, padded to the width that the step needs."""
-        if self._compiled is None or stack.compiled_step is not None or not self._is_nearly_full(stack):
+        if (
+            self._compiled is None
+            or stack.compiled_step is not None
+            or not stack.is_plain
+            or not self._is_nearly_full(stack)
+        ):
             return stack
 
         def padded() -> Stack:
@@ -165,7 +170,12 @@ class StackedEngine:
         return self.width > 1 and 4 * stack.size >= 3 * self.width
 
     def _record_speed(self, stack: Stack, seconds: float) -> None:
-        if self._compiled is not None and not stack.is_random and self._is_nearly_full(stack):
+        if (
+            self._compiled is not None
+            and stack.is_plain
+            and not stack.is_random
+            and self._is_nearly_full(stack)
+        ):
             share = seconds / (stack.size * self._plan.steps)
             stack.compiled_step = self._compiled.record(
                 self._plan,

@@ -79,10 +79,13 @@ def why_not_stackable(
     """
     if entry.stacked is None:
         return describe_one_by_one(f"{entry.card.title} has no batched form")
+    if pack.training.precision != "float32":
+        return describe_one_by_one(f"precision {pack.training.precision} is not for stacks")
     workload = copy.copy(workload)
     pack = _pair(pack, entry)
+    step_size = pack.training.batch_size * pack.training.accumulation_steps
     small = Data(
-        train=data.train.head(_STEPS * pack.training.batch_size),
+        train=data.train.head(_STEPS * step_size),
         validation=data.validation.head(pack.training.batch_size),
         test=data.test.head(pack.training.batch_size),
     )
@@ -142,7 +145,9 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
         )
         for index, (seed, lr) in enumerate(zip(seeds, lrs, strict=True))
     )
-    return pack.model_copy(update={"members": members, "from_epoch": 0, "to_epoch": 1, "epochs": 1})
+    return pack.model_copy(
+        update={"members": members, "from_epoch": 0, "to_epoch": 1, "epochs": 1, "interval_steps": None}
+    )
 
 
 def _train_alone(

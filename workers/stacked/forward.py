@@ -14,7 +14,7 @@ from torch import Tensor
 # torch leaves both partly untyped.
 from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]
 
-from workers.results import EVALUATION_BATCH, batch_sums, split_means
+from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, split_means
 from workers.stacked.plan import StackPlan
 from workers.workloads import Split
 
@@ -40,6 +40,7 @@ class Forward:
     def __init__(self, plan: StackPlan, *, is_paired: bool) -> None:
         self._workload, self._template, self._layout = plan.workload, plan.template, plan.layout
         self._batch_size = plan.pack.training.batch_size
+        self._label_smoothing = plan.pack.training.label_smoothing
         self._is_paired = is_paired
         self._metrics = plan.metrics
         names = [name for name, _ in plan.template.named_parameters(remove_duplicate=False)]
@@ -73,7 +74,8 @@ class Forward:
         )
 
     def _loss(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
-        return self._workload.loss(self._call(state, inputs), targets)
+        outputs = self._call(state, inputs)
+        return scalar_loss(self._workload, outputs, targets, label_smoothing=self._label_smoothing)
 
     def _sums(self, state: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         return batch_sums(self._workload, self._call(state, inputs), targets, metrics=self._metrics)

@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from workers.batch_order import BatchOrder
 from workers.named_metrics import named_metrics
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.optimizers.batched.layout import Layout
@@ -43,7 +44,9 @@ class StackPlan:
         initial: parameters and buffers as built, on the CPU, for each distinct seed.
         optimizer: class of the batched optimizer.
         metrics: the metrics that are evaluated, in this order.
-        steps: steps in an epoch.
+        has_average: whether any member has an average of its weights.
+        order: the batches of each epoch.
+        steps: steps in an epoch, or in the interval that replaces it.
 
     Raises:
         NotStackable: the user's code in a model or an optimizer would not run as it does alone; the models
@@ -59,6 +62,7 @@ class StackPlan:
         self.pack, self.workload, self.entry, self.data, self.device = pack, workload, entry, data, device
         self.optimizer: type[StackedOptimizer] = entry.stacked
         self.metrics = named_metrics(workload, pack.objective_metric)
+        self.has_average = any(pack.settings_of(member).ema_decay > 0 for member in pack.members)
         models = {
             member.seed: self._build(member.seed)
             for member in {member.seed: member for member in pack.members}.values()
@@ -96,7 +100,13 @@ class StackPlan:
                 name in state or any(not torch.equal(tensor, start[name]) for start in self.initial.values())
             )
         )
-        self.steps = len(data.train) // pack.training.batch_size
+        self.order = BatchOrder(
+            examples=len(data.train),
+            batch_size=pack.training.batch_size,
+            accumulation_steps=pack.training.accumulation_steps,
+            interval_steps=pack.interval_steps,
+        )
+        self.steps = self.order.steps
         constants = [self.constants_of(model) for model in models.values()]
         for other in constants[1:]:
             differing = first_difference(constants[0], other)

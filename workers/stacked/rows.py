@@ -4,7 +4,7 @@ __all__ = ["Rows"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,12 +24,15 @@ class Rows:
         moments: the optimizer's state tensors, each [K, P].
         buffers: the models' other stacked tensors, each [K, *shape].
         elapsed_s: [K] training seconds so far, on the CPU.
+        average: [K, P] moving average of the weights, which is evaluated instead of them; None if no member
+            has one.
     """
 
     weights: Tensor
     moments: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     elapsed_s: Tensor
+    average: Tensor | None = None
 
     @classmethod
     def initial(cls, members: Sequence[Member], plan: StackPlan) -> "Rows":
@@ -41,6 +44,7 @@ class Rows:
             moments={name: torch.zeros_like(weights) for name in plan.optimizer.moments},
             buffers={name: torch.stack([start[name] for start in starts]) for name in plan.buffer_names},
             elapsed_s=torch.zeros(len(members), dtype=torch.float64),
+            average=weights.clone() if plan.has_average else None,
         )
 
     @classmethod
@@ -74,6 +78,9 @@ class Rows:
                     for name in plan.buffer_names
                 },
                 elapsed_s=torch.tensor([float(state["elapsed_s"]) for state in states], dtype=torch.float64),
+                average=torch.stack([_average(state, plan) for state in states]).to(plan.dtype)
+                if plan.has_average
+                else None,
             )
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             if is_out_of_memory(error):
@@ -91,6 +98,9 @@ class Rows:
             moments={name: torch.cat([part.moments[name] for part in parts]) for name in parts[0].moments},
             buffers={name: torch.cat([part.buffers[name] for part in parts]) for name in parts[0].buffers},
             elapsed_s=torch.cat([part.elapsed_s for part in parts]),
+            average=None
+            if parts[0].average is None
+            else torch.cat([cast("Tensor", part.average) for part in parts]),
         )
 
     def select(self, rows: Sequence[int]) -> "Rows":
@@ -107,6 +117,7 @@ class Rows:
             moments={name: change(tensor) for name, tensor in self.moments.items()},
             buffers={name: change(tensor) for name, tensor in self.buffers.items()},
             elapsed_s=change(self.elapsed_s),
+            average=None if self.average is None else change(self.average),
         )
 
 
@@ -122,6 +133,11 @@ def _moments(optimizer: Mapping[str, Any], model: Mapping[str, Tensor], plan: St
         )
         for moment in plan.optimizer.moments
     }
+
+
+def _average(state: Mapping[str, Any], plan: StackPlan) -> Tensor:
+    """Return one member's average weights as a row [P]; without a decay of its own they are its weights."""
+    return plan.layout.row(state.get("update", {}).get("average", state["model"]))
 
 
 def _buffer(model: Mapping[str, Tensor], start: Mapping[str, Tensor], name: str) -> Tensor:

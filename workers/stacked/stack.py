@@ -3,7 +3,8 @@
 __all__ = ["Stack"]
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,9 @@ from workers.pack_protocol import Member
 from workers.probes import probed_steps
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
-from workers.seeding import epoch_order, generator_states, noise_seed, seeded
+from workers.seeding import generator_states, noise_seed, seeded
 from workers.solo import CHECK_EVERY, on_cpu
+from workers.stacked.clipping import Clipping
 from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
 from workers.stacked.plan import StackPlan
@@ -43,6 +45,7 @@ class Stack:
         size: number of members without the padding.
         is_paired: whether the members share one seed, and so their data and all random numbers.
         is_random: whether the last epoch drew random numbers; None before the first.
+        is_plain: whether a step is that of the optimizer alone, on one batch.
         compiled_step: replaces the plain step, except at probed steps; None if there is none.
     """
 
@@ -65,6 +68,12 @@ class Stack:
             else None
         )
         self._probe = StackedProbe(plan.layout, projection=projection)
+        self._settings = [scheduled(plan.pack.settings_of(member), plan.entry.card) for member in members]
+        self._clip = Clipping(self._settings, device=plan.device, dtype=plan.dtype)
+        self.is_plain = not self._clip.is_on and not plan.has_average and plan.order.accumulation_steps == 1
+        # Rows without a decay of their own move by the whole difference: their average is their weights.
+        moved = torch.tensor([1 - each.ema_decay for each in self._settings], dtype=torch.float64)
+        self._moved = moved.to(plan.device, plan.dtype)[:, None]
 
     @classmethod
     def initial(cls, plan: StackPlan) -> "Stack":
@@ -135,11 +144,20 @@ class Stack:
         )
 
     def weights(self, row: int) -> dict[str, Tensor]:
-        """Return the `state_dict` of a member's model after the epoch just trained, on the CPU."""
+        """Return the `state_dict` of a member's model as it was evaluated after the epoch just trained."""
+        return self._state_dict(row, self._evaluated)
+
+    @property
+    def _evaluated(self) -> Tensor:
+        """The weights that are evaluated: the average ones, if any member has them, [K, P]."""
+        return self._weights.detach() if self.rows.average is None else self.rows.average
+
+    def _state_dict(self, row: int, weights: Tensor) -> dict[str, Tensor]:
+        """Return the `state_dict` of a member's model with some weights [K, P], on the CPU."""
         plan = self.plan
         pieces = {
             name: on_cpu(piece[row])
-            for name, piece in {**plan.layout.pieces(self._weights.detach()), **self.rows.buffers}.items()
+            for name, piece in {**plan.layout.pieces(weights), **self.rows.buffers}.items()
         }
         return {name: pieces[first] for name, first in plan.state_names.items()}
 
@@ -160,12 +178,23 @@ class Stack:
             )
             for name in plan.trained_names
         ]
+        average = (
+            {}
+            if rows.average is None or self._settings[row].ema_decay == 0
+            else {
+                "average": {
+                    name: on_cpu(piece[row]) for name, piece in plan.layout.pieces(rows.average).items()
+                }
+            }
+        )
         return {
-            "model": self.weights(row),
+            "model": self._state_dict(row, self._weights.detach()),
             "optimizer": {
                 "state": {index: entry for index, entry in enumerate(entries) if entry},
                 "param_groups": groups,
             },
+            "update": average,
+            "data": {},
             "elapsed_s": float(rows.elapsed_s[row]),
         }
 
@@ -191,22 +220,47 @@ class Stack:
         train, probed = plan.data.train, probed_steps(plan.steps)
         names, tables = self._tables(epoch, factors)
         losses: list[Tensor] = []
-        for step, (examples, table) in enumerate(zip(self._batches(epoch), tables, strict=True)):
-            inputs, targets = _gathered(train.inputs, examples), _gathered(train.targets, examples)
+        batches = iter(self._batches(epoch))
+        for step, table in enumerate(tables):
             if self.compiled_step is not None and step not in probed:
+                examples = next(batches)
+                inputs, targets = _gathered(train.inputs, examples), _gathered(train.targets, examples)
                 weights = self._weights.detach()
                 rows = self.rows
                 losses.append(self.compiled_step(weights, rows.moments, rows.buffers, inputs, targets, table))
             else:
-                loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
-                # A member's loss depends only on its own row, so the gradient of the sum contains each
-                # member's gradient.
-                [grads] = torch.autograd.grad(loss.sum(), self._weights)
+                loss, grads = self._gradients(batches)
+                self._clip.apply(grads)
                 self._step(grads, dict(zip(names, table.unbind(), strict=True)), is_probed=step in probed)
-                losses.append(loss.detach())
+                self._move_average(is_first=epoch == 1 and step == 0)
+                losses.append(loss)
             if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(losses[-1].isfinite().any()):
                 break
         return torch.stack(losses)
+
+    def _gradients(self, batches: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return each member's mean loss over the next step's batches, [K], and its gradients, [K, P]."""
+        train, count = self.plan.data.train, self.plan.order.accumulation_steps
+        losses: list[Tensor] = []
+        grads: Tensor | None = None
+        for examples in islice(batches, count):
+            inputs, targets = _gathered(train.inputs, examples), _gathered(train.targets, examples)
+            loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
+            # A member's loss depends only on its own row, so the gradient of the sum contains each member's
+            # gradient.
+            [found] = torch.autograd.grad(loss.sum() if count == 1 else loss.sum() / count, self._weights)
+            grads = found if grads is None else grads.add_(found)
+            losses.append(loss.detach())
+        assert grads is not None, "a step has a batch"
+        return losses[0] if count == 1 else torch.stack(losses).mean(dim=0), grads
+
+    @torch.no_grad()
+    def _move_average(self, *, is_first: bool) -> None:
+        average = self.rows.average
+        if average is not None and is_first:
+            average.copy_(self._weights)
+        elif average is not None:
+            average.lerp_(self._weights.detach(), self._moved)
 
     @torch.no_grad()
     def _step(self, grads: Tensor, coefficients: dict[str, Tensor], *, is_probed: bool) -> None:
@@ -218,17 +272,14 @@ class Stack:
             self._probe.after(weights)
 
     def _batches(self, epoch: int) -> tuple[Tensor, ...]:
-        """Return the indices of each step's examples, int64 [B] if the members are paired, else [K, B]."""
-        plan, size = self.plan, self.plan.pack.training.batch_size
+        """Return the indices of each batch's examples, int64 [B] if the members are paired, else [K, B]."""
+        plan = self.plan
         seeds = list(dict.fromkeys(member.seed for member in self.members))
-        orders = {
-            seed: epoch_order(seed, epoch=epoch, examples=len(plan.data.train))[: plan.steps * size]
-            for seed in seeds
-        }
+        orders = {seed: plan.order.rows(seed, epoch=epoch) for seed in seeds}
         if self.is_paired:
-            return orders[seeds[0]].to(plan.device).view(plan.steps, size).unbind()
+            return orders[seeds[0]].to(plan.device).unbind()
         each = torch.stack([orders[member.seed] for member in self.members]).to(plan.device)
-        return each.view(len(self.members), plan.steps, size).unbind(dim=1)
+        return each.unbind(dim=1)
 
     def _tables(self, epoch: int, factors: Tensor) -> tuple[list[str], tuple[Tensor, ...]]:
         """Return the names of the coefficients, and for each step a tensor of them, [names, K, 1]."""
@@ -244,17 +295,14 @@ class Stack:
         """Return the schedule's factor at each step of an epoch for each member, float64 [steps, K]."""
         plan = self.plan
         total, done = plan.steps * plan.pack.epochs, (epoch - 1) * plan.steps
-        settings = [scheduled(each, plan.entry.card) for each in map(plan.pack.settings_of, self.members)]
         curves = {
             each: [factor(each, step=done + step, total_steps=total) for step in range(plan.steps)]
-            for each in set(settings)
+            for each in set(self._settings)
         }
-        return torch.tensor([curves[each] for each in settings], dtype=torch.float64).T
+        return torch.tensor([curves[each] for each in self._settings], dtype=torch.float64).T
 
     def _evaluate(self, split: str) -> Tensor:
-        return self._forward.evaluate(
-            self._weights.detach(), self.rows.buffers, getattr(self.plan.data, split)
-        )
+        return self._forward.evaluate(self._evaluated, self.rows.buffers, getattr(self.plan.data, split))
 
     def _synchronize(self) -> None:
         if self.plan.device.type == "cuda":

@@ -37,6 +37,11 @@ Smaller stacks mean more packs in parallel, and less work lost with one of them.
 _SECONDS_A_WIDTH, _SECONDS = 0.1, 3.0
 _MIN_STEPS, _MAX_STEPS = 2, 32
 _MOST_CONFIGURED = 64
+_SCHEDULE = {"schedule", "warmup_fraction", "step_drops", "step_factor", "decay_fraction"} | {
+    "cycles",
+    "cycle_growth",
+}
+"""Settings on which neither the equivalence nor the speed of a stack depends."""
 _EPOCHS = 3
 """Epochs trained per measurement; the fastest counts.
 
@@ -161,8 +166,8 @@ def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
         chosen.optimizer,
         chosen.batch_size,
         chosen.device,
-        pack.training.decay_1d,
         stack_kind(pack.members[0].parameters),
+        *pack.training.model_dump(exclude=_SCHEDULE).values(),
         is_paired,
     )
 
@@ -243,7 +248,8 @@ class _TrialRun:
     ) -> None:
         self._pack, self._workload, self._entry = pack, workload, entry
         self._data, self._device = data, device
-        self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // pack.training.batch_size))
+        self._step_size = pack.training.batch_size * pack.training.accumulation_steps
+        self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // self._step_size))
 
     def rate_alone(self) -> float:
         """Return the steps per second of one member alone."""
@@ -281,7 +287,8 @@ class _TrialRun:
         state = (stack.rows.weights, *stack.rows.moments.values(), *stack.rows.buffers.values())
         # Count the state twice, because an epoch begins with a copy to fall back on, plus a step's gradients
         # and updates.
-        least = sum(2 * tensor.nbytes for tensor in state) + 3 * stack.rows.weights.nbytes
+        copies = 3 if stack.rows.average is None else 5
+        least = sum(2 * tensor.nbytes for tensor in state) + copies * stack.rows.weights.nbytes
         return width * stack.plan.steps / seconds, max(meter.grown(), least)
 
     def _fastest_epoch_s(self, train_epoch: Callable[[int], float]) -> float:
@@ -295,9 +302,10 @@ class _TrialRun:
 
     def _shortened(self, members: int, steps: int) -> tuple[Data, Pack]:
         """Return the first batches of the data, and a pack with this number of members and the same seeds."""
-        size = self._pack.training.batch_size
         data = replace(
-            self._data, train=self._data.train.head(steps * size), validation=self._data.validation.head(size)
+            self._data,
+            train=self._data.train.head(steps * self._step_size),
+            validation=self._data.validation.head(self._pack.training.batch_size),
         )
         given = self._pack.members
         made = tuple(
@@ -307,7 +315,13 @@ class _TrialRun:
             for index in range(members)
         )
         return data, self._pack.model_copy(
-            update={"members": made, "from_epoch": 0, "to_epoch": _EPOCHS, "epochs": _EPOCHS}
+            update={
+                "members": made,
+                "from_epoch": 0,
+                "to_epoch": _EPOCHS,
+                "epochs": _EPOCHS,
+                "interval_steps": None,
+            }
         )
 
 

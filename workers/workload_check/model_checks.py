@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from studies.catalog import WorkloadCard
 from studies.formatting import count, listed, metric, number, plural
+from studies.training_settings import TrainingSettings
 from studies.trials import CheckResult
 from workers.named_metrics import named_metrics
 from workers.results import batch_sums
@@ -43,7 +44,8 @@ def check_model(
     yield from _construction(workload, model, twin)
     model.to(device)
     with calling("batches", workload=workload.card.name):
-        task = training_task(workload, model, data=data, seed=_SEED, batch_size=batch_size, device=device)
+        settings = TrainingSettings(batch_size=batch_size)
+        task = training_task(workload, model, data=data, seed=_SEED, settings=settings, device=device)
     yield from _gradients(workload, task, model, device)
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"

@@ -20,9 +20,10 @@ from workers.workloads import (
 
 
 def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: int) -> int:
-    """Return the number of steps of a whole epoch."""
+    """Return the number of steps of a whole epoch; of an endless stream, those of the card's examples."""
     if isinstance(workload, LoopWorkload):
-        return workload.steps_per_epoch(batch_size)
+        steps = workload.steps_per_epoch(batch_size)
+        return max(1, workload.card.examples["train"] // batch_size) if steps is None else steps
     assert data is not None, "a workload of tensors has data"
     return len(data.train) // batch_size
 
@@ -59,7 +60,7 @@ class _ShortLoop(LoopWorkload):
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the smaller number of steps."""
-        return min(self._steps, self._inner.steps_per_epoch(batch_size))
+        return min(self._steps, steps_of_epoch(self._inner, None, batch_size=batch_size))
 
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[Any]:
         """Return the inner workload's batches."""

@@ -182,7 +182,8 @@ def _scale_invariance(
     with seeded(initialisation_seed(_SEED), device=torch.device("cpu")):
         model = workload.build_model()
     model.to(device).train()
-    task = training_task(workload, model, data=data, seed=_SEED, batch_size=batch_size, device=device)
+    settings = TrainingSettings(batch_size=batch_size)
+    task = training_task(workload, model, data=data, seed=_SEED, settings=settings, device=device)
     with seeded(_SEED, device=device):
         batch = next(task.batches(1))
 

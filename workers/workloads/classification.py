@@ -20,9 +20,9 @@ FOLDS = 5
 class Classification(TensorWorkload):
     """Cross-entropy loss and accuracy metric, for logits [B, classes] and targets int64 [B]."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy in nats."""
-        return functional.cross_entropy(outputs, targets)
+        return functional.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the number of correctly classified examples, an int64."""

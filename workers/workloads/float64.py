@@ -24,9 +24,9 @@ class Float64(TensorWorkload):
         """Return the inner workload's model as float64, from the same initial values."""
         return self._inner.build_model().double()
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, **options: float) -> Tensor:
         """Return the inner workload's loss."""
-        return self._inner.loss(outputs, targets)
+        return self._inner.loss(outputs, targets, **options)
 
     def loss_weight(self, targets: Tensor) -> Tensor | float:
         """Return the inner workload's loss weight."""

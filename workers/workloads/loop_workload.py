@@ -97,7 +97,10 @@ class LoopWorkload(Configurable, ABC):
         """Return the batches of an epoch, on the CPU: tensors, or dicts, lists and tuples of them.
 
         The loop takes `steps_per_epoch` batches and leaves out the others, such as a last one that is not
-        full.
+        full. With a budget of steps it calls this once for each pass over the data, and a trial may stop and
+        resume within a pass: it then reads and drops the batches before its position, or restores the state
+        of what this returns if that has `state_dict` and `load_state_dict`, as torchdata's
+        `StatefulDataLoader` does.
 
         Args:
             batch_size: examples in a batch, over all processes of the trial.
@@ -105,8 +108,11 @@ class LoopWorkload(Configurable, ABC):
                 trial can resume after any epoch.
         """
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Return the number of batches that are trained in an epoch; by default, those that are full."""
+    def steps_per_epoch(self, batch_size: int) -> int | None:
+        """Return the number of batches in an epoch, a pass over the data; by default, those that are full.
+
+        None is for a stream without an end, which needs a budget of steps.
+        """
         return self.card.examples["train"] // batch_size
 
     @abstractmethod
@@ -119,6 +125,9 @@ class LoopWorkload(Configurable, ABC):
         Args:
             model: what `build_model` returned, on its device, in training mode.
             batch: one of `train_batches`, on the model's device.
+
+        With an argument `label_smoothing: float = 0.0` a study may set `training.label_smoothing`, which is
+        then given.
         """
 
     @abstractmethod

@@ -75,9 +75,11 @@ class PydocLm(TensorWorkload):
         """Return the transformer; linear weights are N(0, 1 / inputs), embeddings N(0, 0.2^2), biases 0."""
         return _Transformer()
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy over all characters, of logits [B, T, symbols] and targets [B, T]."""
-        return functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
+        return functional.cross_entropy(
+            outputs.flatten(0, 1), targets.flatten(), label_smoothing=label_smoothing
+        )
 
     def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the sum over all windows of a window's nats per character."""

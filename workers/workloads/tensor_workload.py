@@ -93,7 +93,11 @@ class TensorWorkload(Configurable, ABC):
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean training loss over a batch, a scalar tensor."""
+        """Return the mean training loss over a batch, a scalar tensor.
+
+        With an argument `label_smoothing: float = 0.0` a study may set `training.label_smoothing`. The
+        argument is then given in training; the validation loss is computed without it.
+        """
 
     def loss_weight(self, targets: Tensor) -> Tensor | float:
         """Return the number of terms that `loss` averages over, by default the number of examples.
