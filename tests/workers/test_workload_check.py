@@ -267,7 +267,7 @@ def test_the_command_refuses_what_is_not_a_workload(target: str, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("module", "code", "line"),
-    [("own_broken", "import no_such_dependency\n", 1), ("own_exits", "\nraise SystemExit(0)\n", 2)],
+    [("own_broken", "import no_such_dependency\n", 1), ("own_exits", "print(1)\nraise SystemExit(0)\n", 2)],
 )
 def test_a_module_that_cannot_be_imported_is_named_with_the_line(
     monkeypatch: pytest.MonkeyPatch,
@@ -280,7 +280,9 @@ def test_a_module_that_cannot_be_imported_is_named_with_the_line(
     (tmp_path / f"{module}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     assert main([f"{module}:X"]) == 2
-    assert f"repair {tmp_path / module}.py, line {line}" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert f"repair {tmp_path / module}.py, line {line}" in printed.err
+    assert printed.out == "", "results only"
 
 
 def test_the_command_ends_quietly_when_the_reader_of_its_results_has_ended() -> None:

@@ -3,6 +3,7 @@
 __all__ = ["main"]
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -10,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -37,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
+    # What the workload's own code prints must not mix with the results.
+    output = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr):
+        return _check(given, output)
+
+
+def _check(given: argparse.Namespace, output: TextIO) -> int:
     use_packages(os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep))
     try:
         workload, device = _workload(given.target), _device(given.device)
@@ -52,11 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not given.json:
             place = f" ({result.where})" if result.where else ""
             line = f"{result.status:<8} {result.check}: {result.sentence}{place}"
-            sys.stdout.write(strip_controls(line).replace("\N{NO-BREAK SPACE}", " ") + "\n")
-            sys.stdout.flush()
+            output.write(strip_controls(line).replace("\N{NO-BREAK SPACE}", " ") + "\n")
+            output.flush()
     if given.json:
         shown = {"workload": workload.card.name, "results": [asdict(result) for result in results]}
-        sys.stdout.write(json.dumps(shown, indent=2) + "\n")
+        output.write(json.dumps(shown, indent=2) + "\n")
     return 1 if any(result.status == "error" for result in results) else 0
 
 
