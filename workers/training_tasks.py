@@ -238,8 +238,8 @@ class LoopTask:
         in_pass = workload.steps_per_epoch(settings.batch_size)
         if in_pass is None and interval_steps is None:
             raise CannotTrain(
-                f"expected steps_per_epoch of workload {workload.card.name!r} to return a number, got None: "
-                "a stream without an end needs a budget of steps; set budget.steps and budget.evaluate_every",
+                f"expected steps_per_epoch of workload {workload.card.name!r} to return a number, got None; "
+                "return how many batches of the stream count as an epoch",
                 function=workload.steps_per_epoch,
             )
         if settings.batch_size % self._processes.size:

@@ -97,7 +97,7 @@ class LoopWorkload(Configurable, ABC):
         """Return the batches of an epoch, on the CPU: tensors, or dicts, lists and tuples of them.
 
         The loop takes `steps_per_epoch` batches and leaves out the others, such as a last one that is not
-        full. With a budget of steps it calls this once for each pass over the data, and a trial may stop and
+        full. In intervals of steps it calls this once for each pass over the data, and a trial may stop and
         resume within a pass: it then reads and drops the batches before its position, or restores the state
         of what this returns if that has `state_dict` and `load_state_dict`, as torchdata's
         `StatefulDataLoader` does.
@@ -111,7 +111,7 @@ class LoopWorkload(Configurable, ABC):
     def steps_per_epoch(self, batch_size: int) -> int | None:
         """Return the number of batches in an epoch, a pass over the data; by default, those that are full.
 
-        None is for a stream without an end, which needs a budget of steps.
+        None is for a stream without an end whose trials are trained in intervals of steps.
         """
         return self.card.examples["train"] // batch_size
 
