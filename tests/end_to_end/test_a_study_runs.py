@@ -70,7 +70,9 @@ def test_a_workload_with_its_own_batches_is_pruned_and_confirmed_by_any_of_its_m
         objective={"metric": "near", "compare": ["absolute error"]},
     )
     study = dispatcher.closed(study_id)
-    assert (study.state, study.progress.confirmations_finished) == (StudyState.COMPLETED, 8)
+    assert study.state is StudyState.COMPLETED
+    # 8, or fewer if the defaults of an arm are its best configuration.
+    assert 4 <= study.progress.confirmations_finished == study.progress.confirmations
     assert (study.workload_card.metric, study.workload_card.direction) == ("near", "maximize")
     trials = dispatcher.store.every_trial(study_id)
     assert {trial.state for trial in trials} == {TrialState.COMPLETED, TrialState.PRUNED}
