@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from inspect import unwrap
+from inspect import findsource, getfile, unwrap
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 _MAX_REASON = 2000
 _MAX_TRACEBACK = 4000
@@ -155,7 +155,14 @@ def innermost_place(error: BaseException) -> str:
 
 
 def place_of(function: Callable[..., Any]) -> traceback.FrameSummary | None:
-    """Return where a function is defined, as a frame; None if it is not Python code."""
+    """Return where a function or class is defined, as a frame; None if it is not Python code in a file."""
+    if isinstance(function, type):
+        try:
+            return traceback.FrameSummary(
+                getfile(function), findsource(function)[1] + 1, cast("type[object]", function).__name__
+            )
+        except (OSError, TypeError):
+            return None
     code = getattr(unwrap(function), "__code__", None)
     if not isinstance(code, CodeType):
         return None

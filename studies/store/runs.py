@@ -8,7 +8,6 @@ __all__ = ["RunWriter"]
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -440,15 +439,8 @@ class RunWriter:
             results: what it found.
             checked: the version that other studies need not check again; None if the check did not end.
         """
-        results = [replace(result, **_storable(result)) for result in results]
         with self._database.write() as connection:
-            row = self._lock(connection)
-            stored = [asdict(result) for result in results]
-            connection.execute(
-                update(tables.study).where(tables.study.c.id == row.id).values(check_results=stored)
-            )
-            if checked is not None:
-                workload_checks.write(connection, checked, results)
+            workload_checks.record(connection, self._lock(connection).id, results, checked=checked)
 
     def record_output(self, pack_id: str, attempts: Mapping[str, int], *, text: str, size: int) -> None:
         """Store the end of what a worker printed while it trained a pack.
@@ -506,14 +498,6 @@ class RunWriter:
 
 def _id(study_id: str, trial: NewTrial) -> str:
     return f"{study_id}.{trial.arm}.{'c' if trial.phase == 'confirmation' else ''}{trial.number}"
-
-
-def _storable(result: CheckResult) -> dict[str, str]:
-    return {
-        name: tables.storable(value)
-        for name, value in asdict(result).items()
-        if isinstance(value, str) and name != "status"
-    }
 
 
 def _finite(value: Any) -> Any:

@@ -1,24 +1,41 @@
 """Results of checks of workloads, so that one version of a workload is checked once."""
 
-__all__ = ["read", "write"]
+__all__ = ["read", "record"]
 
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.store import clock, tables
 from studies.trials import CheckResult, WorkloadVersion
 
 
-def write(connection: Connection, checked: WorkloadVersion, results: Sequence[CheckResult]) -> None:
-    """Store the results of a check, replacing earlier ones of the same version."""
+def record(
+    connection: Connection,
+    study_id: str,
+    results: Sequence[CheckResult],
+    *,
+    checked: WorkloadVersion | None,
+) -> None:
+    """Store what the check of a study's workload found.
+
+    Args:
+        connection: an open write transaction.
+        study_id: the study.
+        results: what was found.
+        checked: the version that other studies need not check again; None if the check did not end.
+    """
+    stored = [
+        {name: tables.storable(value) for name, value in asdict(result).items() if value is not None}
+        for result in results
+    ]
+    connection.execute(update(tables.study).where(tables.study.c.id == study_id).values(check_results=stored))
+    if checked is None:
+        return
     key = asdict(checked)
-    values = {
-        "results": [asdict(result) for result in results],
-        "checked_at": clock.now(connection),
-    }
+    values = {"results": stored, "checked_at": clock.now(connection)}
     # In one statement: two studies of the same workload may check it at the same time.
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = insert(tables.workload_check).values(**key, **values)

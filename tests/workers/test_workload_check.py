@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from studies.catalog import WorkloadCard
 from studies.trials import CheckResult
 from workers.workload_check import check_workload
 from workers.workload_check.__main__ import main
-from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
+from workers.workloads import Data, LoopWorkload, Split, SplitName, TensorWorkload, builtin_workloads
 
 __all__: list[str] = []
 
@@ -137,6 +138,64 @@ class UnusedLayer(Sound):
         return Model(super().build_model())
 
 
+class IgnoredOutputs(UnusedLayer):
+    """A second head whose outputs are concatenated, and then left out: its gradient is zero, but exists."""
+
+    def build_model(self) -> nn.Module:
+        class Model(nn.Module):
+            def __init__(self, body: nn.Module) -> None:
+                super().__init__()
+                self.body, self.unused = body, nn.Linear(8, 1)
+
+            def forward(self, inputs: Tensor) -> Tensor:
+                return torch.cat([self.body(inputs), self.unused(inputs)], dim=1)
+
+        return Model(Sound.build_model(self))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs[:, :2], targets)
+
+    def metric_sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().metric_sum(outputs[:, :2], targets)
+
+
+class ZeroHead(Sound):
+    """A head that starts at zero, behind which no gradient arrives in the first step."""
+
+    def build_model(self) -> nn.Module:
+        model = super().build_model()
+        for weight in list(model.parameters())[-2:]:
+            nn.init.zeros_(weight)
+        return model
+
+
+class LoopedClouds(LoopWorkload):
+    """The same clouds with batches of its own; `shared` examples of the test split are validated on too."""
+
+    card = Sound.card
+
+    def __init__(self, shared: int) -> None:
+        self._data, self._shared = Sound().load_data(CPU), shared
+
+    def build_model(self) -> nn.Module:
+        return Sound().build_model()
+
+    def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        del epoch
+        train = self._data.train
+        for rows in torch.randperm(len(train)).split(batch_size):
+            yield train.inputs[rows], train.targets[rows]
+
+    def training_step(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.cross_entropy(model(batch[0]), batch[1])
+
+    def evaluate(self, model: nn.Module, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
+        del device
+        part = self._data.validation if split == "validation" else self._data.test
+        inputs = torch.cat([self._data.validation.inputs[: self._shared], part.inputs[self._shared :]])
+        return {"accuracy": (model(inputs).argmax(1) == part.targets).float().mean().item()}
+
+
 class OtherCard(Sound):
     card = Sound.card.model_copy(
         update={"parameters": 7, "examples": {"train": 60, "validation": 32, "test": 32}}
@@ -232,9 +291,24 @@ def test_a_card_that_differs_from_the_data_is_found_and_training_is_still_checke
     assert results["resuming"].status == "ok"
 
 
-def test_examples_in_two_splits_are_a_warning() -> None:
+def test_a_split_of_which_half_is_trained_on_is_an_error() -> None:
     results = [f for f in check_workload(LeakedData(), device=CPU) if f.check == "separate splits"]
-    assert [(f.status, f.sentence.split()[0]) for f in results] == [("warning", "32")]
+    assert [(f.status, "32 different inputs" in f.sentence) for f in results] == [("error", True)]
+
+
+def test_a_weight_whose_gradient_is_zero_in_every_step_is_a_warning() -> None:
+    def gradients(workload: TensorWorkload) -> CheckResult:
+        return next(f for f in check_workload(workload, device=CPU) if f.check == "gradients")
+
+    found = gradients(IgnoredOutputs())
+    assert (found.status, "unused.weight and unused.bias" in found.sentence) == ("warning", True)
+    assert gradients(ZeroHead()).status == "ok"
+
+
+@pytest.mark.parametrize(("shared", "status"), [(0, "ok"), (3, "warning")])
+def test_examples_that_two_evaluations_give_the_model_are_a_warning(shared: int, status: str) -> None:
+    results = [f for f in check_workload(LoopedClouds(shared), device=CPU) if f.check == "separate splits"]
+    assert [result.status for result in results] == [status]
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d"])

@@ -15,6 +15,8 @@ from workers.workloads import Data, Split, TensorWorkload, load_data
 from workers.workloads.card_differences import shared_inputs
 
 _SPLITS: Final = ("train", "validation", "test")
+_MUCH: Final = 0.5
+"""Part of a split from which on inputs that another split has too are a mistake."""
 
 
 def check_data(workload: TensorWorkload, device: torch.device) -> Iterator[CheckResult | Data]:
@@ -101,12 +103,16 @@ def _overlaps(workload: TensorWorkload, splits: dict[str, Split]) -> Iterator[Ch
     is_separate = True
     for one, other, shared in shared_inputs(splits):
         is_separate = False
+        # Data with few different inputs has some of them in every split.
+        is_wrong = shared >= _MUCH * len(splits[other])
         yield about(
             workload.load_data,
             "separate splits",
-            "warning",
-            f"{plural(shared, 'different input')} of the {other} split also "
-            f"{'occurs' if shared == 1 else 'occur'} in the {one} split; values there are optimistic",
+            "error" if is_wrong else "warning",
+            ("expected splits without common inputs, got " if is_wrong else "")
+            + f"{plural(shared, 'different input')} of the {other} split that also "
+            f"{'occurs' if shared == 1 else 'occur'} in the {one} split; values there are optimistic"
+            + (": divide the examples before anything else" if is_wrong else ""),
         )
     if is_separate:
         yield CheckResult("separate splits", "ok", "no input occurs in two splits")

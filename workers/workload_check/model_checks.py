@@ -2,9 +2,10 @@
 
 __all__ = ["check_model"]
 
+import copy
 import math
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,13 @@ from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
 from workers.workload_check.check_result import about, calling
 from workers.workloads import Data, LoopWorkload, ModelWorkload, Split, SplitName, TensorWorkload
+from workers.workloads.card_differences import row_hashes
 
 _SEED: Final = 0
+_STEPS: Final = 3
+_FEW: Final = 8
+_MOST_INPUTS: Final = 200_000
+_LR: Final = 0.01
 _TOLERANCE: Final = 1e-3
 """Relative difference allowed between sums over the same examples in batches of different sizes."""
 
@@ -51,7 +57,9 @@ def check_model(
         assert data is not None, "a workload of tensors has data"
         yield from _evaluation(workload, model, data, batch_size=batch_size)
     else:
-        yield from _own_evaluation(workload, task, model, device)
+        with _InputsSeen(model) as seen:
+            yield from _own_evaluation(workload, task, model, device, seen)
+        yield seen.compared(workload)
 
 
 def _built(workload: ModelWorkload) -> nn.Module:
@@ -122,21 +130,64 @@ def _gradients(
             "error",
             f"expected finite gradients, got NaN or infinity in {listed(wrong)}",
         )
-    if not unreached and not wrong:
-        yield CheckResult(
+    if unreached or wrong:
+        return
+    zero = _always_zero(task, model, trained, device) if _zero(trained) else []
+    yield (
+        about(
+            workload.build_model,
+            "gradients",
+            "warning",
+            f"the gradient of {listed(zero)} is zero in each of {plural(_STEPS, 'step')}: the loss does not "
+            "seem to depend on them",
+        )
+        if zero
+        else CheckResult(
             "gradients", "ok", f"tensors with a finite gradient: {len(trained)} of {len(trained)}"
         )
+    )
+
+
+def _zero(weights: Mapping[str, nn.Parameter]) -> list[str]:
+    return [name for name, weight in weights.items() if weight.grad is None or not weight.grad.any()]
+
+
+def _always_zero(
+    task: TrainingTask, model: nn.Module, weights: Mapping[str, nn.Parameter], device: torch.device
+) -> list[str]:
+    """Return the weights whose gradients stay zero over a few steps, after which the model is as before.
+
+    A layer behind one that is initialised with zeros has a gradient only after the first step.
+    """
+    before = copy.deepcopy(model.state_dict())
+    zero = _zero(weights)
+    batches = task.batches(1)
+    with seeded(_SEED, device=device):
+        for _, batch in zip(range(_STEPS), batches, strict=False):
+            with torch.no_grad():
+                for weight in weights.values():
+                    if weight.grad is not None:
+                        weight -= _LR * weight.grad
+            model.zero_grad()
+            task.loss(batch).backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
+            zero = [name for name in _zero(weights) if name in zero]
+    model.load_state_dict(before)
+    return zero
 
 
 def _own_evaluation(
-    workload: LoopWorkload, task: TrainingTask, model: nn.Module, device: torch.device
+    workload: LoopWorkload,
+    task: TrainingTask,
+    model: nn.Module,
+    device: torch.device,
+    seen: "_InputsSeen",
 ) -> Iterator[CheckResult]:
     """Yield whether the workload's own evaluation returns finite metrics, the same ones each time."""
     model.eval()
     function = workload.evaluate
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:
-        check = f"{split} metric"
+        check, seen.split = f"{split} metric", split
         values: list[Tensor] = []
         for _ in range(2):
             with calling(check, workload=workload.card.name), seeded(_SEED, device=device):
@@ -157,6 +208,48 @@ def _own_evaluation(
                 )
             else:
                 yield _in_range(card, function, check, found[0])
+
+
+class _InputsSeen:
+    """Notes which examples a model is given in the evaluation of each split.
+
+    A workload with its own evaluation does not show its splits in any other way.
+
+    Attributes:
+        split: the split that is being evaluated.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.split: SplitName = "validation"
+        self._rows: dict[SplitName, set[int]] = {"validation": set(), "test": set()}
+        self._handle = model.register_forward_pre_hook(self._note, with_kwargs=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def compared(self, workload: LoopWorkload) -> CheckResult:
+        """Return whether the two splits share examples."""
+        check, validation, test = "separate splits", self._rows["validation"], self._rows["test"]
+        if min(len(validation), len(test)) < _FEW:
+            return CheckResult(check, "note", "not compared: the model is given too few different inputs")
+        shared = len(validation & test)
+        if not shared:
+            return CheckResult(check, "ok", "no input occurs in both the validation and the test split")
+        return about(
+            workload.evaluate,
+            check,
+            "warning",
+            f"{plural(shared, 'different input')} of {count(len(test))} in the evaluation of the test split "
+            f"also {'occurs' if shared == 1 else 'occur'} in that of the validation split",
+        )
+
+    def _note(self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        first = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        if first is not None and first.ndim and len(self._rows[self.split]) < _MOST_INPUTS:
+            self._rows[self.split] |= row_hashes(first)
 
 
 def _in_range(card: WorkloadCard, function: Callable[..., object], check: str, value: float) -> CheckResult:
@@ -230,7 +323,8 @@ def _loss(workload: TensorWorkload, whole: Tensor, pieces: list[Tensor]) -> Chec
     meant = (
         "loss seems to return a sum: return the mean over the batch"
         if _close(unweighted[0], sum(unweighted[1:]))
-        else "return a mean over the batch, and the number of terms that it averages over from loss_weight"
+        else "let no example's loss depend on the others in its batch, as operations over dimension 0 do; "
+        "return a mean over the batch, and from loss_weight the number of terms that it averages over"
     )
     mean = parts / whole[1].item()
     return about(

@@ -27,7 +27,7 @@ from workers.stacked.equivalence_check import why_not_stackable
 from workers.training_tasks import step_function, training_task
 from workers.workload_check.check_result import about, calling
 from workers.workload_check.shortened import shortened, steps_of_epoch
-from workers.workloads import Data, ModelWorkload, TensorWorkload
+from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
 
 _OPTIMIZER: Final = "adamp"
 _SEED: Final = 0
@@ -103,9 +103,10 @@ def _repeatable(
         CheckResult("same training twice", "ok", "one seed gives the same results, bit for bit")
         if is_same
         else about(
-            type(workload),
+            workload.train_batches if isinstance(workload, LoopWorkload) else step_function(workload),
             "same training twice",
-            "error",
+            # Some operations of a GPU add up in any order.
+            "error" if device.type == "cpu" else "warning",
             "expected the same results from one seed, got others; draw random numbers from torch's global "
             "generator, numpy's or `random`, and keep no state between trials",
         )
@@ -127,7 +128,7 @@ def _repeatable(
         else about(
             workload.build_model,
             "resuming",
-            "error",
+            "error" if device.type == "cpu" else "warning",
             "expected the same results from a trial that resumes from its checkpoint, got others; keep all "
             "state of the model in parameters and persistent buffers",
         )

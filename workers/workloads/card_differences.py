@@ -1,6 +1,6 @@
 """Compares a workload's card with its data: the numbers of examples, and whether the splits share inputs."""
 
-__all__ = ["card_differences", "shared_inputs"]
+__all__ = ["card_differences", "row_hashes", "shared_inputs"]
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -45,7 +45,7 @@ def shared_inputs(splits: dict[str, Split]) -> Iterator[tuple[str, str, int]]:
     Inputs are equal if all their bytes are. Nothing is yielded if all training examples are the same, as
     those of a function that is minimised.
     """
-    rows = {name: _hashes(split.inputs) for name, split in splits.items()}
+    rows = {name: row_hashes(split.inputs) for name, split in splits.items()}
     if len(rows["train"]) == 1 < len(splits["train"]):
         return
     for one, other in combinations(splits, 2):
@@ -54,7 +54,7 @@ def shared_inputs(splits: dict[str, Split]) -> Iterator[tuple[str, str, int]]:
             yield one, other, shared
 
 
-def _hashes(inputs: Tensor) -> set[int]:
+def row_hashes(inputs: Tensor) -> set[int]:
     """Return a 64-bit hash of each different input."""
     flat = inputs.detach().reshape(len(inputs), -1)
     row_bytes = max(1, flat.element_size() * flat.shape[1])
