@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from studies.formatting import scalar
 from studies.space import Choices, Fixed, Range
-from studies.spec import Pair, SpaceEntry, Tune
+from studies.space_entries import Pair, SpaceEntry, Tune
 from studies.views import ArmView, StudyView
 
 

@@ -37,14 +37,12 @@ from studies.space import (
     size,
     without_inert,
 )
+from studies.space_entries import Pair, SpaceEntry, Tune
 from studies.spec import (
     ArmSpec,
-    Pair,
     SamplerName,
-    SpaceEntry,
     StudySpec,
     Training,
-    Tune,
 )
 from studies.training_problems import training_problems
 

@@ -14,14 +14,11 @@ __all__ = [
     "Confirmation",
     "Keep",
     "Objective",
-    "Pair",
     "PriorityName",
     "Resources",
     "SamplerName",
-    "SpaceEntry",
     "StudySpec",
     "Training",
-    "Tune",
     "parse_spec",
     "title_of",
 ]
@@ -30,7 +27,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -45,7 +41,7 @@ from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
 from studies.objective import Objective
 from studies.pruner import NoPruner, Pruner
-from studies.space import Choices, Fixed, Range, Scalar
+from studies.space_entries import SpaceEntry, is_dimension
 from studies.training_settings import PREFIX, TrainingOptions, TrainingSettings
 from studies.validation_errors import problems_of
 
@@ -62,49 +58,6 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 _MAX_TRIALS = 100_000
 # 30 days.
 _MAX_SECONDS = 2_592_000
-
-
-class Tune(FrozenModel):
-    """Search the hyperparameter over the range on its card; written as `"tune"`."""
-
-    kind: Literal["tune"] = "tune"
-
-
-class Pair(FrozenModel):
-    """Two fixed hyperparameters that the optimizer takes as one argument: `"betas": [0.9, 0.99]`."""
-
-    kind: Literal["pair"] = "pair"
-    values: tuple[Scalar, Scalar] = Field(description="The two values, in the optimizer's order.")
-
-
-def _expand_dimension(value: Any) -> Any:
-    if isinstance(value, BaseModel) or (isinstance(value, Mapping) and "kind" in value):
-        return cast("Any", value)
-    if isinstance(value, Mapping):
-        mapping = cast("Mapping[str, Any]", value)
-        kind = "choices" if "choices" in mapping else "fixed" if "value" in mapping else "range"
-        return {"kind": kind, **mapping}
-    if value == "tune":
-        return {"kind": "tune"}
-    if isinstance(value, list | tuple):
-        items = list(cast("list[Any] | tuple[Any, ...]", value))
-        if len(items) == 2:
-            return {"kind": "pair", "values": items}
-        raise ValueError(
-            f"expected two numbers for a pair such as betas, got a list of length {len(items)}; "
-            'to choose between values, write {"choices": [...]}'
-        )
-    return {"kind": "fixed", "value": value}
-
-
-SpaceEntry = Annotated[
-    Annotated[Range | Choices | Fixed | Tune | Pair, Field(discriminator="kind")],
-    BeforeValidator(
-        _expand_dimension,
-        json_schema_input_type=Scalar | tuple[Scalar, Scalar] | Range | Choices | Fixed | Tune | Pair,
-    ),
-]
-"""How a study sets or searches one hyperparameter."""
 
 
 class ArmSpec(FrozenModel):
@@ -500,7 +453,7 @@ class StudySpec(FrozenModel):
         if not isinstance(training, Mapping) or not isinstance(space, Mapping):
             return study
         settings = cast("Mapping[Any, Any]", training)
-        searched = {name: value for name, value in settings.items() if _is_dimension(value)}
+        searched = {name: value for name, value in settings.items() if is_dimension(value)}
         moved = {f"{PREFIX}{name}": value for name, value in searched.items()}
         given = cast("Mapping[Any, Any]", space)
         twice = next((name for name in moved if name in given), None)
@@ -553,10 +506,6 @@ class StudySpec(FrozenModel):
             # See ArmSpec.
             object.__setattr__(self, "name", title_of(self.workload, self.arms))
         return self
-
-
-def _is_dimension(value: object) -> bool:
-    return value == "tune" or isinstance(value, Mapping | Range | Choices | Tune)
 
 
 def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:

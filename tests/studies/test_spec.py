@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from studies.errors import SpecInvalid, SpecProblem
 from studies.pruner import Asha, Hyperband, Median, NoPruner, Pruner
 from studies.space import Choices, Fixed, Range
-from studies.spec import Pair, StudySpec, Tune, parse_spec
+from studies.space_entries import Pair, Tune
+from studies.spec import StudySpec, parse_spec
 
 __all__: list[str] = []
 
