@@ -240,7 +240,7 @@ def main() -> int:
         artifacts=f"memory://kept-files/{given.study}",
         machines=f"simulated/{given.study}",
         turn_s=120.0,
-        count_slots=lambda _cpus, _gpus: given.packs,
+        count_slots=lambda _cpus, _gpus, _processes: given.packs,
     )
     print("ready", flush=True)
     simulated.server = (lambda: _server(given.database)) if given.json is not None else None

@@ -175,7 +175,8 @@ def _parameter_groups(expression: str, groups: Mapping[str, Mapping[str, Scalar]
     """Return the parameters of an expression in groups, each with its settings, or the expression itself."""
     if not groups and not spare_1d:
         return expression
-    parts = [("group_of.get(id(p)) not in " + repr(tuple(groups)), {})] if groups else [("", {})]
+    others = f"group_of.get(id(p)) not in {tuple(groups)!r}" if groups else ""
+    parts: list[tuple[str, Mapping[str, Scalar]]] = [(others, {})]
     parts += [(f"group_of.get(id(p)) == {json.dumps(name)}", settings) for name, settings in groups.items()]
     made: list[str] = []
     for condition, settings in parts:

@@ -4,7 +4,8 @@ __all__ = ["resource_problems", "shared_trial_problems"]
 
 from studies.catalog import WorkloadCard
 from studies.errors import SpecProblem
-from studies.spec import RESOURCE_STEP, Resources, StudySpec
+from studies.resources import RESOURCE_STEP, Resources
+from studies.spec import StudySpec
 
 
 def resource_problems(resources: Resources) -> list[SpecProblem]:

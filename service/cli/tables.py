@@ -25,8 +25,9 @@ from service.searched_text import describe_shared_space
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.direction import rank_key, worst_value
 from studies.formatting import ABSENT, ago, count, duration, metric, number, plural, scalar
+from studies.resources import Resources
 from studies.space import Choices, Fixed, Parameters, Range
-from studies.spec import Resources, StudySpec
+from studies.spec import StudySpec
 from studies.states import TrialState
 from studies.training_text import schedule_text, unusual_texts
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView

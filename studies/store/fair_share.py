@@ -19,7 +19,8 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from studies.actors import Actor
 from studies.errors import Forbidden
-from studies.spec import PriorityName, StudySpec
+from studies.resources import PriorityName
+from studies.spec import StudySpec
 from studies.states import CLOSED_STUDY_STATES, StudyState
 from studies.store import clock, tables
 

@@ -25,7 +25,7 @@ def test_a_study_of_scripts_is_pruned_at_rungs_and_confirmed(
         workload, arms=["adamp", "sgd"], trials=4, pruner=ASHA, confirmation={"seeds": 2}
     )
     study = dispatcher.closed(study_id, timeout_s=240)
-    assert study.state is StudyState.COMPLETED, study.reason
+    assert study.state is StudyState.COMPLETED, study.state_reason
     trials = dispatcher.store.every_trial(study_id)
     states = Counter(trial.state for trial in trials)
     assert set(states) == {TrialState.COMPLETED, TrialState.PRUNED}

@@ -311,8 +311,14 @@ def _confirming(trial: PendingTrial, position: int, epoch: int, *, of: int) -> R
 
 
 def _measured(epoch: int, value: float | None) -> Measurement:
-    losses = {"train_loss": 1.0 / epoch, "validation_loss": 1.1 / epoch}
-    return Measurement(epoch=epoch, elapsed_s=0.5 * epoch, lr=0.001, validation_metric=value, **losses)
+    return Measurement(
+        epoch=epoch,
+        elapsed_s=0.5 * epoch,
+        lr=0.001,
+        train_loss=1.0 / epoch,
+        validation_loss=1.1 / epoch,
+        validation_metric=value,
+    )
 
 
 def _report(trial_id: str, number: int, epoch: int, *, of: int, diverges: bool) -> Report:

@@ -14,9 +14,11 @@ from service.cli.reference import reference
 from service.documents import read_document
 from studies.catalog import Catalog
 from studies.extension import Extension
+from studies.objective import Objective
 from studies.pruner import Asha, Hyperband, Median
 from studies.resolve import resolve
-from studies.spec import ArmSpec, Budget, Confirmation, Objective, Resources, StudySpec, Training, parse_spec
+from studies.resources import Resources
+from studies.spec import ArmSpec, Budget, Confirmation, StudySpec, Training, parse_spec
 
 __all__: list[str] = []
 
