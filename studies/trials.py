@@ -137,12 +137,14 @@ class WorkloadVersion:
         package: the version of its package as text.
         batch_size: examples in a batch.
         device: `cpu` or `gpu`.
+        optimizer: what the check trains with.
     """
 
     workload: str
     package: str
     batch_size: int
     device: Literal["cpu", "gpu"]
+    optimizer: str
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The check of a study's workload before its first trial, in a process of its own on a machine that trains.
 
-It is `tangent check` for the study's batch size and device. The process that runs the study does not import
-torch, so everything about the workload happens on the worker.
+It is `tangent check` for the study's batch size and device, with the optimizer of its first arm. The process
+that runs the study does not import torch, so everything about the workload happens on the worker.
 """
 
 __all__ = ["FirstCheck", "version_difference"]
@@ -73,6 +73,8 @@ class FirstCheck:
             package="" if package is None else str(versions.get(package.name, package)),
             batch_size=plan.batch_size,
             device="gpu" if spec.resources.gpus_per_pack > 0 else "cpu",
+            # A workload may accept only the optimizers of its studies.
+            optimizer=plan.arms[0].card.name,
         )
 
     def carry_out(self, *, is_interrupted: Callable[[], bool]) -> None:
@@ -183,24 +185,33 @@ def _results(
 ) -> list[CheckResult]:
     import torch
 
+    from workers.optimizers import load_optimizers
     from workers.workload_check import check_workload
     from workers.workloads import load_workloads
 
     torch.set_num_threads(max(1, int(cpus)))
-    workloads = load_workloads()
-    if checked.workload not in workloads:
-        return [
-            CheckResult(
-                "package",
-                "error",
-                f"expected workload {checked.workload!r} on {socket.gethostname()}, got none; install the "
-                "package that adds it on this machine too",
-            )
-        ]
-    package = workloads.packages.get(checked.workload)
-    difference = version_difference(f"workload {checked.workload!r}", package, expected)
-    if difference is not None:
-        return [CheckResult("package", "error", difference)]
+    workloads, optimizers = load_workloads(), load_optimizers()
+    for kind, name, installed in (
+        ("workload", checked.workload, workloads),
+        ("optimizer", checked.optimizer, optimizers),
+    ):
+        if name not in installed:
+            return [
+                CheckResult(
+                    "package",
+                    "error",
+                    f"expected {kind} {name!r} on {socket.gethostname()}, got none; install the package "
+                    "that adds it on this machine too",
+                )
+            ]
+        difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
+        if difference is not None:
+            return [CheckResult("package", "error", difference)]
     device = torch.device("cuda:0" if checked.device == "gpu" and torch.cuda.is_available() else "cpu")
-    found = check_workload(workloads[checked.workload], device=device, batch_size=checked.batch_size)
+    found = check_workload(
+        workloads[checked.workload],
+        device=device,
+        batch_size=checked.batch_size,
+        entry=optimizers[checked.optimizer],
+    )
     return list(found)

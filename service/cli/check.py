@@ -20,15 +20,18 @@ Target = Annotated[
     ),
 ]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")]
+Optimizer = Annotated[str, typer.Option(metavar="NAME", help="What to train with, at its defaults.")]
 
 
-def check(target: Target, *, device: Device = "cpu", as_json: AsJson = False) -> NoReturn:
+def check(
+    target: Target, *, optimizer: Optimizer = "adamp", device: Device = "cpu", as_json: AsJson = False
+) -> NoReturn:
     """Check a workload: its data, model, loss and metric, and a few steps of training.
 
     Needs the extra `workers`, but no service. Exits with 1 if there are errors.
     """
     if importlib.util.find_spec("torch") is None:
         raise CommandError("torch is not installed; run `pip install 'tangent-studies[workers]'`")
-    options = [f"--device={device}", *(["--json"] if as_json else [])]
+    options = [f"--optimizer={optimizer}", f"--device={device}", *(["--json"] if as_json else [])]
     # -P keeps the current folder off the import path, as in a worker. No shell is involved.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers.workload_check", target, *options])  # noqa: S606

@@ -355,6 +355,7 @@ workload_check = Table(
     Column("package", _Text(255), primary_key=True, doc="PackageVersion of its package as text"),
     Column("batch_size", Integer, primary_key=True, autoincrement=False),
     Column("device", _Text(128), primary_key=True, doc="cpu or gpu"),
+    Column("optimizer", _Text(64), primary_key=True, doc="what the check trains with"),
     Column("results", JSON, nullable=False, doc="CheckResults"),
     Column("checked_at", UTC_TIME, nullable=False),
 )

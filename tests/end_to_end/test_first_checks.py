@@ -60,3 +60,11 @@ def test_a_check_that_crashes_leaves_the_study_to_its_trials(dispatcher: Dispatc
     assert len(dispatcher.store.every_trial(study.id)) == 1
     assert [(each.check, each.status) for each in study.check_results] == [("check", "warning")]
     assert checked(dispatcher, "deadly") == []
+
+
+@pytest.mark.slow
+def test_a_program_is_checked_with_the_optimizer_of_its_first_arm(dispatcher: DispatcherProcess) -> None:
+    for arms, state in ((["sgd"], StudyState.COMPLETED), (["adamp"], StudyState.FAILED)):
+        study_id = dispatcher.submit("sgd-only", arms=arms, trials=1, epochs=2, check_workload=True)
+        study = dispatcher.closed(study_id)
+        assert (study.state, bool(dispatcher.store.every_trial(study_id))) == (state, arms == ["sgd"])

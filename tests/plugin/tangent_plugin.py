@@ -366,6 +366,19 @@ _PROGRAM = CommandWorkload(
     ["{python}", str(Path(__file__).with_name("program.py")), "--lr={lr}"],
 )
 
+_SGD_ONLY = CommandWorkload(
+    _Plane("sgd-only", epochs=2).card,
+    [
+        *(
+            "{python}",
+            "-c",
+            "import sys; print('values 0.5 0.5\\n' * (2 if 'sgd' in sys.argv else sys.exit(3)))",
+        ),
+        "{optimizer}",
+    ],
+    pattern=r"values (?P<validation>\S+) (?P<test>\S+)",
+)
+
 
 def _descend(levels: int, outputs: Tensor, targets: Tensor) -> Tensor:
     if levels == 0:
@@ -424,6 +437,7 @@ WORKLOADS = [
     _BrokenLoop(),
     _OwnLoop(),
     _PROGRAM,
+    _SGD_ONLY,
     _Slow("slow-plane", epochs=10),
     _Broken("broken"),
     _WithProcesses("daemon", "-c", _DAEMON),

@@ -417,6 +417,18 @@ def test_the_loop_of_a_trial_that_ends_early_unwinds_in_its_own_thread() -> None
     assert ended == ["t0", "t1"]
 
 
+def test_check_trains_a_script_with_the_optimizer_that_is_asked_for() -> None:
+    def run(trial: Trial) -> None:
+        if "delta" in trial.config:
+            raise ValueError("expected sgd")
+        for _ in trial.epochs():
+            trial.report(validation=float("inf"), test=0.5)
+
+    [error] = check_workload(Told(run), device=CPU)
+    [diverged] = check_workload(Told(run), device=CPU, entry=OPTIMIZERS["sgd"])
+    assert (error.status, diverged.status) == ("error", "warning")
+
+
 def test_check_trains_two_epochs_of_a_script_and_says_whether_it_resumes() -> None:
     assert [result.status for result in check_workload(Script(), device=CPU)] == ["ok", "ok"]
 

@@ -19,6 +19,7 @@ from studies.control_characters import strip_controls
 from studies.process_tree import adopt_orphans
 from studies.standard_error import write_line
 from studies.trials import CheckResult
+from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.packages import use_packages
 from workers.workload_check.checks import check_workload
 from workers.workload_errors import innermost_place
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers.workload_check")
     parser.add_argument("target")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--optimizer", default="adamp")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     # What the workload's own code prints must not mix with the results.
@@ -48,6 +50,7 @@ def _check(given: argparse.Namespace, output: TextIO) -> int:
     use_packages(os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep))
     try:
         workload, device = _workload(given.target), _device(given.device)
+        entry = _optimizer(given.optimizer)
     except _TargetInvalid as error:
         write_line(f"error: {error}")
         return _BAD_TARGET
@@ -55,7 +58,7 @@ def _check(given: argparse.Namespace, output: TextIO) -> int:
     adopt_orphans()
     torch.set_num_threads(1)
     results: list[CheckResult] = []
-    for result in check_workload(workload, device=device):
+    for result in check_workload(workload, device=device, entry=entry):
         results.append(result)
         if not given.json:
             place = f" ({result.where})" if result.where else ""
@@ -72,6 +75,15 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise _TargetInvalid("expected a GPU that torch can use for --device cuda, found none")
     return torch.device("cuda:0" if name == "cuda" else "cpu")
+
+
+def _optimizer(name: str) -> OptimizerEntry:
+    installed = load_optimizers()
+    if name not in installed:
+        raise _TargetInvalid(
+            f"expected the name of an installed optimizer, got {name!r}; installed: {', '.join(installed)}"
+        )
+    return installed[name]
 
 
 def _workload(target: str) -> AnyWorkload:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from studies.trials import CheckResult
+from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.workload_check.check_result import CheckFailed
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
@@ -16,22 +17,29 @@ from workers.workloads import AnyWorkload, Data, ScriptWorkload, TensorWorkload
 
 
 def check_workload(
-    workload: AnyWorkload, *, device: torch.device, batch_size: int | None = None
+    workload: AnyWorkload,
+    *,
+    device: torch.device,
+    batch_size: int | None = None,
+    entry: OptimizerEntry | None = None,
 ) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
     It loads the data of a workload of tensors twice, builds the model a few times, and trains a few steps
-    with AdamP at its defaults; of a script it trains two epochs. After an error without whose repair later
-    checks cannot run, the iterator ends.
+    with an optimizer at its defaults; of a script it trains two epochs. After an error without whose repair
+    later checks cannot run, the iterator ends.
 
     Args:
         workload: what to check.
         device: where to train.
         batch_size: examples in a batch; None stands for the card's.
+        entry: the optimizer to train with; None stands for AdamP.
     """
+    entry = entry or load_optimizers()["adamp"]
     try:
         if isinstance(workload, ScriptWorkload):
-            yield from check_script(workload, device, batch_size=batch_size or workload.card.batch_size)
+            size = batch_size or workload.card.batch_size
+            yield from check_script(workload, device, entry=entry, batch_size=size)
             return
         data: Data | None = None
         has_errors = False
@@ -50,6 +58,6 @@ def check_workload(
         if has_errors:
             yield CheckResult("training", "note", "not checked, because of the errors above")
             return
-        yield from check_training(workload, data, device, batch_size=size)
+        yield from check_training(workload, data, device, entry=entry, batch_size=size)
     except CheckFailed as error:
         yield error.result

@@ -4,7 +4,6 @@ __all__ = ["check_script"]
 
 import tempfile
 from collections.abc import Iterator
-from typing import Final
 
 import torch
 
@@ -12,27 +11,33 @@ from studies.formatting import number
 from studies.training_settings import TrainingSettings
 from studies.trials import CheckResult
 from workers.checkpoints import load
-from workers.optimizers import OptimizerEntry, load_optimizers
+from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.training import train_pack
 from workers.workload_check.check_result import about, calling
 from workers.workloads import ScriptWorkload
 
-_OPTIMIZER: Final = "adamp"
 
-
-def check_script(workload: ScriptWorkload, device: torch.device, *, batch_size: int) -> Iterator[CheckResult]:
-    """Yield the results about two epochs with AdamP at its defaults.
+def check_script(
+    workload: ScriptWorkload, device: torch.device, *, entry: OptimizerEntry, batch_size: int
+) -> Iterator[CheckResult]:
+    """Yield the results about two epochs with an optimizer at its defaults.
 
     Raises:
         CheckFailed: the loop raised an error, or broke a rule.
     """
-    entry = load_optimizers()[_OPTIMIZER]
     with tempfile.TemporaryDirectory() as folder, calling("script", workload=workload.card.name):
         [first] = _trained(workload, entry, device, folder, batch_size=batch_size)
         part = first.members[0]
         if part.outcome is not None:
-            yield about(workload.run, "script", "error", str(part.outcome.reason))
+            # Another learning rate may not diverge.
+            status = "warning" if part.outcome.state == "diverged" else "error"
+            yield about(
+                workload.run,
+                "script",
+                status,
+                f"with {entry.card.title} at its defaults, {part.outcome.reason}",
+            )
             return
         value = part.measurement.validation_metric
         assert value is not None, "a trial that goes on has a value"

@@ -18,7 +18,7 @@ from studies.training_settings import TrainingSettings
 from studies.trials import CheckResult
 from workers.checkpoints import load, save
 from workers.memory import MemoryMeter
-from workers.optimizers import OptimizerEntry, load_optimizers
+from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Member, Pack
 from workers.results import EpochResult
 from workers.seeding import initialisation_seed, seeded
@@ -29,7 +29,6 @@ from workers.workload_check.check_result import about, calling
 from workers.workload_check.shortened import shortened, steps_of_epoch
 from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
 
-_OPTIMIZER: Final = "adamp"
 _SEED: Final = 0
 _STEPS: Final = 2
 _TIMED_STEPS: Final = 20
@@ -40,14 +39,18 @@ _SLOW: Final = 3.0
 
 
 def check_training(
-    workload: ModelWorkload, data: Data | None, device: torch.device, *, batch_size: int
+    workload: ModelWorkload,
+    data: Data | None,
+    device: torch.device,
+    *,
+    entry: OptimizerEntry,
+    batch_size: int,
 ) -> Iterator[CheckResult]:
-    """Yield the results about training with AdamP at its defaults.
+    """Yield the results about training with an optimizer at its defaults.
 
     Raises:
         CheckFailed: the workload's code raised an error.
     """
-    entry = load_optimizers()[_OPTIMIZER]
     pack = _pack(workload, entry, batch_size=batch_size)
     short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.training.batch_size)
     with calling("training", workload=workload.card.name):
@@ -90,7 +93,7 @@ def _repeatable(
 
     trained = start()
     first = trained.train_epoch(1)
-    yield _first_epoch(workload, first)
+    yield _first_epoch(workload, first, entry)
     if first.divergence is not None or first.fault is not None:
         return
     state = trained.checkpoint()
@@ -135,10 +138,12 @@ def _repeatable(
     )
 
 
-def _first_epoch(workload: ModelWorkload, result: EpochResult) -> CheckResult:
+def _first_epoch(workload: ModelWorkload, result: EpochResult, entry: OptimizerEntry) -> CheckResult:
     problem = result.divergence or result.fault
     if problem is not None:
-        return about(type(workload), "two steps", "error", f"with AdamP at its defaults, the {problem}")
+        return about(
+            type(workload), "two steps", "error", f"with {entry.card.title} at its defaults, the {problem}"
+        )
     if not result.effective_step > 0 and not math.isnan(result.effective_step):
         return about(
             step_function(workload),
