@@ -222,19 +222,13 @@ class Solo:
     def _backward(self, batches: Iterator[Any]) -> Tensor:
         """Add the gradients of the next step's mean loss to the weights' own, and return it detached."""
         count = self._settings.accumulation_steps
-        with self._update.precision():
-            loss = self._task.loss(next(batches))
-        if count == 1:
-            self._update.backward(loss)
-            return loss.detach()
         losses: list[Tensor] = []
-        for index in range(count):
-            if index:
-                with self._update.precision():
-                    loss = self._task.loss(next(batches))
+        for _ in range(count):
+            with self._update.precision():
+                loss = self._task.loss(next(batches))
             losses.append(loss.detach())
-            self._update.backward(loss / count)
-        return torch.stack(losses).mean()
+            self._update.backward(loss if count == 1 else loss / count)
+        return losses[0] if count == 1 else torch.stack(losses).mean()
 
     def _measure(self) -> list[float]:
         self._set_evaluation_mode()

@@ -2,8 +2,7 @@
 
 Ray Tune reserves the CPUs and GPUs of the pack's actor and of all its processes in one placement group. The
 actor starts the processes there with Ray Train's worker group, and Ray Train's torch backend connects them.
-Ray Train's `TorchTrainer` would reserve a second placement group of its own, which stays reserved if the
-actor is killed and the cluster has no dashboard.
+Ray Train's `TorchTrainer` would reserve a second placement group, outside that of Ray Tune.
 
 Ray ends the processes with the actor that has started them.
 """

@@ -39,6 +39,7 @@ def test_head_works_wherever_get_does(attacked: AttackTarget) -> None:
         "suite_name": "small",
         "name": "adamp",
         "webhook_id": "zzzzzzzz",
+        "artifact_id": "0" * 32,
         "slug": "not-json",
     }
     headers = {"accept-encoding": "gzip"}
