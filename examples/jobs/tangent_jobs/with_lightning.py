@@ -38,7 +38,12 @@ def main(trial: Trial) -> None:  # 2
     train, validation, test = random_split(data, [1077, 360, 360], torch.Generator().manual_seed(0))
     loaders = [DataLoader(train, 32, shuffle=True), DataLoader(validation, 360), DataLoader(test, 360)]
     trainer = lightning.Trainer(
-        max_epochs=10, accelerator="auto", devices=1, logger=False, enable_progress_bar=False
+        max_epochs=10,
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
     )
     fit_lightning(trial, trainer, Classifier(), loaders[0], loaders[1], test_dataloaders=loaders[2])  # 3
 
