@@ -1,1 +1,1 @@
-"""Ten training jobs of the kinds that people have, each in a module of its own."""
+"""Training jobs of the kinds that people have, each in a module of its own."""
