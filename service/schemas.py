@@ -51,7 +51,7 @@ class StudyPlan(FrozenModel):
             trials=trials,
             confirmations=confirmations,
             epochs=epochs,
-            estimate_cpu_s=epochs * study.workload.epoch_s,
+            estimate_cpu_s=epochs * study.epoch_s(spec.training),
         )
 
 

@@ -189,7 +189,13 @@ def _parameter_groups(expression: str, groups: Mapping[str, Mapping[str, Scalar]
 
 
 def whole_recipe(
-    card: OptimizerCard, parameters: Parameters, fixed: TrainingSettings, *, epochs: int, examples: int
+    card: OptimizerCard,
+    parameters: Parameters,
+    fixed: TrainingSettings,
+    *,
+    epochs: int,
+    interval_steps: int | None,
+    examples: int,
 ) -> str:
     """Return Python code for all that a trial's settings change in a training loop.
 
@@ -201,14 +207,16 @@ def whole_recipe(
         card: the optimizer.
         parameters: the trial's configuration.
         fixed: the settings of a trial whose configuration sets none.
-        epochs: epochs of the trial.
+        epochs: epochs of the trial, or its intervals.
+        interval_steps: steps of the interval that replaces an epoch; None for epochs.
         examples: training examples of an epoch.
 
     Raises:
         ValueError: a name is not on the card.
     """
     training = settings_of(fixed, parameters)
-    steps = epochs * max(1, examples // training.batch_size)
+    batches = examples // training.batch_size
+    steps = epochs * (interval_steps or max(1, batches // training.accumulation_steps))
     built = recipe(card, parameters, decay_1d=training.decay_1d)
     neutral = TrainingSettings(batch_size=training.batch_size)
     shown = {"batch_size": training.batch_size} | {

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, suggest_name
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
+from studies.formatting import plural
 from studies.frozen_model import FrozenModel
 from studies.objective import metric_problems
 from studies.promotion import rungs
@@ -45,6 +46,7 @@ from studies.spec import (
     Training,
 )
 from studies.training_problems import training_problems
+from studies.training_settings import TrainingOptions
 
 # A grid is enumerated before its first trial.
 _MAX_GRID_POINTS = 100_000
@@ -150,8 +152,22 @@ class ResolvedStudy(FrozenModel):
         description="The workload's card when the study was submitted, by the study's objective."
     )
     arms: tuple[ResolvedArm, ...] = Field(description="The arms, in the study's order.")
-    epochs: int = Field(gt=0, description="Epochs of each trial.")
+    epochs: int = Field(gt=0, description="Epochs of each trial; with a budget of steps, its intervals.")
+    interval_steps: int | None = Field(
+        default=None, gt=0, description="Steps of the interval that replaces an epoch; null for epochs."
+    )
     batch_size: int = Field(gt=0, description="Examples per step.")
+
+    def epoch_s(self, training: TrainingOptions) -> float:
+        """Return the rough seconds of an epoch, or of the interval that replaces it, on one CPU thread.
+
+        Args:
+            training: the study's settings.
+        """
+        if self.interval_steps is None:
+            return self.workload.epoch_s
+        trained = self.interval_steps * training.accumulation_steps * self.batch_size
+        return self.workload.epoch_s * trained / self.workload.examples.get("train", trained)
 
 
 class _ArmResolver:
@@ -491,14 +507,17 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
             )
         )
     problems += training_problems(spec, workload)
-    epochs = spec.budget.epochs or (workload.epochs if workload is not None else None)
+    epochs = (
+        spec.budget.intervals or spec.budget.epochs or (workload.epochs if workload is not None else None)
+    )
+    interval = "epoch" if spec.budget.steps is None else "interval"
     if epochs is not None and not isinstance(spec.pruner, NoPruner) and not rungs(spec.pruner, epochs):
         problems.append(
             SpecProblem(
                 "/pruner/min_epochs",
-                f"expected fewer than the {epochs} epochs of a trial, because pruning there saves nothing, "
-                f"got {spec.pruner.min_epochs}; lower it, raise the budget's epochs, or use the "
-                "pruner 'none'",
+                f"expected fewer than the {plural(epochs, interval)} of a trial, because pruning there saves "
+                f"nothing, got {spec.pruner.min_epochs}; lower it, raise the budget's "
+                f"{'epochs' if spec.budget.steps is None else 'steps'}, or use the pruner 'none'",
             )
         )
     if workload is not None:
@@ -512,6 +531,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     return ResolvedStudy(
         workload=workload.by_metric(spec.objective.metric or workload.metric),
         arms=arms,
-        epochs=spec.budget.epochs or workload.epochs,
+        epochs=spec.budget.intervals or spec.budget.epochs or workload.epochs,
+        interval_steps=spec.budget.evaluate_every,
         batch_size=spec.training.batch_size or workload.batch_size,
     )

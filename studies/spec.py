@@ -9,7 +9,6 @@ __all__ = [
     "ADAPTIVE_SAMPLERS",
     "ArmEntry",
     "ArmSpec",
-    "Budget",
     "Confirmation",
     "Keep",
     "Objective",
@@ -33,6 +32,7 @@ from pydantic import (
     model_validator,
 )
 
+from studies.budget import MAX_TRIALS, Budget
 from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.frozen_model import FrozenModel
@@ -49,8 +49,6 @@ ADAPTIVE_SAMPLERS: Final[frozenset[SamplerName]] = frozenset({"tpe", "gp", "cmae
 
 _SLUG = r"^[a-z0-9][a-z0-9-]{0,63}$"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
-# In one arm, over all replicates or seeds.
-_MAX_TRIALS = 100_000
 
 
 class ArmSpec(FrozenModel):
@@ -97,47 +95,6 @@ def _expand_arm(value: Any) -> Any:
 
 ArmEntry = Annotated[ArmSpec, BeforeValidator(_expand_arm, json_schema_input_type=str | ArmSpec)]
 """An arm as users may write it: an object, or just the optimizer's name."""
-
-
-class Budget(FrozenModel):
-    """How much work each arm of a study may spend."""
-
-    trials_per_arm: int = Field(
-        gt=0,
-        le=_MAX_TRIALS,
-        strict=True,
-        description="Trials that each arm may start in one replicate, including its defaults.",
-        examples=[12],
-    )
-    epochs: int | None = Field(
-        default=None,
-        gt=0,
-        le=100_000,
-        strict=True,
-        description="Epochs of each trial; by default the workload's.",
-        examples=[8],
-    )
-    replicates: int = Field(
-        default=1,
-        ge=1,
-        le=1000,
-        strict=True,
-        description=(
-            "Independent repetitions of each arm's search, each with its own `trials_per_arm` trials and its "
-            "own seed."
-        ),
-    )
-
-    @field_validator("replicates")
-    @classmethod
-    def _not_too_many(cls, replicates: int, info: ValidationInfo) -> int:
-        trials = info.data.get("trials_per_arm", 0)
-        if trials * replicates > _MAX_TRIALS:
-            raise ValueError(
-                f"expected at most {_MAX_TRIALS} trials per arm over all replicates, got {trials} x "
-                f"{replicates} = {trials * replicates}; lower trials_per_arm or replicates"
-            )
-        return replicates
 
 
 class Confirmation(FrozenModel):
@@ -294,8 +251,8 @@ class StudySpec(FrozenModel):
             "What every arm searches beside its optimizer's hyperparameters, from the same ranges: "
             "`training.NAME` for a setting of the training, `workload.NAME` for a hyperparameter of the "
             "workload, and `groups.GROUP.lr` or `groups.GROUP.weight_decay` for one of its parameter groups. "
-            "Each arm tunes it for itself. Budgets count epochs, so a searched batch size changes the number "
-            "of steps."
+            "Each arm tunes it for itself. A searched batch size changes the number of steps in an epoch; "
+            "with a budget of steps it changes how many examples a trial sees."
         ),
         examples=[{"training.batch_size": {"choices": [32, 64, 128]}}],
     )
@@ -359,9 +316,9 @@ class StudySpec(FrozenModel):
     def _not_too_many_runs(cls, confirmation: Confirmation, info: ValidationInfo) -> Confirmation:
         budget: Budget | None = info.data.get("budget")
         runs = 0 if budget is None else most_runs(replicates=budget.replicates, seeds=confirmation.seeds)
-        if runs > _MAX_TRIALS:
+        if runs > MAX_TRIALS:
             raise ValueError(
-                f"expected at most {_MAX_TRIALS} confirmation runs per arm, got {runs}: "
+                f"expected at most {MAX_TRIALS} confirmation runs per arm, got {runs}: "
                 f"{confirmation.seeds} seeds for the defaults and for the best of each of "
                 f"{info.data['budget'].replicates} replicates; lower `seeds` or `replicates`"
             )

@@ -27,6 +27,9 @@ def training_problems(spec: StudySpec, workload: WorkloadCard | None) -> list[Sp
                 "label_smoothing; add `label_smoothing: float = 0.0` to it and restart the dispatcher",
             )
         )
+    if spec.budget.steps is not None:
+        # Batches of several passes over the data may share a step.
+        return [*found, *_steps_problems(spec, workload)]
     examples = workload.examples.get("train")
     batch = training.batch_size or workload.batch_size
     if examples is not None and batch <= examples < batch * training.accumulation_steps:
@@ -38,3 +41,16 @@ def training_problems(spec: StudySpec, workload: WorkloadCard | None) -> list[Sp
             )
         )
     return found
+
+
+def _steps_problems(spec: StudySpec, workload: WorkloadCard) -> list[SpecProblem]:
+    """Return why a trial of a workload cannot be trained for a number of steps."""
+    processes = spec.resources.processes_per_trial
+    if workload.kind == "script":
+        why = f"{workload.name} has a loop of its own, which alone knows its steps"
+    elif processes > 1:
+        why = f"the {processes} processes of a trial share the batches of whole epochs only"
+    else:
+        return []
+    found = f"expected a budget of epochs, because {why}; write epochs instead of steps and evaluate_every"
+    return [SpecProblem("/budget/steps", found)]

@@ -1,9 +1,16 @@
 """Training settings in words, for pages, tables and comparisons."""
 
-__all__ = ["schedule_text", "training_texts", "unusual_texts"]
+__all__ = ["length_text", "schedule_text", "training_texts", "unusual_texts"]
 
 from studies.formatting import plural, scalar
 from studies.training_settings import TrainingOptions
+
+
+def length_text(epochs: int, interval_steps: int | None) -> str:
+    """Return how long training takes: `12 epochs`, or `10 intervals of 200 steps (counted as epochs)`."""
+    if interval_steps is None:
+        return plural(epochs, "epoch")
+    return f"{plural(epochs, 'interval')} of {plural(interval_steps, 'step')} (counted as epochs)"
 
 
 def schedule_text(training: TrainingOptions) -> str:

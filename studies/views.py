@@ -220,7 +220,10 @@ class StudyView(StudySummary):
             "`metrics` are all others."
         )
     )
-    epochs: int = Field(description="Epochs of each trial.")
+    epochs: int = Field(description="Epochs of each trial; with a budget of steps, its intervals.")
+    interval_steps: int | None = Field(
+        default=None, description="Steps of the interval that replaces an epoch; null for epochs."
+    )
     batch_size: int = Field(description="Examples per step.")
     spec: StudySpec = Field(
         description="The study as submitted, with shorthands expanded and extensions applied."

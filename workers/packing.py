@@ -190,7 +190,8 @@ class Packing:
         is_stackable = self._plan.workload.kind == "tensors"
         training = self._settings_of(group)
         own = len(trials) * (group.to_epoch - group.from_epoch)
-        steps = max(1, self._plan.workload.examples.get("train", 1) // training.batch_size)
+        batches = self._plan.workload.examples.get("train", 1) // training.batch_size
+        steps = self._plan.interval_steps or max(1, batches // training.accumulation_steps)
         # The other epochs are spread over all values that packs share.
         others = math.ceil(epochs_ahead / queue.groups_of_values)
         return Pack(
@@ -211,6 +212,7 @@ class Packing:
             from_epoch=group.from_epoch,
             to_epoch=group.to_epoch,
             epochs=self._plan.epochs,
+            interval_steps=self._plan.interval_steps,
             training=training,
             objective_metric=self._spec.objective.metric,
             objective_at=self._spec.objective.at,
@@ -242,7 +244,8 @@ class Packing:
         configured = self._spec.resources.epoch_timeout_s
         if configured is not None:
             return configured
-        return max(_EPOCH_TIMEOUT_S, _EPOCH_TIMEOUT_FACTOR * members * self._plan.workload.epoch_s)
+        expected = members * self._plan.epoch_s(self._training)
+        return max(_EPOCH_TIMEOUT_S, _EPOCH_TIMEOUT_FACTOR * expected)
 
     def _max_training(self) -> int:
         """Return how many packs train at once."""

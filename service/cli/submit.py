@@ -45,12 +45,14 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
     if as_json:
         print_json(plan.model_dump(mode="json"))
         return
+    from studies.training_text import length_text
+
     runs = f" and {plural(plan.confirmations, 'confirmation run')}" if plan.confirmations else ""
     print_raw(
         plain_spaces(
             f"{opening}: {plural(len(plan.study.arms), 'arm')}, {plural(plan.trials, 'trial')}{runs}, "
-            f"{plural(plan.epochs, 'epoch')}, about {duration(plan.estimate_cpu_s)} of training on one CPU "
-            "core"
+            f"{length_text(plan.epochs, plan.study.interval_steps)}, about {duration(plan.estimate_cpu_s)} "
+            "of training on one CPU core"
         )
     )
 

@@ -29,7 +29,7 @@ from studies.resources import Resources
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
 from studies.states import TrialState
-from studies.training_text import schedule_text, unusual_texts
+from studies.training_text import length_text, schedule_text, unusual_texts
 from studies.views import ArmView, AuditView, Progress, StudySummary, StudyView, TokenView, TrialView
 
 
@@ -140,7 +140,7 @@ def study(view: StudyView, *, page: str) -> Table:
             + ("" if card.target is None else f", target {metric(card.target, card.unit)}")
         ),
         "each trial": (
-            f"{plural(view.epochs, 'epoch')}, batch size {view.batch_size}, "
+            f"{length_text(view.epochs, view.interval_steps)}, batch size {view.batch_size}, "
             + ", ".join(
                 [
                     f"schedule {schedule_text(view.spec.training)}",

@@ -184,6 +184,7 @@ def _plan(report: StudyReport) -> ResolvedStudy:
         workload=study.workload_card,
         arms=tuple(planned_arm(arm, replicates=study.spec.budget.replicates) for arm in report.arms),
         epochs=study.epochs,
+        interval_steps=study.interval_steps,
         batch_size=study.batch_size,
     )
 

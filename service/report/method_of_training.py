@@ -15,8 +15,8 @@ def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations
     training = study.spec.training
     sentences = [
         (
-            f"Every trial was trained for {plural(study.epochs, 'epoch')} with batch size "
-            f"{count(study.batch_size)} and {_schedule(training, cite)}."
+            f"Every trial was trained for {_length(study)} with batch size {count(study.batch_size)} and "
+            f"{_schedule(training, cite)}."
         )
     ]
     own = [arm.label for arm in arms if arm.optimizer.schedule == "constant"]
@@ -35,6 +35,15 @@ def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations
         f"{study.spec.seed}."
     )
     return " ".join(sentences)
+
+
+def _length(study: StudyView) -> str:
+    if study.interval_steps is None:
+        return plural(study.epochs, "epoch")
+    return (
+        f"{plural(study.epochs * study.interval_steps, 'step')} and evaluated after every "
+        f"{plural(study.interval_steps, 'step')}, an interval that is called an epoch here,"
+    )
 
 
 def _updates(training: Training, cite: Citations) -> list[str]:

@@ -82,6 +82,7 @@ def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> 
                 parameters,
                 study.spec.training.settings(batch_size=study.batch_size),
                 epochs=study.epochs,
+                interval_steps=study.interval_steps,
                 examples=study.workload_card.examples.get("train", 1),
             ),
         )

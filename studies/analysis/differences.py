@@ -8,7 +8,7 @@ from itertools import combinations
 
 from studies.analysis.study_results import StudyResults
 from studies.formatting import listed
-from studies.training_text import training_texts
+from studies.training_text import length_text, training_texts
 from studies.views import StudyView
 
 _MOST_VALUES = 12
@@ -62,7 +62,11 @@ def _settings(study: StudyView) -> Mapping[str, str]:
     """Return the settings that a comparison should find equal, the most important first."""
     spec = study.spec
     return {
-        "epochs": str(study.epochs),
+        "epochs": (
+            str(study.epochs)
+            if study.interval_steps is None
+            else length_text(study.epochs, study.interval_steps)
+        ),
         "batch size": str(study.batch_size),
         **training_texts(spec.training),
         "trials per arm": str(spec.budget.trials_per_arm),

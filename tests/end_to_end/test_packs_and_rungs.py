@@ -1,5 +1,6 @@
 """Shared packs, rungs and checkpoints under faults, with a real dispatcher, Ray and SQLite."""
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -86,6 +87,36 @@ def test_with_asha_every_arm_trains_equal_epochs_and_pruned_trials_are_stored_as
             assert original.value in {None, copy.value}
             measured = dispatcher.store.measurements(ours[copy.user_attrs["tangent_trial"]].id)
             assert copy.intermediate_values == {m.epoch: m.validation_metric for m in measured}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(480)
+def test_a_budget_of_steps_is_spent_in_intervals(dispatcher: DispatcherProcess) -> None:
+    budget = {"trials_per_arm": 4, "steps": 90, "evaluate_every": 10}
+    ids = [
+        dispatcher.submit(
+            workload,
+            arms=["adamp", "sgd"],
+            budget=budget,
+            pruner=ASHA,
+            confirmation={"seeds": 2},
+            check_workload=True,
+        )
+        for workload in ("streamed-plane", "plane")
+    ]
+    for study_id in ids:
+        study = dispatcher.closed(study_id, timeout_s=200)
+        assert (study.state, study.epochs, study.interval_steps) == (StudyState.COMPLETED, 9, 10), (
+            study.state_reason
+        )
+        trials = dispatcher.store.every_trial(study_id)
+        assert {trial.state for trial in trials} == {TrialState.COMPLETED, TrialState.PRUNED}
+        assert {trial.epochs_done for trial in trials} <= {1, 3, 9}
+        confirmed = dispatcher.store.every_trial(study_id, phase="confirmation")
+        assert {(trial.state, trial.epochs_done) for trial in confirmed} == {(TrialState.COMPLETED, 9)}
+        lr, measured = confirmed[0].parameters["lr"], dispatcher.store.measurements(confirmed[0].id)
+        scales = [(1 + math.cos(math.pi * (10 * interval - 1) / 90)) / 2 for interval in range(1, 10)]
+        assert [m.lr for m in measured] == pytest.approx([float(lr) * scale for scale in scales])
 
 
 def test_a_study_stopped_at_rungs_leaves_no_checkpoint_and_no_open_trial(

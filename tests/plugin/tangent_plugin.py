@@ -136,6 +136,22 @@ class _Looped(LoopWorkload):
         return {"squared error": (model(data.inputs) - data.targets).square().mean()}
 
 
+class _Streamed(_Looped):
+    """Fits the same plane to points of a stream without an end."""
+
+    card = _Plane("streamed-plane").card
+
+    def steps_per_epoch(self, batch_size: int) -> int | None:
+        del batch_size
+        return None
+
+    def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[Any]:
+        del epoch
+        while True:
+            points = torch.randn(batch_size, 2)
+            yield points, points @ torch.tensor([1.0, -2.0]) + 0.5
+
+
 class _TwoMetrics(_Looped):
     """Measures the mean absolute error and the share of near predictions beside the squared error."""
 
@@ -431,6 +447,7 @@ def _ask_for_too_much() -> None:
 WORKLOADS = [
     _Plane("plane"),
     _Looped(),
+    _Streamed(),
     _Adjustable("adjustable"),
     _TwoMetrics(),
     _SlowlyLooped(),

@@ -12,13 +12,14 @@ from pydantic import BaseModel
 
 from service.cli.reference import reference
 from service.documents import read_document
+from studies.budget import Budget
 from studies.catalog import Catalog
 from studies.extension import Extension
 from studies.objective import Objective
 from studies.pruner import Asha, Hyperband, Median
 from studies.resolve import resolve
 from studies.resources import Resources
-from studies.spec import ArmSpec, Budget, Confirmation, StudySpec, Training, parse_spec
+from studies.spec import ArmSpec, Confirmation, StudySpec, Training, parse_spec
 
 __all__: list[str] = []
 

@@ -66,7 +66,16 @@ def test_validate_only_shows_the_size_and_stores_nothing(
     result = run("submit", put(tmp_path, json.dumps(body)), "--validate-only")
     assert result.exit_code == 0
     assert "2 arms, 6 trials and 20 confirmation runs, 52 epochs, about 5.20 s of training" in result.stdout
+    body["budget"] = {"trials_per_arm": 3, "steps": 6000, "evaluate_every": 500}
+    planned = run("submit", put(tmp_path, json.dumps(body)), "--validate-only").stdout
+    assert "312 intervals of 500 steps (counted as epochs), about" in " ".join(planned.split())
     assert store.studies().total == 0
+
+
+def test_show_tells_intervals_of_steps_from_epochs(run: Run, store: Store, body: dict[str, Any]) -> None:
+    body["budget"] = {"trials_per_arm": 3, "steps": 6000, "evaluate_every": 500}
+    shown = run("show", store.submit(parse_spec(body)).id).stdout
+    assert "12 intervals of 500 steps (counted as epochs), batch size 32" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,20 @@ BODY: dict[str, Any] = {
 }
 
 
-def test_an_empty_patch_keeps_the_spec() -> None:
-    spec = parse_spec(BODY | {"pruner": "asha", "budget": {"trials_per_arm": 3, "epochs": 9}})
+IN_STEPS = {"trials_per_arm": 3, "steps": 90, "evaluate_every": 10}
+
+
+@pytest.mark.parametrize("budget", [{"trials_per_arm": 3, "epochs": 9}, IN_STEPS])
+def test_an_empty_patch_keeps_the_spec(budget: dict[str, int]) -> None:
+    spec = parse_spec(BODY | {"pruner": "asha", "budget": budget})
     assert clone_spec(spec, {}) == spec
+
+
+def test_a_budget_of_steps_becomes_one_of_epochs_and_back() -> None:
+    steps = clone_spec(parse_spec(BODY), {"budget": {"epochs": None, "steps": 90, "evaluate_every": 10}})
+    assert steps.budget.intervals == 9
+    epochs = clone_spec(steps, {"budget": {"epochs": 2, "steps": None, "evaluate_every": None}})
+    assert epochs == parse_spec(BODY)
 
 
 def test_a_derived_name_changes_with_the_study_and_a_given_name_stays() -> None:

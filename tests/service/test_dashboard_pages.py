@@ -277,6 +277,15 @@ def test_an_empty_service_shows_how_to_submit_a_study(http: httpx.Client) -> Non
     assert "/v1/studies -H" in html
 
 
+def test_a_page_tells_intervals_of_steps_from_epochs(pages: httpx.Client, store: Store) -> None:
+    budget = {"trials_per_arm": 3, "steps": 6000, "evaluate_every": 500}
+    searched = {"space": {"training.batch_size": {"choices": [16, 32]}}}
+    spec = parse_spec({"workload": "digits-mlp", "arms": ["adamp"], "budget": budget, **searched})
+    html = read(pages, f"/studies/{store.submit(spec).id}").replace("\N{NO-BREAK SPACE}", " ")
+    assert "12, each an interval of 500 steps" in html
+    assert "Budgets count steps" in html
+
+
 def test_optimizers_and_workloads_are_listed_from_the_catalogue(http: httpx.Client, store: Store) -> None:
     assert "tangent up" not in read(http, "/optimizers"), "the catalogue must have cards"
     store.announce(catalog(), dispatcher="here")

@@ -159,6 +159,13 @@ def test_every_setting_of_a_step_is_described_if_it_is_used(written: Callable[..
     assert not any(word in text_of(written()) for word in ("clipped", "averaged", "smoothing", "bf16"))
 
 
+def test_a_budget_of_steps_is_described_with_its_intervals(written: Callable[..., Methods]) -> None:
+    found = written(budget={"trials_per_arm": 3, "steps": 6000, "evaluate_every": 500}, pruner="asha")
+    check(found)
+    assert "was trained for 6,000 steps and evaluated after every 500 steps, an interval" in text_of(found)
+    assert "3 trials of at most 12 epochs" in text_of(found)
+
+
 def test_splits_spaces_and_seeds_are_described(written: Callable[..., Methods]) -> None:
     found = text_of(written(seed=7))
     for expected in (

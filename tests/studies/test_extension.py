@@ -40,6 +40,12 @@ def test_an_extension_holds_new_totals() -> None:
     assert [arm.trials for arm in plan.arms] == [8, 8]
 
 
+def test_more_trials_have_as_many_steps_as_those_before() -> None:
+    budget = {"trials_per_arm": 3, "steps": 60, "evaluate_every": 5}
+    spec, plan = extended(*resolved(budget=budget), parse_extension({"trials_per_arm": 8}), catalog())
+    assert (spec.budget.steps, plan.epochs, plan.interval_steps) == (60, 12, 5)
+
+
 def test_fields_that_are_left_out_stay_as_they_are() -> None:
     before, plan = resolved(confirmation={"seeds": 3, "solo": True})
     spec, longer = extended(before, plan, Extension(seeds=4), catalog())

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from catalogs import catalog, study_body
 
-from studies.catalog import Catalog, MetricCard
+from studies.catalog import Catalog, MetricCard, WorkloadKind
 from studies.errors import CatalogEmpty, SpecInvalid
 from studies.resolve import ResolvedArm, ResolvedStudy, resolve
 from studies.space import Choices, Fixed, Range, every_point, without_inert
-from studies.spec import StudySpec, parse_spec
+from studies.spec import StudySpec, Training, parse_spec
 
 __all__: list[str] = []
 
@@ -89,6 +89,47 @@ def test_epochs_and_batch_size_default_to_the_workloads() -> None:
     assert (found.workload, found.epochs, found.batch_size) == (CATALOG.workloads["digits-mlp"], 4, 32)
     own = resolved(budget={"trials_per_arm": 1, "epochs": 7}, training={"batch_size": 1000})
     assert (own.epochs, own.batch_size) == (7, 1000)
+
+
+STEPS = {"trials_per_arm": 3, "steps": 60, "evaluate_every": 5}
+
+
+def test_intervals_of_steps_replace_the_epochs() -> None:
+    found = resolved(budget=STEPS, pruner={"kind": "asha", "min_epochs": 11})
+    assert (found.epochs, found.interval_steps, found.arms[0].trials) == (12, 5, 3)
+    assert ResolvedStudy.model_validate_json(found.model_dump_json()) == found
+    assert set(problems(budget=STEPS, pruner={"kind": "asha", "min_epochs": 12})) == {"/pruner/min_epochs"}
+    # As stored before there were budgets of steps.
+    stored = resolved().model_dump(exclude={"interval_steps"})
+    assert ResolvedStudy.model_validate(stored).interval_steps is None
+
+
+def test_the_time_of_an_interval_follows_from_its_share_of_the_data() -> None:
+    card, training = CATALOG.workloads["digits-mlp"], Training(accumulation_steps=2)
+    assert resolved().epoch_s(training) == card.epoch_s
+    found = resolved(budget=STEPS, training={"accumulation_steps": 2})
+    share = 5 * 2 * card.batch_size / card.examples["train"]
+    assert found.epoch_s(training) == pytest.approx(share * card.epoch_s)
+
+
+@pytest.mark.parametrize(
+    ("kind", "processes", "why"), [("script", 1, "a loop of its own"), ("loop", 2, "the 2 processes")]
+)
+def test_steps_are_refused_that_cannot_be_counted(kind: WorkloadKind, processes: int, why: str) -> None:
+    card = CATALOG.workloads["digits-mlp"].model_copy(update={"kind": kind})
+    catalog = CATALOG.model_copy(update={"workloads": {"digits-mlp": card}})
+    resources = {"processes_per_trial": processes}
+    with pytest.raises(SpecInvalid) as raised:
+        resolve(parse_spec(study_body(budget=STEPS, resources=resources)), catalog)
+    [problem] = raised.value.problems
+    assert problem.pointer == "/budget/steps"
+    assert why in problem.message
+
+
+def test_batches_of_several_passes_may_share_a_step() -> None:
+    training = {"batch_size": 1000, "accumulation_steps": 2}
+    assert set(problems(training=training)) == {"/training/accumulation_steps"}
+    assert resolved(budget=STEPS, training=training).interval_steps == 5
 
 
 def test_a_resolved_study_survives_json() -> None:

@@ -137,7 +137,12 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("body", [study_body(), EVERYTHING], ids=["short", "everything"])
+IN_STEPS = study_body(budget={"trials_per_arm": 8, "steps": 2000, "evaluate_every": 200})
+
+
+@pytest.mark.parametrize(
+    "body", [study_body(), EVERYTHING, IN_STEPS], ids=["short", "everything", "in steps"]
+)
 def test_a_stored_study_reads_back_as_the_same_study(body: dict[str, Any]) -> None:
     spec = parse_spec(body)
     stored = json.loads(spec.model_dump_json())
@@ -230,6 +235,51 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
         study_body(budget={"trials_per_arm": 1000, "replicates": 101}),
         "/budget/replicates",
         "expected at most 100000 trials per arm over all replicates, got 1000 x 101 = 101000",
+    ),
+    "steps without intervals": (
+        study_body(budget={"trials_per_arm": 1, "steps": 100}),
+        "/budget/evaluate_every",
+        "expected steps and evaluate_every together, got no evaluate_every",
+    ),
+    "intervals without steps": (
+        study_body(budget={"trials_per_arm": 1, "epochs": 5, "evaluate_every": 10}),
+        "/budget/evaluate_every",
+        "expected steps and evaluate_every together, got no steps",
+    ),
+    "steps and epochs": (
+        study_body(budget={"trials_per_arm": 1, "epochs": 5, "steps": 100, "evaluate_every": 10}),
+        "/budget/steps",
+        "expected a budget of epochs or of steps, got both",
+    ),
+    "a last interval that is shorter": (
+        study_body(budget={"trials_per_arm": 1, "steps": 100, "evaluate_every": 30}),
+        "/budget/evaluate_every",
+        "expected a number that divides the 100 steps of a trial, got 30",
+    ),
+    "an interval beyond the last step": (
+        study_body(budget={"trials_per_arm": 1, "steps": 100, "evaluate_every": 200}),
+        "/budget/evaluate_every",
+        "got 200",
+    ),
+    "evaluations without end": (
+        study_body(budget={"trials_per_arm": 1, "steps": 1_000_000, "evaluate_every": 1}),
+        "/budget/evaluate_every",
+        "expected at most 100000 evaluations of a trial, got 1000000 / 1 = 1000000",
+    ),
+    "no steps": (
+        study_body(budget={"trials_per_arm": 1, "steps": 0, "evaluate_every": 1}),
+        "/budget/steps",
+        "expected a number above 0, got 0",
+    ),
+    "steps without end": (
+        study_body(budget={"trials_per_arm": 1, "steps": 10**30, "evaluate_every": 10**29}),
+        "/budget/steps",
+        "expected at most 1000000000",
+    ),
+    "intervals without end": (
+        study_body(budget={"trials_per_arm": 1, "steps": 10**9, "evaluate_every": 10**9}),
+        "/budget/evaluate_every",
+        "expected at most 1000000, got 1000000000",
     ),
     "seeds below 0": (
         study_body(confirmation={"seeds": -1}),

@@ -61,6 +61,18 @@ def test_promoted_trials_go_before_new_ones_and_resume_from_their_checkpoints(
     assert (third.from_epoch, third.to_epoch, len(third.members)) == (3, 9, 1)
 
 
+def test_rungs_count_intervals_of_steps(store: Store) -> None:
+    budget = {"trials_per_arm": 9, "steps": 45, "evaluate_every": 5}
+    running = Running(store, slots=1, **study(arms=["adamp"], budget=budget))
+    pack = running.begin("a")
+    assert (pack.to_epoch, pack.epochs, pack.interval_steps) == (1, 9, 5)
+    # 9 trials to interval 1, 3 of them to 3, and one to 9.
+    assert pack.steps_ahead == (9 + 3 * 2 + 6) * 5
+    running.finish(pack, value=value)
+    running.train_all(value=value)
+    assert sorted(running.states()) == ["completed"] + ["pruned"] * 8
+
+
 def test_a_checkpoint_is_outdated_once_its_trial_has_ended_or_passed_its_next_rung(store: Store) -> None:
     running = Running(store, slots=1, **study(arms=["adamp"], resources={"max_pack_size": 9}))
     running.finish(running.begin("a"), value=value)

@@ -196,6 +196,25 @@ class LoopedClouds(LoopWorkload):
         return {"accuracy": (model(inputs).argmax(1) == part.targets).float().mean().item()}
 
 
+class EndlessClouds(LoopedClouds):
+    """The same clouds as a stream without an end; one that `is_kept` goes on in the next trial."""
+
+    def __init__(self, *, is_kept: bool) -> None:
+        super().__init__(shared=0)
+        self._kept = itertools.count() if is_kept else None
+
+    def steps_per_epoch(self, batch_size: int) -> int | None:
+        del batch_size
+        return None
+
+    def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
+        del epoch
+        train = self._data.train
+        for position in self._kept or itertools.count():
+            rows = torch.arange(position * batch_size, (position + 1) * batch_size) % len(train)
+            yield train.inputs[rows], train.targets[rows]
+
+
 class OtherCard(Sound):
     card = Sound.card.model_copy(
         update={"parameters": 7, "examples": {"train": 60, "validation": 32, "test": 32}}
@@ -303,6 +322,14 @@ def test_a_weight_whose_gradient_is_zero_in_every_step_is_a_warning() -> None:
     found = gradients(IgnoredOutputs())
     assert (found.status, "unused.weight and unused.bias" in found.sentence) == ("warning", True)
     assert gradients(ZeroHead()).status == "ok"
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_a_stream_without_an_end_is_trained_in_intervals(is_kept: bool) -> None:
+    results = list(check_workload(EndlessClouds(is_kept=is_kept), device=CPU))
+    errors = [result.check for result in results if result.status == "error"]
+    assert errors == (["same training twice"] if is_kept else [])
+    assert is_kept or {"resuming", "speed"} <= {result.check for result in results}
 
 
 @pytest.mark.parametrize(("shared", "status"), [(0, "ok"), (3, "warning")])

@@ -19,6 +19,7 @@ from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
 from workers.workload_check.check_result import about, calling
+from workers.workload_check.shortened import interval_of
 from workers.workloads import Data, LoopWorkload, ModelWorkload, Split, SplitName, TensorWorkload
 from workers.workloads.card_differences import row_hashes
 
@@ -51,7 +52,15 @@ def check_model(
     model.to(device)
     with calling("batches", workload=workload.card.name):
         settings = TrainingSettings(batch_size=batch_size)
-        task = training_task(workload, model, data=data, seed=_SEED, settings=settings, device=device)
+        task = training_task(
+            workload,
+            model,
+            data=data,
+            seed=_SEED,
+            settings=settings,
+            interval_steps=interval_of(workload, steps=_STEPS, batch_size=batch_size),
+            device=device,
+        )
     yield from _gradients(workload, task, model, device)
     if isinstance(workload, TensorWorkload):
         assert data is not None, "a workload of tensors has data"

@@ -1,6 +1,6 @@
 """A workload with epochs of a few steps, for checks that train."""
 
-__all__ = ["shortened", "steps_of_epoch"]
+__all__ = ["interval_of", "shortened", "steps_of_epoch"]
 
 import copy
 
@@ -16,11 +16,22 @@ def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: in
     return len(data.train) // batch_size
 
 
+def interval_of(workload: ModelWorkload, *, steps: int, batch_size: int) -> int | None:
+    """Return this number of steps for a stream without an end, which has intervals; None for any other."""
+    is_endless = isinstance(workload, LoopWorkload) and workload.steps_per_epoch(batch_size) is None
+    return steps if is_endless else None
+
+
 def shortened(
     workload: ModelWorkload, data: Data | None, *, steps: int, batch_size: int
 ) -> tuple[ModelWorkload, Data | None]:
-    """Return a workload and its data with epochs of this many steps, and small other splits of tensors."""
+    """Return a workload and its data with epochs of this many steps, and small other splits of tensors.
+
+    A stream without an end stays as it is: `interval_of` gives its length.
+    """
     if isinstance(workload, LoopWorkload):
+        if interval_of(workload, steps=steps, batch_size=batch_size) is not None:
+            return workload, None
         # A copy, so that what is found is still in the user's functions.
         short = copy.copy(workload)
         whole = steps_of_epoch(workload, None, batch_size=batch_size)

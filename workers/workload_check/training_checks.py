@@ -26,7 +26,7 @@ from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.training_tasks import step_function, training_task
 from workers.workload_check.check_result import about, calling
-from workers.workload_check.shortened import shortened, steps_of_epoch
+from workers.workload_check.shortened import interval_of, shortened, steps_of_epoch
 from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
 
 _SEED: Final = 0
@@ -54,7 +54,8 @@ def check_training(
     pack = _pack(workload, entry, batch_size=batch_size)
     short, small = shortened(workload, data, steps=_STEPS, batch_size=pack.training.batch_size)
     with calling("training", workload=workload.card.name):
-        yield from _repeatable(short, pack, entry, small, device)
+        short_pack = _in_intervals(pack, workload, steps=_STEPS)
+        yield from _repeatable(short, short_pack, entry, small, device)
         if isinstance(workload, TensorWorkload) and small is not None:
             yield _stackable(workload, pack, entry, small, device)
         else:
@@ -79,6 +80,12 @@ def _pack(workload: ModelWorkload, entry: OptimizerEntry, *, batch_size: int) ->
         training=TrainingSettings(batch_size=batch_size),
         maximize=card.direction == "maximize",
     )
+
+
+def _in_intervals(pack: Pack, workload: ModelWorkload, *, steps: int) -> Pack:
+    """Return the pack with intervals of this many steps if the workload is a stream without an end."""
+    interval = interval_of(workload, steps=steps, batch_size=pack.training.batch_size)
+    return pack.model_copy(update={"interval_steps": interval})
 
 
 def _repeatable(
@@ -189,7 +196,15 @@ def _scale_invariance(
         model = workload.build_model()
     model.to(device).train()
     settings = TrainingSettings(batch_size=batch_size)
-    task = training_task(workload, model, data=data, seed=_SEED, settings=settings, device=device)
+    task = training_task(
+        workload,
+        model,
+        data=data,
+        seed=_SEED,
+        settings=settings,
+        interval_steps=interval_of(workload, steps=1, batch_size=batch_size),
+        device=device,
+    )
     with seeded(_SEED, device=device):
         batch = next(task.batches(1))
 
@@ -254,6 +269,7 @@ def _speed(
     steps = max(1, min(_TIMED_STEPS, in_epoch))
     short, timed = shortened(workload, data, steps=steps, batch_size=size)
     meter = MemoryMeter(device)
+    pack = _in_intervals(pack, workload, steps=steps)
     solo = Solo(pack.members[0], pack=pack, workload=short, entry=entry, data=timed, device=device)
     first = solo.train_epoch(1).elapsed_s
     step_s = (solo.train_epoch(2).elapsed_s - first) / steps

@@ -84,8 +84,9 @@ SCHEDULES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("settings", SCHEDULES, ids=lambda settings: "-".join(map(str, settings.values())))
 @pytest.mark.parametrize("name", ["adamw", "muon"])
+@pytest.mark.parametrize("length", [(4, None, 320), (8, 5, 100)], ids=["epochs", "intervals"])
 def test_a_whole_recipe_sets_the_trials_learning_rates_and_decays(
-    name: str, settings: dict[str, Any]
+    name: str, settings: dict[str, Any], length: tuple[int, int | None, int]
 ) -> None:
     entry, model = ENTRIES[name], build_model()
     fixed = TrainingSettings(batch_size=64, decay_1d=False)
@@ -99,7 +100,11 @@ def test_a_whole_recipe_sets_the_trials_learning_rates_and_decays(
     }
     groups = {"first": list(model.parameters())[:2]}
     names: dict[str, Any] = {"model": model, "groups": groups}
-    exec(whole_recipe(entry.card, parameters, fixed, epochs=4, examples=320), names)
+    epochs, interval_steps, examples = length
+    code = whole_recipe(
+        entry.card, parameters, fixed, epochs=epochs, interval_steps=interval_steps, examples=examples
+    )
+    exec(code, names)
     optimizers = names["optimizers"] if "optimizers" in names else [names["optimizer"]]
     schedulers = names.get("schedulers", [names["scheduler"]] if "scheduler" in names else [])
     own = build_optimizer(entry, model, parameters, decay_1d=False, groups=groups)
