@@ -18,6 +18,7 @@ __all__: list[str] = []
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 JOBS = Path(__file__).parents[2] / "examples" / "jobs"
 SCRIPTS = {
+    "accelerate": ("tangent_jobs.with_accelerate", "AccelerateDigits"),
     "lightning": ("tangent_jobs.with_lightning", "LightningDigits"),
     "transformers": ("tangent_jobs.with_transformers", "TransformersDigits"),
 }
