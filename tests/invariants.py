@@ -167,9 +167,8 @@ def _of_clients(client: ClientView, records: Mapping[str, _Record]) -> Iterator[
                 f"trial {trial_id}: a client saw it {seen.state.value}, but it exists {there[trial_id]} times"
             )
         else:
-            yield from _changed(
-                seen, TrialView(**{name: getattr(rows[trial_id], name) for name in TrialView.model_fields})
-            )
+            fields = {name: getattr(rows[trial_id], name) for name in TrialView.model_fields}
+            yield from _changed(seen, TrialView(**{**fields, "test_metrics": fields["test_metrics"] or {}}))
 
 
 def _changed(seen: TrialView, now: TrialView) -> Iterator[str]:

@@ -4,7 +4,6 @@ __all__ = ["Configurable", "configuration_of", "configured", "grouped_parameters
 
 import copy
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from torch import nn
@@ -15,6 +14,7 @@ from studies.space import Parameters
 from workers.workload_errors import CannotTrain
 
 W = TypeVar("W", bound="Configurable")
+_CONFIGURATION = "_configuration"
 
 
 class Configurable:
@@ -22,13 +22,15 @@ class Configurable:
 
     card: WorkloadCard
 
-    @cached_property
+    @property
     def config(self) -> Mapping[str, Any]:
         """The values of the card's hyperparameters by name: a trial's own, else the defaults.
 
         Each configuration has its own shallow copy of the workload. `load_data` may not depend on it.
         """
-        return {h.name: h.default for h in self.card.hyperparameters}
+        # Reading must not change the workload: a stack shares it.
+        own: Mapping[str, Any] | None = vars(self).get(_CONFIGURATION)
+        return {h.name: h.default for h in self.card.hyperparameters} if own is None else own
 
     def parameter_groups(self, model: nn.Module) -> Mapping[str, Iterable[nn.Parameter]]:
         """Return the parameters of a model in each of the card's groups, such as `embedding`.
@@ -49,7 +51,7 @@ def configured(workload: W, parameters: Parameters) -> W:
     if not workload.card.hyperparameters:
         return workload
     own = copy.copy(workload)
-    vars(own)["config"] = configuration_of(workload.card, parameters)
+    vars(own)[_CONFIGURATION] = configuration_of(workload.card, parameters)
     return own
 
 
