@@ -35,7 +35,7 @@ class BatchOrder:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch or interval; 0 if there is no full batch, or no full step in an epoch."""
+        """Steps of an epoch or interval; 0 if an epoch does not fill a batch, or a step."""
         batches = self.examples // self.batch_size
         if self.interval_steps is not None and batches:
             return self.interval_steps

@@ -29,7 +29,7 @@ def package_versions() -> dict[str, PackageVersion]:
 
 
 def package_name(point: EntryPoint) -> str:
-    """Return the name of an entry point's package; of its module, if there is no metadata."""
+    """Return the name of an entry point's package, or of its module if the package has no metadata."""
     return point.module.partition(".")[0] if point.dist is None else point.dist.name
 
 

@@ -23,7 +23,7 @@ def ended(dispatcher: DispatcherProcess, workload: str, *, check: bool = True) -
 
 
 def checked(dispatcher: DispatcherProcess, workload: str) -> list[object]:
-    """Return when each version of a workload was checked."""
+    """Return the time at which each version of a workload was checked."""
     c = tables.workload_check.c
     with dispatcher.store._database.read() as connection:
         return list(connection.execute(select(c.checked_at).where(c.workload == workload)).scalars())

@@ -62,7 +62,7 @@ class LoopWorkload(Configurable, ABC):
         It is removed when the trial ends or pauses, and empty when a trial continues.
 
         Raises:
-            RuntimeError: there is no trial, as in `load_data`.
+            RuntimeError: no trial is being trained, as in `load_data`.
         """
         return self._own_folder().path
 
@@ -73,7 +73,7 @@ class LoopWorkload(Configurable, ABC):
             values: by name; what JSON cannot hold is written as text.
 
         Raises:
-            RuntimeError: there is no trial.
+            RuntimeError: no trial is being trained.
         """
         self._own_folder().log(**values)
 
