@@ -35,6 +35,7 @@ class PackOutput:
         attempts: the attempt of each of the pack's trials, by trial id.
         tail: the last bytes.
         size: how many bytes it printed in all.
+        is_last: whether it was written because the worker had ended during the pack.
     """
 
     url: str
@@ -42,6 +43,7 @@ class PackOutput:
     attempts: Mapping[str, int]
     tail: bytes
     size: int
+    is_last: bool = False
 
     @property
     def text(self) -> str:
@@ -67,7 +69,8 @@ def write_output(folder: str, header: Mapping[str, Any], tail: bytes, *, previou
 
     Args:
         folder: the study's folder for output, a path or URL.
-        header: `pack_id`, `attempts` by trial id, `version` (a time), and `size` in bytes of the whole.
+        header: `pack_id`, `attempts` by trial id, `version` (a time), `size` in bytes of the whole,
+            and `is_last` if the worker ended during the pack.
         tail: the last bytes of the output.
         previous: the version before it, if there is one.
 
@@ -115,7 +118,9 @@ def read_outputs(folder: str) -> Iterator[PackOutput]:
         url = f"{folder.rstrip('/')}/{file.rpartition('/')[2]}"
         try:
             header = json.loads(line)
-            output = PackOutput(url, header["pack_id"], header["attempts"], tail, header["size"])
+            output = PackOutput(
+                url, header["pack_id"], header["attempts"], tail, header["size"], header.get("is_last", False)
+            )
         except (ValueError, KeyError, TypeError):
             # A workload may write anything there.
             continue

@@ -80,6 +80,12 @@ class _Keeper:
         if self._writer is not None:
             self._writer.join()
 
+    def write_last(self) -> None:
+        """Write the output even if it has not grown: the worker is gone, and the study's run waits for it."""
+        self._header = {**self._header, "is_last": True}
+        self._written_bytes = -1
+        self.write()
+
     def _start_writing(self) -> None:
         self._written_at = time.monotonic()
         if self._folder is None or self._bytes == self._written_bytes:
@@ -131,7 +137,7 @@ def main() -> None:
                 keeper.begin(None, {})
             orders.sendall(b"done\n")
     keeper.drain()
-    keeper.write()
+    keeper.write_last()
 
 
 if __name__ == "__main__":

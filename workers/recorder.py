@@ -6,7 +6,6 @@ It writes to the database and keeps the arms' queues up to date. It knows nothin
 __all__ = ["PackRecorder"]
 
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,7 +100,8 @@ class PackRecorder:
         # How the trials of each arm's search have ended.
         self._tallies = {name: ArmTally() for name in self.arms}
         self._outdated: deque[str] = deque()
-        self._lost_worker_at = -math.inf
+        # When each pack lost its worker.
+        self._lost_at: dict[str, float] = {}
         self._load()
         for name, keys in writer.weights_kept().items():
             self.arms[name].confirmation.keeps(keys)
@@ -124,9 +124,11 @@ class PackRecorder:
         """
         return (self._failed >= ENOUGH_FAILED and not self._has_result) or any(self._unusable_arms())
 
-    def has_lost_worker(self, within_s: float) -> bool:
-        """Return whether a worker was lost within the last `within_s`."""
-        return self._clock() - self._lost_worker_at < within_s
+    def lost_packs(self, within_s: float) -> set[str]:
+        """Return the ids of the packs that lost their worker within the last `within_s`."""
+        since = self._clock() - within_s
+        self._lost_at = {pack_id: at for pack_id, at in self._lost_at.items() if at > since}
+        return set(self._lost_at)
 
     def failure_reason(self) -> str | None:
         """Return why the study fails: an arm, or all of them, has no usable value. None if it does not."""
@@ -234,7 +236,7 @@ class PackRecorder:
         """
         pack = self._packs.pop(pack_id, None)
         if worker_failure is not None:
-            self._lost_worker_at = self._clock()
+            self._lost_at[pack_id] = self._clock()
         if pack is None or not pack.members:
             return
         members = list(pack.members.values())

@@ -229,7 +229,7 @@ class StudyRun:
                     packages=self._packages,
                     versions=self._versions,
                 )
-            self._output.collect_last(has_lost_worker=scheduler.recorder.has_lost_worker(_LOST_RECENTLY_S))
+            self._output.collect_last(lost_packs=scheduler.recorder.lost_packs(_LOST_RECENTLY_S))
             # The owner may change their mind at any moment: everything below uses this one reading.
             wanted = self._wanted = self._retry.persist(self._writer.resume_running)
             if wanted in _ENDING:
