@@ -12,13 +12,16 @@ __all__ = [
     "training_hyperparameters",
 ]
 
-from typing import Final, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
 
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from studies.catalog import Bounds, Hyperparameter, WorkloadCard
 from studies.frozen_model import FrozenModel
-from studies.space import Choices, Condition, Parameters, Range
+from studies.space import AnyDimension, Choices, Condition, Parameters, Range, Scalar
 
 PREFIX: Final = "training."
 """How the name of a training setting begins in a configuration: `training.batch_size`."""
@@ -143,7 +146,7 @@ class TrainingOptions(FrozenModel):
 class TrainingSettings(TrainingOptions):
     """How one trial is trained."""
 
-    batch_size: int = Field(gt=0, description="Examples per step.")
+    batch_size: int = Field(ge=1, description="Examples per step; a study's default is the workload's.")
     schedule: ScheduleName = Field(default="constant", description="Learning rate schedule.")
 
 
@@ -173,162 +176,110 @@ def must_share(parameters: Parameters) -> Parameters:
     return {name: value for name, value in parameters.items() if name in _SHARED}
 
 
-_BATCH_SIZE = 32
+@dataclass(frozen=True)
+class _Searched:
+    """What a study searches of a setting, and why; its meaning, default and legal values are the field's."""
 
-TRAINING_HYPERPARAMETERS: Final[tuple[Hyperparameter, ...]] = (
-    Hyperparameter(
-        name=f"{PREFIX}batch_size",
-        description="Examples per step; the default is the workload's.",
-        unit="examples",
+    unit: str
+    search: AnyDimension
+    source: str
+    only_in: ScheduleName | None = None
+    default: Scalar | None = None
+
+
+_BATCH_SIZE = 32
+_SEARCHED: Final[dict[str, _Searched]] = {
+    "batch_size": _Searched(
+        "examples",
+        Choices(choices=tuple(_BATCH_SIZE * 2**power // 4 for power in range(5))),
+        "powers of two around the workload's own batch size",
         default=_BATCH_SIZE,
-        search=Choices(choices=tuple(_BATCH_SIZE * 2**power // 4 for power in range(5))),
-        source="powers of two around the workload's own batch size",
-        tuned=False,
-        bounds=Bounds(low=1),
     ),
-    Hyperparameter(
-        name=f"{PREFIX}schedule",
-        description="How the learning rate changes over a trial.",
-        unit="none",
-        default="cosine",
-        search=Choices(choices=get_args(ScheduleName)),
-        source="every schedule",
-        tuned=False,
+    "schedule": _Searched("none", Choices(choices=get_args(ScheduleName)), "every schedule"),
+    "warmup_fraction": _Searched(
+        "fraction of the steps",
+        Range(low=0.0, high=0.2),
+        "Goyal et al. 2017 warm up for 5 of 90 epochs; Ma and Yarats 2021 for up to a fifth",
+        default=_WARMUPS["warmup-cosine"],
     ),
-    Hyperparameter(
-        name=f"{PREFIX}warmup_fraction",
-        description="Share of all steps in which the learning rate rises to its full value.",
-        unit="fraction of the steps",
-        default=0.05,
-        search=Range(low=0.0, high=0.2),
-        source="Goyal et al. 2017 warm up for 5 of 90 epochs; Ma and Yarats 2021 for up to a fifth",
-        tuned=False,
-        bounds=Bounds(low=0.0, high=1.0, high_open=True),
+    "step_drops": _Searched(
+        "drops",
+        Range(low=1, high=4, integer=True),
+        "He et al. 2016 drop two or three times",
+        only_in="step",
     ),
-    Hyperparameter(
-        name=f"{PREFIX}step_drops",
-        description="How often the schedule 'step' lowers the learning rate.",
-        unit="drops",
-        default=2,
-        search=Range(low=1, high=4, integer=True),
-        source="He et al. 2016 drop two or three times",
-        tuned=False,
-        bounds=Bounds(low=1, high=100),
-        active_when=Condition(parameter=f"{PREFIX}schedule", among=("step",)),
+    "step_factor": _Searched(
+        "none",
+        Range(low=0.05, high=0.5, log=True),
+        "0.1 in He et al. 2016, 0.2 in Zagoruyko and Komodakis 2016",
+        only_in="step",
     ),
-    Hyperparameter(
-        name=f"{PREFIX}step_factor",
-        description="By what the schedule 'step' multiplies the learning rate at each drop.",
-        unit="none",
-        default=0.1,
-        search=Range(low=0.05, high=0.5, log=True),
-        source="0.1 in He et al. 2016, 0.2 in Zagoruyko and Komodakis 2016",
-        tuned=False,
-        bounds=Bounds(low=0.0, high=1.0, low_open=True, high_open=True),
-        active_when=Condition(parameter=f"{PREFIX}schedule", among=("step",)),
+    "decay_fraction": _Searched(
+        "fraction of the steps",
+        Range(low=0.05, high=0.5),
+        "Hägele et al. 2024 compare 5 to 50 percent",
+        only_in="wsd",
     ),
-    Hyperparameter(
-        name=f"{PREFIX}decay_fraction",
-        description="Share of all steps, the last ones, in which 'wsd' lowers the learning rate.",
-        unit="fraction of the steps",
-        default=0.2,
-        search=Range(low=0.05, high=0.5),
-        source="Hägele et al. 2024 compare 5 to 50 percent",
-        tuned=False,
-        bounds=Bounds(low=0.0, high=1.0, low_open=True),
-        active_when=Condition(parameter=f"{PREFIX}schedule", among=("wsd",)),
+    "cycles": _Searched(
+        "cycles",
+        Range(low=1, high=5, integer=True),
+        "Loshchilov and Hutter 2017",
+        only_in="warm-restarts",
     ),
-    Hyperparameter(
-        name=f"{PREFIX}cycles",
-        description="How many cosines the schedule 'warm-restarts' has.",
-        unit="cycles",
-        default=3,
-        search=Range(low=1, high=5, integer=True),
-        source="Loshchilov and Hutter 2017",
-        tuned=False,
-        bounds=Bounds(low=1, high=100),
-        active_when=Condition(parameter=f"{PREFIX}schedule", among=("warm-restarts",)),
+    "cycle_growth": _Searched(
+        "none",
+        Choices(choices=(1.0, 1.5, 2.0, 3.0)),
+        "Loshchilov and Hutter 2017 use 1 and 2",
+        only_in="warm-restarts",
     ),
-    Hyperparameter(
-        name=f"{PREFIX}cycle_growth",
-        description="How many times as long as the one before each cosine of 'warm-restarts' is.",
-        unit="none",
-        default=2.0,
-        search=Choices(choices=(1.0, 1.5, 2.0, 3.0)),
-        source="Loshchilov and Hutter 2017 use 1 and 2",
-        tuned=False,
-        bounds=Bounds(low=1.0, high=10.0),
-        active_when=Condition(parameter=f"{PREFIX}schedule", among=("warm-restarts",)),
+    "decay_1d": _Searched("none", Choices(choices=(True, False)), "both values"),
+    "clip_norm": _Searched(
+        "none", Range(low=0.1, high=10.0, log=True), "Pascanu et al. 2013; language models use 0.25 to 5"
     ),
-    Hyperparameter(
-        name=f"{PREFIX}decay_1d",
-        description="Whether parameters of fewer than two dimensions (biases, norms) have weight decay.",
-        unit="none",
-        default=True,
-        search=Choices(choices=(True, False)),
-        source="both values",
-        tuned=False,
-    ),
-    Hyperparameter(
-        name=f"{PREFIX}clip_norm",
-        description="Largest norm of all gradients together; 0 does not clip.",
-        unit="none",
-        default=0.0,
-        search=Range(low=0.1, high=10.0, log=True),
-        source="Pascanu et al. 2013; language models use 0.25 to 5",
-        tuned=False,
-        bounds=Bounds(low=0.0),
-    ),
-    Hyperparameter(
-        name=f"{PREFIX}clip_value",
-        description="Largest absolute value of a gradient's element; 0 does not clip.",
-        unit="none",
-        default=0.0,
-        search=Range(low=0.01, high=1.0, log=True),
-        source="Mikolov 2012, section 3.2.2",
-        tuned=False,
-        bounds=Bounds(low=0.0),
-    ),
-    Hyperparameter(
-        name=f"{PREFIX}accumulation_steps",
-        description="Batches whose gradients are averaged for one step of the optimizer.",
-        unit="batches",
-        default=1,
-        search=Choices(choices=(1, 2, 4)),
-        source="powers of two",
-        tuned=False,
-        bounds=Bounds(low=1, high=1024),
-    ),
-    Hyperparameter(
-        name=f"{PREFIX}ema_decay",
-        description="Decay per step of the moving average of the weights that is evaluated; 0 for none.",
-        unit="none",
-        default=0.0,
-        search=Choices(choices=(0.0, 0.9, 0.99, 0.999)),
-        source="from about 10 to 1,000 steps",
-        tuned=False,
-        bounds=Bounds(low=0.0, high=1.0, high_open=True),
-    ),
-    Hyperparameter(
-        name=f"{PREFIX}label_smoothing",
-        description="Label smoothing of the training loss.",
-        unit="none",
-        default=0.0,
-        search=Range(low=0.0, high=0.2),
-        source="0.1 in Szegedy et al. 2016",
-        tuned=False,
-        bounds=Bounds(low=0.0, high=1.0, high_open=True),
-    ),
-    Hyperparameter(
-        name=f"{PREFIX}precision",
-        description="In which precision the model runs forward.",
-        unit="none",
-        default="float32",
-        search=Choices(choices=get_args(PrecisionName)),
-        source="every precision",
-        tuned=False,
-    ),
-)
+    "clip_value": _Searched("none", Range(low=0.01, high=1.0, log=True), "Mikolov 2012, section 3.2.2"),
+    "accumulation_steps": _Searched("batches", Choices(choices=(1, 2, 4)), "powers of two"),
+    "ema_decay": _Searched("none", Choices(choices=(0.0, 0.9, 0.99, 0.999)), "from about 10 to 1,000 steps"),
+    "label_smoothing": _Searched("none", Range(low=0.0, high=0.2), "0.1 in Szegedy et al. 2016"),
+    "precision": _Searched("none", Choices(choices=get_args(PrecisionName)), "every precision"),
+}
+
+
+def _card(name: str, searched: _Searched) -> Hyperparameter:
+    """Return the card of a setting, from its field and what a study searches of it."""
+    field = {**TrainingSettings.model_fields, **TrainingOptions.model_fields}[name]
+    default: Scalar = field.default if searched.default is None else searched.default
+    schedule = searched.only_in
+    return Hyperparameter(
+        name=f"{PREFIX}{name}",
+        description=field.description or "",
+        unit=searched.unit,
+        default=default,
+        search=searched.search,
+        source=searched.source,
+        bounds=None if isinstance(default, bool | str) else _bounds(field),
+        active_when=None if schedule is None else Condition(parameter=f"{PREFIX}schedule", among=(schedule,)),
+    )
+
+
+def _bounds(field: FieldInfo) -> Bounds:
+    """Return the legal values of a field that is a number."""
+    found: dict[str, Any] = {}
+    for limit in field.metadata:
+        match limit:
+            case Ge():
+                found |= {"low": limit.ge}
+            case Gt():
+                found |= {"low": limit.gt, "low_open": True}
+            case Le():
+                found |= {"high": limit.le}
+            case Lt():
+                found |= {"high": limit.lt, "high_open": True}
+            case _:
+                pass
+    return Bounds(**found)
+
+
+TRAINING_HYPERPARAMETERS: Final = tuple(_card(name, searched) for name, searched in _SEARCHED.items())
 """What a study may search of the training settings, named as in a configuration; no study tunes them unasked.
 
 `training_hyperparameters` has them for one workload.
