@@ -11,6 +11,7 @@ from studies.catalog import Catalog
 from studies.errors import SpecInvalid, SpecProblem, json_kind
 from studies.resolve import ResolvedStudy, resolve_arms
 from studies.spec import ArmEntry, Confirmation, StudySpec, title_of
+from studies.training_problems import training_problems
 from studies.validation_errors import problems_of
 
 _MORE_SEEDS = 5
@@ -152,6 +153,8 @@ def extended(
         else ((), [])
     )
     problems += new_problems
+    added = spec.model_copy(update={"arms": extension.arms})
+    problems += training_problems(added, plan.workload, {arm.name: arm.space for arm in new})
     if problems:
         raise SpecInvalid(problems)
     arms = (*spec.arms, *extension.arms)

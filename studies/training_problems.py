@@ -2,45 +2,100 @@
 
 __all__ = ["training_problems"]
 
+from collections.abc import Mapping
+
 from studies.catalog import WorkloadCard
-from studies.errors import SpecProblem
+from studies.errors import SpecProblem, json_pointer
+from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, Space
 from studies.spec import StudySpec
+from studies.training_settings import PREFIX
 
 
-def training_problems(spec: StudySpec, workload: WorkloadCard | None) -> list[SpecProblem]:
-    """Return the settings that this workload, or the resources of a pack, do not allow."""
-    training, found = spec.training, list[SpecProblem]()
-    if training.precision == "fp16" and not spec.resources.gpus_per_pack:
-        found.append(
-            SpecProblem(
-                "/training/precision",
-                "expected a GPU for fp16, got packs without one; write bf16, or set resources.gpus_per_pack",
-            )
-        )
+def training_problems(
+    spec: StudySpec, workload: WorkloadCard | None, spaces: Mapping[str, Space]
+) -> list[SpecProblem]:
+    """Return the settings, fixed or searched, that this workload does not allow.
+
+    Args:
+        spec: the study.
+        workload: its workload; None if that is unknown.
+        spaces: the complete space of each arm without another problem, by the arm's name.
+    """
     if workload is None:
-        return found
-    if training.label_smoothing and workload.takes_label_smoothing is False:
-        found.append(
-            SpecProblem(
-                "/training/label_smoothing",
-                f"expected 0, got {training.label_smoothing:g}: the loss of {spec.workload} has no argument "
-                "label_smoothing; add `label_smoothing: float = 0.0` to it and restart the dispatcher",
-            )
-        )
+        return []
+    found: list[SpecProblem] = []
+    if spec.training.label_smoothing:
+        found += _smoothing_problems(spec, workload, "", Fixed(value=spec.training.label_smoothing))
+    for arm, space in spaces.items():
+        smoothing = space.get(f"{PREFIX}label_smoothing", Fixed(value=0.0))
+        found += _smoothing_problems(spec, workload, arm, smoothing)
     if spec.budget.steps is not None:
         # Batches of several passes over the data may share a step.
-        return [*found, *_steps_problems(spec, workload)]
-    examples = workload.examples.get("train")
-    batch = training.batch_size or workload.batch_size
-    if examples is not None and batch <= examples < batch * training.accumulation_steps:
-        found.append(
-            SpecProblem(
-                "/training/accumulation_steps",
-                f"expected at most {examples // batch}, because a step takes as many batches of {batch} from "
-                f"the {examples} training examples of {spec.workload}, got {training.accumulation_steps}",
-            )
+        return [*dict.fromkeys(found), *_steps_problems(spec, workload)]
+    for arm, space in (spaces or {"": Space()}).items():
+        found += _accumulation_problems(spec, workload, arm, space)
+    return list(dict.fromkeys(found))
+
+
+def _pointer(spec: StudySpec, arm: str, setting: str) -> str:
+    """Return where a study sets something of the training for an arm."""
+    name = f"{PREFIX}{setting}"
+    for n, each in enumerate(spec.arms):
+        if each.name == arm and name in each.space:
+            return json_pointer("arms", n, "space", name)
+    return json_pointer("space", name) if arm and name in spec.space else json_pointer("training", setting)
+
+
+def _smoothing_problems(
+    spec: StudySpec, workload: WorkloadCard, arm: str, dimension: AnyDimension
+) -> list[SpecProblem]:
+    """Return why an arm cannot smooth labels."""
+    most = _largest(dimension)
+    if workload.takes_label_smoothing is not False or not most:
+        return []
+    return [
+        SpecProblem(
+            _pointer(spec, arm, "label_smoothing"),
+            f"expected 0, got {'' if isinstance(dimension, Fixed) else 'up to '}{most:g}: the loss of "
+            f"{workload.name} has no argument label_smoothing; add `label_smoothing: float = 0.0` to it and "
+            "restart the dispatcher, or remove this",
         )
-    return found
+    ]
+
+
+def _accumulation_problems(
+    spec: StudySpec, workload: WorkloadCard, arm: str, space: Space
+) -> list[SpecProblem]:
+    """Return why an epoch would have no step with the largest batches and the most of them in a step."""
+    examples, training = workload.examples.get("train"), spec.training
+    fixed = {
+        "batch_size": training.batch_size or workload.batch_size,
+        "accumulation_steps": training.accumulation_steps,
+    }
+    batch, steps = (
+        _largest(space.get(f"{PREFIX}{name}", Fixed(value=value))) for name, value in fixed.items()
+    )
+    if examples is None or not batch <= examples < batch * steps:
+        return []
+    return [
+        SpecProblem(
+            _pointer(spec, arm, "accumulation_steps"),
+            f"expected at most {examples // batch:g}, because a step takes as many batches of {batch:g} from "
+            f"the {examples} training examples of {spec.workload}, got {steps:g}",
+        )
+    ]
+
+
+def _largest(dimension: AnyDimension) -> float:
+    """Return the largest value of a dimension of numbers."""
+    match dimension:
+        case Range():
+            return dimension.high
+        case Choices():
+            values: tuple[Scalar, ...] = dimension.choices
+        case Fixed():
+            values = (dimension.value,)
+    return max(float(value) for value in values)
 
 
 def _steps_problems(spec: StudySpec, workload: WorkloadCard) -> list[SpecProblem]:

@@ -132,8 +132,8 @@ class TrainingOptions(FrozenModel):
     precision: PrecisionName = Field(
         default="float32",
         description=(
-            "In which precision the model runs forward: float32 (its own dtype), or autocast to bf16 or, on "
-            "a GPU, fp16 with scaled gradients."
+            "In which precision the model runs forward: float32 (its own dtype), or autocast to bf16, or to "
+            "fp16 with scaled gradients."
         ),
     )
 

@@ -199,6 +199,7 @@ class Solo:
         probed = probed_steps(task.steps)
         losses: list[float] = []
         unread: list[Tensor] = []
+        is_due = False
         batches = task.batches(epoch)
         for step in range(task.steps):
             if self._has_schedule:
@@ -211,7 +212,10 @@ class Solo:
                 if not all(map(math.isfinite, read)):
                     break
             update.prepare()
-            if step in probed:
+            is_due |= step in probed
+            # In place of a step that float16 leaves out, the next one is probed.
+            if is_due and update.has_finite_gradients():
+                is_due = False
                 probe.before()
                 update.step()
                 probe.after()

@@ -21,6 +21,7 @@ _clip_by_value = cast("Callable[..., None]", nn.utils.clip_grad_value_)  # pyrig
 class Update:
     """The steps of an optimizer on one model.
 
+    With float16 the loss is scaled as torch's examples of mixed precision do it (`torch.amp.GradScaler`).
     Gradients are unscaled first (float16), then clipped by value, then by the norm of all of them together
     (`torch.nn.utils`). The average weights are those of `torch.optim.swa_utils.AveragedModel` with its
     exponential average: a copy after the first step, then moved by 1 - `ema_decay` of the difference after
@@ -34,9 +35,6 @@ class Update:
 
     Attributes:
         precision: returns the context in which the model runs forward.
-
-    Raises:
-        ValueError: the device does not have the precision.
     """
 
     def __init__(
@@ -57,11 +55,6 @@ class Update:
         if settings.precision != "float32":
             dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float16
             if dtype is torch.float16:
-                if device.type == "cpu":
-                    raise ValueError(
-                        "expected a GPU for precision 'fp16', got a CPU; use 'bf16' or 'float32', or set "
-                        "resources.gpus_per_pack"
-                    )
                 self._scaler = torch.amp.GradScaler(device.type)
             self.precision = lambda: torch.autocast(device.type, dtype=dtype)
 
@@ -85,6 +78,13 @@ class Update:
                 _clip_by_value(self._trained.values(), self._settings.clip_value)
             if self._settings.clip_norm > 0:
                 _clip_by_norm(self._trained.values(), self._settings.clip_norm)
+
+    def has_finite_gradients(self) -> bool:
+        """Return whether `step` takes the optimizer's step, after `prepare`; always, unless in float16."""
+        if self._scaler is None:
+            return True
+        grads = (weight.grad for weight in self._trained.values())
+        return all(bool(grad.isfinite().all()) for grad in grads if grad is not None)
 
     def step(self) -> None:
         """Take the optimizer's step and clear the gradients; `prepare` comes before it.

@@ -427,19 +427,39 @@ def test_nothing_can_be_submitted_to_an_empty_catalogue(kept: dict[str, Any]) ->
         resolve(parse_spec(study_body()), Catalog(**kept))
 
 
-def test_settings_that_the_workload_or_its_packs_do_not_allow_are_refused() -> None:
-    training = {"precision": "fp16", "label_smoothing": 0.1, "batch_size": 100, "accumulation_steps": 11}
+def test_settings_that_the_workload_does_not_allow_are_refused_fixed_or_searched() -> None:
     card = CATALOG.workloads["digits-mlp"].model_copy(update={"takes_label_smoothing": False})
     catalog = CATALOG.model_copy(update={"workloads": {"digits-mlp": card}})
-    with pytest.raises(SpecInvalid) as raised:
-        resolve(parse_spec(study_body(training=training)), catalog)
-    assert [problem.pointer for problem in raised.value.problems] == [
-        "/training/precision",
-        "/training/label_smoothing",
-        "/training/accumulation_steps",
+    own = {"training.label_smoothing": 0.1, "training.accumulation_steps": {"choices": [1, 11]}}
+    refused: list[tuple[dict[str, Any], dict[str, str]]] = [
+        (
+            {"training": {"label_smoothing": 0.1, "batch_size": 100, "accumulation_steps": 11}},
+            {"/training/label_smoothing": "got 0.1", "/training/accumulation_steps": "at most 10, "},
+        ),
+        (
+            {"training": {"label_smoothing": "tune", "batch_size": {"choices": [8, 500]}}}
+            | {"space": {"training.accumulation_steps": "tune"}},
+            {
+                "/space/training.label_smoothing": "got up to 0.2: the loss of digits-mlp",
+                "/space/training.accumulation_steps": "at most 2, ",
+            },
+        ),
+        (
+            {"arms": ["adamp", {"optimizer": "adamw", "space": own}], "training": {"batch_size": 100}},
+            {
+                "/arms/1/space/training.label_smoothing": "restart the dispatcher",
+                "/arms/1/space/training.accumulation_steps": "at most 10, ",
+            },
+        ),
     ]
-    allowed = training | {"accumulation_steps": 10}
-    assert resolved(training=allowed, resources={"gpus_per_pack": 1}).batch_size == 100
+    for body, expected in refused:
+        with pytest.raises(SpecInvalid) as raised:
+            resolve(parse_spec(study_body(**body)), catalog)
+        found = {problem.pointer: problem.message for problem in raised.value.problems}
+        assert list(found) == list(expected)
+        assert all(text in found[pointer] for pointer, text in expected.items())
+    allowed = {"precision": "fp16", "label_smoothing": "tune", "batch_size": 100, "accumulation_steps": 10}
+    assert resolved(training=allowed).batch_size == 100
 
 
 def test_configurations_that_train_alike_count_once() -> None:

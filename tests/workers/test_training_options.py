@@ -1,5 +1,6 @@
 """Each option of the loop does what the same loop does that is written by hand with torch."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from studies.training_settings import TrainingSettings
 from workers.batch_order import BatchOrder
+from workers.checkpoints import load
 from workers.optimizers import build_optimizer
 from workers.seeding import epoch_order, initialisation_seed, seeded
 from workers.stacked.clipping import Clipping
 from workers.stacked.engine import StackedEngine
 from workers.stacked.equivalence_check import why_not_stackable
-from workers.training import OneByOneEngine
+from workers.training import OneByOneEngine, train_pack
 from workers.workload_errors import CannotTrain
 from workers.workloads import Data, TensorWorkload
+from workers.workloads.digits import DigitsCnn
 
 __all__: list[str] = []
 
@@ -34,6 +37,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "average": {"ema_decay": 0.8},
     "smoothing": {"label_smoothing": 0.2},
     "bf16": {"precision": "bf16"},
+    "fp16": {"precision": "fp16", "clip_norm": 0.5, "accumulation_steps": 2, "ema_decay": 0.8},
     "all": {
         "clip_norm": 0.5,
         "clip_value": 0.05,
@@ -59,7 +63,9 @@ def by_hand(workload: TensorWorkload, settings: TrainingSettings, *, lr: float) 
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
     train_split, validation = data(workload).train, data(workload).validation
     per_step = settings.accumulation_steps * SIZE
-    autocast = torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16")
+    dtype = torch.float16 if settings.precision == "fp16" else torch.bfloat16
+    autocast = torch.autocast("cpu", dtype, enabled=settings.precision != "float32")
+    scaler = torch.amp.GradScaler("cpu", enabled=settings.precision == "fp16")
     found: list[tuple[float, float]] = []
     for epoch in range(1, EPOCHS + 1):
         model.train()
@@ -74,13 +80,15 @@ def by_hand(workload: TensorWorkload, settings: TrainingSettings, *, lr: float) 
                         train_split.targets[batch],
                         label_smoothing=settings.label_smoothing,
                     )
-                (loss / settings.accumulation_steps).backward()
+                scaler.scale(loss / settings.accumulation_steps).backward()
                 total += loss.item() / settings.accumulation_steps
+            scaler.unscale_(optimizer)
             if settings.clip_value:
                 clip_grad_value_(model.parameters(), settings.clip_value)
             if settings.clip_norm:
                 clip_grad_norm_(model.parameters(), settings.clip_norm)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad()
             averaged.update_parameters(model)
             losses.append(total)
@@ -102,7 +110,7 @@ def test_an_option_is_what_torch_does_by_hand(option: str) -> None:
     assert found != [(each.train_loss, each.validation_loss) for each, _ in story(train(plain, data=data()))]
 
 
-@pytest.mark.parametrize("option", [name for name in OPTIONS if name != "bf16"])
+@pytest.mark.parametrize("option", [name for name, each in OPTIONS.items() if "precision" not in each])
 def test_a_stack_does_it_for_each_row(option: str) -> None:
     members = [member("adamp", str(n), lr=lr) for n, lr in enumerate((0.01, 0.003))]
     pack = pack_of(CNN, "adamp", *members, epochs=EPOCHS, batch_size=SIZE, **OPTIONS[option])
@@ -176,10 +184,23 @@ def test_a_loss_without_label_smoothing_is_named() -> None:
     assert raised.value.function == toy.loss
 
 
-def test_fp16_on_a_cpu_is_refused() -> None:
-    pack = pack_of(MLP, "adamw", member("adamw"), epochs=1, precision="fp16")
-    with pytest.raises(ValueError, match="fp16"):
-        train(pack, data=data(MLP))
+def test_a_step_whose_float16_gradients_overflow_is_left_out_and_not_probed(tmp_path: Path) -> None:
+    class Steep(DigitsCnn):
+        """Its gradients overflow at the scale with which a scaler starts, until that has been halved."""
+
+        def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+            return 30.0 * super().loss(outputs, targets, label_smoothing=label_smoothing)
+
+    pack = pack_of(CNN, "adamp", member("adamp", lr=0.001), epochs=2, batch_size=SIZE, precision="fp16")
+    whole = train_pack(pack, workload=Steep(), entry=OPTIMIZERS["adamp"], data=data(), device=CPU)
+    folder = pack.model_copy(update={"to_epoch": 1, "checkpoints": str(tmp_path)})
+    [begun] = train_pack(folder, workload=Steep(), entry=OPTIMIZERS["adamp"], data=data(), device=CPU)
+    state = load(str(begun.members[0].checkpoint))
+    steps = {float(each["step"]) for each in state["optimizer"]["state"].values()}
+    skipped = round(math.log2(65536 / state["update"]["scaler"]["scale"]))
+    assert skipped > 0
+    assert steps == {7 - skipped}
+    assert all(each.members[0].measurement.gradient_cosine is not None for each in whole)
 
 
 def test_an_epoch_has_only_full_batches_and_full_steps() -> None:
