@@ -1,9 +1,10 @@
 """Checkpoints: one trial's state after an epoch, as a torch file at any URL that fsspec supports.
 
-The URL may lead to a folder, a shared volume or a bucket. A state is streamed through a file, so saving or
-loading it takes no memory beyond the state itself. A remote place needs room for one checkpoint in the
-temporary folder. torch is imported only to read or write a state: the process that runs a study names and
-deletes checkpoints without it.
+The URL may lead to a folder, a shared volume or a bucket. A state is streamed through a file, tensor by
+tensor, so saving it takes no memory beyond the state itself. A loaded state is a file mapped into memory,
+which the system reads when it is needed and drops when memory is scarce. A remote place needs room for one
+checkpoint in the temporary folder. torch is imported only to read or write a state: the process that runs a
+study names and deletes checkpoints without it.
 """
 
 __all__ = [
@@ -71,6 +72,10 @@ def save(url: str, state: Mapping[str, Any]) -> None:
 def load(url: str) -> dict[str, Any]:
     """Return the state saved at a URL, its tensors on the CPU; this runs no code from the file.
 
+    The tensors are the file's own bytes, mapped into memory. Copy what is kept: the file may be deleted once
+    the trial has another checkpoint, and on a network's file system it cannot be read then. Changing a tensor
+    does not change the file.
+
     Raises:
         CheckpointUnusable: it is missing, cannot be read, is damaged, or was not written by `save`.
     """
@@ -79,7 +84,7 @@ def load(url: str) -> dict[str, Any]:
     try:
         with local_copy(url) as path:
             _check_checksums(path)
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
+            found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     # For a damaged file torch may raise anything: RuntimeError, EOFError, UnpicklingError, KeyError, ...
     except Exception as error:
         raise CheckpointUnusable(
@@ -118,10 +123,13 @@ def write_state(path: Path, state: Mapping[str, Any], *, digest: Digest | None =
     """
     import torch
 
+    from workers.tensor_states import saved_as_on_cpu, without_foreign_memory
+
     with path.open("wb") as file:
         writer = FileWriter(file, digest)
         try:
-            torch.save(dict(state), cast("IO[bytes]", writer))
+            with saved_as_on_cpu():
+                torch.save(without_foreign_memory(dict(state)), cast("IO[bytes]", writer))
         except Exception as error:
             raise StateRejected(error) from error
         if writer.error is not None:

@@ -1,10 +1,10 @@
 """One trial trained by itself, an epoch at a time: the plain loop that faster engines must agree with."""
 
-__all__ = ["CHECK_EVERY", "Solo", "on_cpu", "projection_of", "restore_optimizer"]
+__all__ = ["CHECK_EVERY", "Solo", "projection_of", "restore_optimizer"]
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -20,6 +20,7 @@ from workers.probes import Probe, Projection, probed_steps, weight_norm, weights
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
+from workers.tensor_states import on_cpu
 from workers.training_tasks import training_task
 from workers.trial_files import TrialFolder
 from workers.trial_processes import sharded_state, trial_processes
@@ -143,7 +144,7 @@ class Solo:
             return _floats(self._task.evaluate("test")[1:])
 
     def checkpoint(self) -> dict[str, Any]:
-        """Return a copy of the state after the epoch just trained, on the CPU.
+        """Return the state after the epoch just trained, which the next epoch changes in place.
 
         It holds the model's and the optimizer's `state_dict`, the average weights and the scaler, the
         position in a stream, and the clock. Training resumes from it bit for bit as if it had never stopped.
@@ -158,10 +159,10 @@ class Solo:
             if not self._processes.is_main:
                 return {}
         return {
-            "model": on_cpu(self.model.state_dict()),
-            "optimizer": on_cpu(self._optimizer.state_dict()),
-            "update": on_cpu(self._update.state_dict()),
-            "data": on_cpu(self._task.state_dict()),
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "update": self._update.state_dict(),
+            "data": self._task.state_dict(),
             "elapsed_s": self._elapsed_s,
         }
 
@@ -275,18 +276,6 @@ class Solo:
 def _floats(tensor: Tensor) -> list[float]:
     # Torch cannot know the depth of the list.
     return cast("list[float]", tensor.tolist())  # pyright: ignore[reportUnknownMemberType]
-
-
-def on_cpu(state: Any) -> Any:
-    """Return a copy of a state dictionary with every tensor detached and on the CPU."""
-    if isinstance(state, Tensor):
-        return state.detach().to("cpu", copy=True)
-    if isinstance(state, Mapping):
-        return {key: on_cpu(value) for key, value in cast("Mapping[Any, Any]", state).items()}
-    if isinstance(state, list | tuple):
-        items = [on_cpu(item) for item in cast("Sequence[Any]", state)]
-        return items if isinstance(state, list) else tuple(items)
-    return state
 
 
 def restore_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

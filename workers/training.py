@@ -66,7 +66,10 @@ class Engine(Protocol):
         ...
 
     def checkpoint(self, member: int) -> State:
-        """Return a member's state after the epoch just trained, from which any engine can resume."""
+        """Return a member's state after the epoch just trained, from which any engine can resume.
+
+        It may be the member's own memory, which its next epoch changes.
+        """
         ...
 
     def weights(self, member: int) -> State:

@@ -5,17 +5,17 @@ __all__ = ["keep_weights", "load_weights"]
 import hashlib
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
-from torch import Tensor
 
 from studies.artifacts import WeightsOf
 from workers.checkpoints import StateRejected, write_state
 from workers.pack_protocol import KeptFile, Member, Outcome, Pack
 from workers.storage import written
+from workers.tensor_states import bytes_of
 from workers.workload_errors import CannotTrain
 
 _log = logging.getLogger("tangent.training")
@@ -39,7 +39,7 @@ def keep_weights(
     """
     assert pack.keeping is not None, "the study keeps files"
     study_id, arm, _ = member.trial_id.split(".")
-    size = _bytes_of(model)
+    size = bytes_of(model)
     kept = KeptFile(
         id=uuid.uuid4().hex, kind="weights", name=f"{arm}-{weights_of}.pt", size=size, weights_of=weights_of
     )
@@ -57,7 +57,7 @@ def keep_weights(
                 path,
                 {
                     "format": _FORMAT,
-                    "model": _portable(model),
+                    "model": model,
                     "parameters": dict(member.parameters),
                     "workload": pack.workload,
                     "optimizer": pack.optimizer,
@@ -79,31 +79,6 @@ def keep_weights(
         _log.warning("cannot keep the weights of trial %s: %s", member.trial_id, error)
         return kept.model_copy(update={"reason": f"it could not be written: {error}"[:500]})
     return kept.model_copy(update={"size": size, "sha256": digest.hexdigest()})
-
-
-def _portable(value: Any) -> Any:
-    """Return a state whose tensors are on the CPU and own their memory; those that do already are not copied.
-
-    torch saves the whole memory that a tensor is a part of, and names the device that it was on.
-    """
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
-    if isinstance(value, Mapping):
-        return {name: _portable(part) for name, part in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        parts = [_portable(part) for part in cast("Sequence[Any]", value)]
-        return parts if isinstance(value, list) else tuple(parts)
-    return value
-
-
-def _bytes_of(state: Any) -> int:
-    """Return the bytes of all tensors in a state."""
-    if isinstance(state, Tensor):
-        return state.nbytes
-    if isinstance(state, Mapping):
-        return sum(map(_bytes_of, cast("Mapping[Any, Any]", state).values()))
-    return sum(map(_bytes_of, cast("Sequence[Any]", state))) if isinstance(state, list | tuple) else 0
 
 
 def load_weights(path: str | Path, *, sha256: str | None = None) -> dict[str, Any]:

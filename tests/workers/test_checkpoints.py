@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import subprocess
 import sys
 import tempfile
@@ -168,6 +169,43 @@ def test_saving_and_loading_take_no_memory_beyond_the_state(tmp_path: Path, sche
     assert torch.equal(found["model"]["w"], large["model"]["w"])
     assert max(saving, loading) < 16 * MEBIBYTE
     assert Bucket.largest < 16 * MEBIBYTE
+
+
+@pytest.mark.slow
+def test_a_trial_of_a_gigabyte_saves_and_resumes_without_a_second_copy_of_its_state() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "checkpoint_memory.py"
+    ran = subprocess.run(
+        [sys.executable, str(script), "--megabytes", "1024"], check=True, stdout=subprocess.PIPE, timeout=600
+    )
+    found = json.loads(ran.stdout)
+    assert found["state_bytes"] > 1000 * MEBIBYTE
+    assert found["saving_takes"] < 0.1
+    assert found["resuming_takes"] < 1.15
+
+
+def test_a_tensor_is_saved_without_the_rest_of_its_memory_and_shared_memory_once(tmp_path: Path) -> None:
+    block, flat = torch.rand(100_000), torch.rand(100_000)
+    part, halves = block[:5], {"first": flat[:60_000], "second": flat[60_000:]}
+    tied, bits = torch.rand(50_000), flat.view(torch.int32)
+    saved = {"part": part, "halves": halves, "tied": [tied, tied], "bits": bits[:2], "none": torch.empty(0)}
+    url = tmp_path / "c.pt"
+    save(str(url), saved)
+    assert url.stat().st_size < 4 * 150_000 + 10_000
+    found = load(str(url))
+    assert torch.equal(found["part"], part)
+    assert torch.equal(found["halves"]["second"], halves["second"])
+    assert all(torch.equal(each, tied) for each in found["tied"])
+    assert torch.equal(found["bits"], bits[:2])
+
+
+def test_a_loaded_state_outlives_its_file_which_changing_it_leaves_as_it_was(tmp_path: Path) -> None:
+    url = str(tmp_path / "c.pt")
+    save(url, state())
+    found = load(url)
+    found["model"]["w"].fill_(7.0)
+    assert torch.equal(load(url)["model"]["w"], torch.arange(3.0))
+    discard(url)
+    assert found["model"]["w"].tolist() == [7.0, 7.0, 7.0]
 
 
 class FullDisk(io.BytesIO):

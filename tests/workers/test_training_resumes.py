@@ -1,6 +1,8 @@
 """Packs that stop at a rung or on request resume as if they had not stopped."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,8 @@ from packs import (
 from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
 from workers.pack_protocol import EpochReport, Pack
-from workers.training import train_pack
+from workers.results import EpochResult
+from workers.training import OneByOneEngine, train_pack
 from workers.workloads import TensorWorkload
 from workers.workloads.float64 import in_float64
 
@@ -107,6 +110,29 @@ def test_checkpoints_are_saved_rarely_and_never_without_a_folder(
         for report in train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=3))
         for part in report.members
     )
+
+
+def test_checkpoints_take_at_most_a_tenth_of_the_time_however_slow_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, saved_at = [0.0], list[int]()
+    monkeypatch.setattr("workers.training.time", SimpleNamespace(monotonic=lambda: seconds[0], sleep=None))
+    train_epoch = OneByOneEngine.train_epoch
+
+    def epoch_of_two_seconds(engine: OneByOneEngine, epoch: int, **alive: Any) -> list[EpochResult]:
+        seconds[0] += 2
+        return train_epoch(engine, epoch, **alive)
+
+    def save_in_six_seconds(_: str, state: Mapping[str, Any]) -> None:
+        seconds[0] += 6
+        saved_at.append(state["epoch"])
+
+    monkeypatch.setattr(OneByOneEngine, "train_epoch", epoch_of_two_seconds)
+    monkeypatch.setattr("workers.training.save", save_in_six_seconds)
+    data = shortened(data_of(MLP), 32, 10)
+    train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=70, checkpoints=str(tmp_path)), data=data)
+    # After the first, 60 s must pass: the next epoch of two seconds that ends later.
+    assert saved_at == [1, 32, 63]
 
 
 def test_training_continues_if_a_checkpoint_between_rungs_cannot_be_saved(

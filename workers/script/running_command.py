@@ -25,6 +25,7 @@ from torch import Tensor
 from studies.process_tree import end_descendants
 from workers.script.command_client import VARIABLE
 from workers.script.trial import Probes, Trial
+from workers.tensor_states import mapped
 from workers.workload_errors import CannotTrain, CommandFailed
 
 PATTERN_GROUPS: Final = frozenset({"validation", "test", "validation_loss", "train_loss"})
@@ -61,11 +62,7 @@ class StateFile:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the bytes of the program's file, mapped into memory."""
-        path = Path(str(self._program.ask("state")))
-        size = path.stat().st_size
-        if size == 0:
-            return {"bytes": torch.empty(0, dtype=torch.uint8)}
-        return {"bytes": torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)}
+        return {"bytes": mapped(Path(str(self._program.ask("state"))))}
 
 
 class RunningCommand:

@@ -5,17 +5,16 @@ The libraries are imported only when their function is called.
 
 __all__ = ["fit_lightning", "train_transformers"]
 
-import io
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from workers.script.trial import Trial
 from workers.seeding import noise_seed, seed_generators
+from workers.tensor_states import mapped
 from workers.workload_errors import CannotTrain
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def fit_lightning(
     trainer.callbacks.append(callback)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     kept = trial.restore()
     if kept is not None:
-        file.write_bytes(_bytes_of(kept[_CHECKPOINT]["file"]))
+        file.write_bytes(kept[_CHECKPOINT]["file"].numpy())
     trainer.fit(
         model,
         train_dataloaders,
@@ -129,8 +128,10 @@ class _LightningState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the checkpoint's file."""
+        # What was saved before may still be mapped into memory.
+        self._file.unlink(missing_ok=True)
         self._trainer.save_checkpoint(self._file)
-        return {"file": _tensor_of(self._file.read_bytes())}
+        return {"file": mapped(self._file)}
 
 
 def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_dataset: Any = None) -> None:
@@ -193,8 +194,11 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
     if kept is None:
         trainer.train()
         return
-    with tarfile.open(fileobj=io.BytesIO(_bytes_of(kept[_CHECKPOINT]["files"]))) as archive:
+    archived = folder.with_suffix(".tar")
+    archived.write_bytes(kept[_CHECKPOINT]["files"].numpy())
+    with tarfile.open(archived) as archive:
         archive.extractall(folder, filter="data")
+    archived.unlink()
     trainer.train(resume_from_checkpoint=str(next(folder.glob("checkpoint-*"))))
 
 
@@ -206,10 +210,12 @@ class _TransformersState:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the files of the folder, as an archive."""
-        archived = io.BytesIO()
-        with tarfile.open(fileobj=archived, mode="w") as archive:
+        archived = self._folder.with_suffix(".tar")
+        with tarfile.open(archived, mode="w") as archive:
             archive.add(self._folder, arcname=self._folder.name)
-        return {"files": _tensor_of(archived.getvalue())}
+        files = mapped(archived)
+        archived.unlink()
+        return {"files": files}
 
 
 def _named(trial: Trial, found: Mapping[str, Any], prefix: str) -> dict[str, float | Tensor]:
@@ -226,11 +232,3 @@ def _named(trial: Trial, found: Mapping[str, Any], prefix: str) -> dict[str, flo
                 named[name] = found[key]
                 break
     return named
-
-
-def _tensor_of(content: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
-
-
-def _bytes_of(kept: Tensor) -> bytes:
-    return kept.numpy().tobytes()

@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from studies.space import Parameters
 from studies.training_settings import PREFIX, TrainingSettings
 from workers.seeding import noise_seed, seed_generators
+from workers.tensor_states import on_cpu
 from workers.trial_files import TrialFolder
 from workers.workload_errors import CannotTrain
 
@@ -414,6 +415,7 @@ class Trial:
         state = self._stored
         if state is None:
             return None
+        loaded: set[str] = set()
         for name, part in (parts or {}).items():
             if not hasattr(part, "load_state_dict"):
                 continue
@@ -424,8 +426,10 @@ class Trial:
             if isinstance(part, Optimizer):
                 self._recipe.load(part, state[name])
             else:
-                part.load_state_dict(state[name])
-        return state
+                # Modules copy it. Anything else may keep it for longer than its file exists.
+                part.load_state_dict(state[name] if isinstance(part, nn.Module) else on_cpu(state[name]))
+            loaded.add(name)
+        return {name: value if name in loaded else on_cpu(value) for name, value in state.items()}
 
     def close(self) -> None:
         """End the trial after its loop; to be called by its host alone.

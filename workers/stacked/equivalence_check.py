@@ -27,6 +27,7 @@ from workers.solo import Solo
 from workers.stacked.constants import first_difference, held_by
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
+from workers.tensor_states import on_cpu
 from workers.workloads import Data, Split, TensorWorkload
 from workers.workloads.float64 import in_float64
 
@@ -180,7 +181,7 @@ def _train_alone(
     trained: list[_Trained] = []
     for solo in solos:
         before = plan.constants_of(solo.model) if isinstance(plan, StackPlan) else {}
-        trained.append(_Trained(solo.train_epoch(1), solo.checkpoint()["model"]))
+        trained.append(_Trained(solo.train_epoch(1), on_cpu(solo.checkpoint()["model"])))
         after = plan.constants_of(solo.model) if isinstance(plan, StackPlan) else {}
         changed = first_difference(before, after)
         if changed is not None:

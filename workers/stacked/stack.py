@@ -17,13 +17,14 @@ from workers.probes import probed_steps
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import generator_states, noise_seed, seeded
-from workers.solo import CHECK_EVERY, on_cpu
+from workers.solo import CHECK_EVERY
 from workers.stacked.clipping import Clipping
 from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
 from workers.stacked.plan import StackPlan
 from workers.stacked.probes import StackedProbe, weight_norms
 from workers.stacked.rows import Rows
+from workers.tensor_states import on_cpu
 
 
 class Stack:

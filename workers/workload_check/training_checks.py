@@ -24,6 +24,7 @@ from workers.results import EpochResult
 from workers.seeding import initialisation_seed, seeded
 from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
+from workers.tensor_states import on_cpu
 from workers.training_tasks import step_function, training_task
 from workers.workload_check.check_result import about, calling
 from workers.workload_check.shortened import interval_of, shortened, steps_of_epoch
@@ -103,11 +104,11 @@ def _repeatable(
     yield _first_epoch(workload, first, entry)
     if first.divergence is not None or first.fault is not None:
         return
-    state = trained.checkpoint()
-    second, after = trained.train_epoch(2), trained.checkpoint()
+    state = on_cpu(trained.checkpoint())
+    second, after = trained.train_epoch(2), on_cpu(trained.checkpoint())
     again = start()
     is_same = _same(first, again.train_epoch(1)) and _same_tensors(
-        state["model"], again.checkpoint()["model"]
+        state["model"], on_cpu(again.checkpoint()["model"])
     )
     yield (
         CheckResult("same training twice", "ok", "one seed gives the same results, bit for bit")
@@ -128,7 +129,7 @@ def _repeatable(
         save(url, state)
         resumed = start(pack.model_copy(update={"from_epoch": 1}), load(url))
     is_resumed = _same(second, resumed.train_epoch(2)) and _same_tensors(
-        after["model"], resumed.checkpoint()["model"]
+        after["model"], on_cpu(resumed.checkpoint()["model"])
     )
     yield (
         CheckResult(
