@@ -127,6 +127,7 @@ def _steps(given: argparse.Namespace, workload: TensorWorkload) -> int:
     """
     if given.device != "cpu":
         return given.steps
+    assert workload.card.epoch_s is not None
     step_s = workload.card.epoch_s * workload.card.batch_size / workload.card.examples["train"]
     return min(given.steps, max(_LEAST_STEPS, int(_SOLO_EPOCH_S / step_s)))
 

@@ -31,8 +31,11 @@ class StudyPlan(FrozenModel):
             "`median`, the maximum."
         )
     )
-    estimate_cpu_s: float = Field(
-        description="Estimated training seconds on one CPU thread, from the workload's card; packs need less."
+    estimate_cpu_s: float | None = Field(
+        description=(
+            "Estimated training seconds on one CPU thread, from the workload's card; packs need less. "
+            "Null if the card has no time."
+        )
     )
 
     @classmethod
@@ -45,13 +48,14 @@ class StudyPlan(FrozenModel):
             planned_epochs(spec.pruner, study.epochs, trials=arm.trials) for arm in study.arms
         )
         epochs = searched + confirmations * study.epochs
+        epoch_s = study.epoch_s(spec.training)
         return cls(
             spec=spec,
             study=study,
             trials=trials,
             confirmations=confirmations,
             epochs=epochs,
-            estimate_cpu_s=epochs * study.epoch_s(spec.training),
+            estimate_cpu_s=None if epoch_s is None else epochs * epoch_s,
         )
 
 

@@ -277,7 +277,7 @@ class MetricCard(FrozenModel):
         description="Its name in studies and in what the workload returns, e.g. top-5 accuracy.",
     )
     description: str = Field(default="", description="What it measures, in one sentence.")
-    unit: str = Field(description="Its unit, e.g. 'fraction'; 'none' for pure numbers.")
+    unit: str = Field(default="none", description="Its unit, e.g. 'fraction'; 'none' for pure numbers.")
     direction: Direction = Field(description="Whether higher or lower values are better.")
     target: float | None = Field(
         default=None, description="A validation value that a well-tuned run reaches; none if not known."
@@ -285,7 +285,7 @@ class MetricCard(FrozenModel):
 
 
 class WorkloadCard(FrozenModel):
-    """The description of a workload."""
+    """The description of a workload: its name, metric, direction and epochs, and what else is known."""
 
     kind: WorkloadKind = Field(
         default="tensors",
@@ -295,14 +295,20 @@ class WorkloadCard(FrozenModel):
         ),
     )
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="Name in studies.")
-    title: str = Field(description="Its title.")
-    description: str = Field(description="Dataset, model and loss in one or two sentences.")
-    source: str = Field(description="Where the data comes from, and its licence.")
+    title: str = Field(
+        default_factory=lambda known: known["name"], description="Its title; by default its name."
+    )
+    description: str = Field(default="", description="Dataset, model and loss in one or two sentences.")
+    source: str = Field(default="", description="Where the data comes from, and its licence.")
     metric: str = Field(description="What validation and test values measure, e.g. accuracy.")
-    unit: str = Field(description="Unit of the metric, e.g. 'fraction' or 'nats per character'.")
+    unit: str = Field(
+        default="none",
+        description="Unit of the metric, e.g. 'fraction' or 'nats per character'; 'none' for pure numbers.",
+    )
     direction: Direction = Field(description="Whether higher or lower values of the metric are better.")
     target: float | None = Field(
-        description="A validation value that a well-tuned run reaches, in its unit; none if not known."
+        default=None,
+        description="A validation value that a well-tuned run reaches, in its unit; none if not known.",
     )
     metrics: tuple[MetricCard, ...] = Field(
         default=(),
@@ -310,8 +316,10 @@ class WorkloadCard(FrozenModel):
         description="Further metrics, which are recorded beside the metric or can be a study's objective.",
     )
     epochs: int = Field(gt=0, description="Default number of epochs.")
-    batch_size: int = Field(gt=0, description="Default number of examples per step.")
-    examples: dict[Literal["train", "validation", "test"], int] = Field(description="Examples in each split.")
+    batch_size: int = Field(default=32, gt=0, description="Default number of examples per step.")
+    examples: dict[Literal["train", "validation", "test"], int] = Field(
+        default={}, description="Examples in each split; without those that are not known."
+    )
     takes_label_smoothing: bool | None = Field(
         default=None,
         description=(
@@ -319,7 +327,9 @@ class WorkloadCard(FrozenModel):
             "fill it in."
         ),
     )
-    parameters: int = Field(gt=0, description="Trainable parameters of the model.")
+    parameters: int | None = Field(
+        default=None, gt=0, description="Trainable parameters of the model; none if not known."
+    )
     hyperparameters: tuple[Hyperparameter, ...] = Field(
         default=(),
         max_length=32,
@@ -333,7 +343,11 @@ class WorkloadCard(FrozenModel):
             "`groups.GROUP.weight_decay`."
         ),
     )
-    epoch_s: float = Field(gt=0, description="Rough seconds per epoch on one CPU thread, for estimates only.")
+    epoch_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Rough seconds per epoch on one CPU thread, for estimates only; none if not known.",
+    )
     package: PackageVersion | None = _PACKAGE_FIELD
 
     @model_validator(mode="after")

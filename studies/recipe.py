@@ -195,7 +195,7 @@ def whole_recipe(
     *,
     epochs: int,
     interval_steps: int | None,
-    examples: int,
+    examples: int | None,
 ) -> str:
     """Return Python code for all that a trial's settings change in a training loop.
 
@@ -209,14 +209,13 @@ def whole_recipe(
         fixed: the settings of a trial whose configuration sets none.
         epochs: epochs of the trial, or its intervals.
         interval_steps: steps of the interval that replaces an epoch; None for epochs.
-        examples: training examples of an epoch.
+        examples: training examples of an epoch; None if they are not known.
 
     Raises:
         ValueError: a name is not on the card.
     """
     training = settings_of(fixed, parameters)
-    batches = examples // training.batch_size
-    steps = epochs * (interval_steps or max(1, batches // training.accumulation_steps))
+    steps = _steps(training, epochs=epochs, interval_steps=interval_steps, examples=examples)
     built = recipe(card, parameters, decay_1d=training.decay_1d)
     neutral = TrainingSettings(batch_size=training.batch_size)
     shown = {"batch_size": training.batch_size} | {
@@ -239,6 +238,16 @@ def whole_recipe(
         f"{imports}from torch.optim.lr_scheduler import LambdaLR\n{built}{comment}\nsteps = {steps}\n\n\n"
         f"{_factor(training)}\n\n\n{made}\n"
     )
+
+
+def _steps(
+    training: TrainingSettings, *, epochs: int, interval_steps: int | None, examples: int | None
+) -> str:
+    """Return Python code of a trial's number of steps; without a number of examples it names a `loader`."""
+    each = training.accumulation_steps
+    if interval_steps is None and examples is None:
+        return f"{epochs} * len(loader)" if each == 1 else f"{epochs} * (len(loader) // {each})"
+    return str(epochs * (interval_steps or max(1, (examples or 1) // training.batch_size // each)))
 
 
 def _factor(training: TrainingSettings) -> str:

@@ -158,13 +158,15 @@ class ResolvedStudy(FrozenModel):
     )
     batch_size: int = Field(gt=0, description="Examples per step.")
 
-    def epoch_s(self, training: TrainingOptions) -> float:
+    def epoch_s(self, training: TrainingOptions) -> float | None:
         """Return the rough seconds of an epoch, or of the interval that replaces it, on one CPU thread.
+
+        None if the workload's card does not have them.
 
         Args:
             training: the study's settings.
         """
-        if self.interval_steps is None:
+        if self.interval_steps is None or self.workload.epoch_s is None:
             return self.workload.epoch_s
         trained = self.interval_steps * training.accumulation_steps * self.batch_size
         return self.workload.epoch_s * trained / self.workload.examples.get("train", trained)

@@ -244,7 +244,7 @@ class Packing:
         configured = self._spec.resources.epoch_timeout_s
         if configured is not None:
             return configured
-        expected = members * self._plan.epoch_s(self._training)
+        expected = members * (self._plan.epoch_s(self._training) or 0.0)
         return max(_EPOCH_TIMEOUT_S, _EPOCH_TIMEOUT_FACTOR * expected)
 
     def _max_training(self) -> int:

@@ -239,8 +239,8 @@ class LoopTask:
         if in_pass is None and interval_steps is None:
             raise CannotTrain(
                 f"expected steps_per_epoch of workload {workload.card.name!r} to return a number, got None; "
-                "return how many batches of the stream count as an epoch, or give the study a budget of "
-                "steps and evaluate_every",
+                "name the training examples on its card, return how many batches of a stream count as an "
+                "epoch, or give the study a budget of steps and evaluate_every",
                 function=workload.steps_per_epoch,
             )
         if settings.batch_size % self._processes.size:

@@ -112,19 +112,21 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
     if card is None:
         return
     out = console()
-    out.print(f"Source: {card.source}")
-    out.print(f"{tables.describe_metric(card)}; a well-tuned run reaches {metric(card.target, card.unit)}")
+    if card.source:
+        out.print(f"Source: {card.source}")
+    target = "" if card.target is None else f"; a well-tuned run reaches {metric(card.target, card.unit)}"
+    out.print(f"{tables.describe_metric(card)}{target}")
     if card.metrics:
         named = "; ".join(tables.describe_metric(card.by_metric(each.name)) for each in card.metrics)
         out.print(f"further metrics: {named}")
-    out.print(
-        f"{plural(card.parameters, 'trainable parameter')}; examples: "
-        + ", ".join(f"{count(examples)} {split}" for split, examples in card.examples.items())
-    )
-    out.print(
-        f"Default: {plural(card.epochs, 'epoch')} with batch size {card.batch_size}, about "
-        f"{duration(card.epoch_s)} each on one CPU core."
-    )
+    sizes = [] if card.parameters is None else [plural(card.parameters, "trainable parameter")]
+    if card.examples:
+        splits = (f"{count(examples)} {split}" for split, examples in card.examples.items())
+        sizes.append(f"examples: {', '.join(splits)}")
+    if sizes:
+        out.print("; ".join(sizes))
+    time = "" if card.epoch_s is None else f", about {duration(card.epoch_s)} each on one CPU core"
+    out.print(f"Default: {plural(card.epochs, 'epoch')} with batch size {card.batch_size}{time}.")
     if card.hyperparameters:
         out.print(tables.hyperparameters(card.hyperparameters))
     if card.groups:

@@ -47,12 +47,13 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
         return
     from studies.training_text import length_text
 
+    seconds = plan.estimate_cpu_s
+    estimate = "" if seconds is None else f", about {duration(seconds)} of training on one CPU core"
     runs = f" and {plural(plan.confirmations, 'confirmation run')}" if plan.confirmations else ""
     print_raw(
         plain_spaces(
             f"{opening}: {plural(len(plan.study.arms), 'arm')}, {plural(plan.trials, 'trial')}{runs}, "
-            f"{length_text(plan.epochs, plan.study.interval_steps)}, about {duration(plan.estimate_cpu_s)} "
-            "of training on one CPU core"
+            f"{length_text(plan.epochs, plan.study.interval_steps)}{estimate}"
         )
     )
 

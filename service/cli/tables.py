@@ -136,7 +136,9 @@ def study(view: StudyView, *, page: str) -> Table:
         "state": view.state.value + (f": {view.state_reason}" if view.state_reason else ""),
         "actions": ", ".join(view.verbs) or "none",
         "workload": (
-            f"{view.workload}: {card.title}; {describe_metric(card)}"
+            view.workload
+            + ("" if card.title == view.workload else f": {card.title}")
+            + f"; {describe_metric(card)}"
             + ("" if card.target is None else f", target {metric(card.target, card.unit)}")
         ),
         "each trial": (
@@ -316,7 +318,7 @@ def workloads(rows: Iterable[WorkloadCard]) -> FittedTable:
             describe_metric(card),
             metric(card.target, card.unit),
             str(card.epochs),
-            duration(card.epochs * card.epoch_s),
+            "–" if card.epoch_s is None else duration(card.epochs * card.epoch_s),
             card.description,
         )
     return result

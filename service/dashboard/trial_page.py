@@ -56,7 +56,7 @@ def trial_html(store: Store, trial_id: str) -> str:
             study.spec.training.settings(batch_size=study.batch_size),
             epochs=study.epochs,
             interval_steps=study.interval_steps,
-            examples=study.workload_card.examples.get("train", 1),
+            examples=study.workload_card.examples.get("train"),
         ).rstrip(),
     )
 

@@ -6,6 +6,7 @@ It contains no results.
 __all__ = ["Methods", "methods"]
 
 from collections.abc import Sequence
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -15,12 +16,19 @@ from service.report.method_of_training import describe_training
 from service.report.method_of_verdict import describe_comparison, describe_confirmation, describe_curves
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
+from studies.catalog import WorkloadCard
 from studies.direction import higher_or_lower
 from studies.formatting import count, listed, plural, scalar
 from studies.frozen_model import FrozenModel
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, StudyView
+
+_SPLITS: Final[dict[Literal["train", "validation", "test"], str]] = {
+    "train": "training",
+    "validation": "validation",
+    "test": "test",
+}
 
 
 class Methods(FrozenModel):
@@ -68,22 +76,29 @@ def _describe_workload(study: StudyView, arms: Sequence[ArmView]) -> str:
         if study.state in CLOSED_STUDY_STATES
         else f" The study is not finished: it is {study.state.value}."
     )
-    splits = (
-        "The examples are split once, in the same way for every trial, into "
-        f"{count(card.examples['train'])} training, {count(card.examples['validation'])} "
-        f"validation and {count(card.examples['test'])} test examples. "
+    described = f": {_with_full_stop(card.description)}" if card.description else "."
+    source = f"Data: {_with_full_stop(card.source)} " if card.source else ""
+    model = (
+        "" if card.parameters is None else f"The model has {plural(card.parameters, 'trainable parameter')}. "
     )
-    # A function of the weights alone has no examples to split.
-    if card.examples["test"] <= 1:
-        splits = ""
     return (
-        f"{what} on the workload {card.name}: {_with_full_stop(card.description)} "
-        f"Data: {_with_full_stop(card.source)} {splits}"
-        f"The model has {plural(card.parameters, 'trainable parameter')}. A trial's value is the "
+        f"{what} on the workload {card.name}{described} {source}{_describe_splits(card)}{model}"
+        "A trial's value is the "
         f"{card.metric} on the validation split {epoch} "
         f"({higher_or_lower(card.direction)} is better{unit}). Configurations were "
         f"chosen by their validation values only; the test split was used only for reporting, at the same "
         f"epoch.{state}"
+    )
+
+
+def _describe_splits(card: WorkloadCard) -> str:
+    sizes = card.examples
+    # A function of the weights alone has no examples to split.
+    if len(sizes) < len(_SPLITS) or sizes["test"] <= 1:
+        return ""
+    return (
+        "The examples are split once, in the same way for every trial, into "
+        f"{listed([f'{count(sizes[split])} {name}' for split, name in _SPLITS.items()], most=3)} examples. "
     )
 
 

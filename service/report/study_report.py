@@ -83,7 +83,7 @@ def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> 
                 study.spec.training.settings(batch_size=study.batch_size),
                 epochs=study.epochs,
                 interval_steps=study.interval_steps,
-                examples=study.workload_card.examples.get("train", 1),
+                examples=study.workload_card.examples.get("train"),
             ),
         )
         for kind, replicate, number, parameters in (*best, ("defaults", None, 0, arm.defaults))

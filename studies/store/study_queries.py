@@ -223,7 +223,7 @@ def _best(
             training.settings(batch_size=plan.batch_size),
             epochs=plan.epochs,
             interval_steps=plan.interval_steps,
-            examples=plan.workload.examples.get("train", 1),
+            examples=plan.workload.examples.get("train"),
         ),
         call=call(part.card, row.parameters, decay_1d=training.decay_1d),
     )

@@ -83,7 +83,8 @@ def test_a_job_passes_its_check(name: str, packages: Path) -> None:
 @pytest.mark.timeout(600)
 def test_a_tiny_study_of_a_job_completes(name: str, jobs: DispatcherProcess) -> None:
     body = read_document(str(JOBS / "studies" / name))
-    body |= {"budget": {"trials_per_arm": 2, "epochs": 1}, "confirmation": {"seeds": 1}}
+    budget = {"steps": 22, "evaluate_every": 22} if "steps" in body["budget"] else {"epochs": 1}
+    body |= {"budget": {"trials_per_arm": 2, **budget}, "confirmation": {"seeds": 1}}
     study_id = jobs.store.submit(parse_spec(body)).id
     assert jobs.closed(study_id, timeout_s=500).state is StudyState.COMPLETED
     trials = jobs.store.every_trial(study_id)

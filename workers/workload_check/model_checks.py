@@ -79,12 +79,13 @@ def _built(workload: ModelWorkload) -> nn.Module:
 def _construction(workload: ModelWorkload, model: nn.Module, twin: nn.Module) -> Iterator[CheckResult]:
     found = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     yield CheckResult("model", "ok", f"{plural(found, 'trainable parameter')}")
-    if found != workload.card.parameters:
+    on_card = workload.card.parameters
+    if on_card is not None and found != on_card:
         yield about(
             type(workload),
             "card: parameters",
             "warning",
-            f"expected the card's number of trainable parameters, {count(workload.card.parameters)}, got "
+            f"expected the card's number of trainable parameters, {count(on_card)}, got "
             f"{count(found)}; correct `parameters` on the card",
         )
     ones, others = model.state_dict(), twin.state_dict()

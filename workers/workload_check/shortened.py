@@ -8,10 +8,10 @@ from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
 
 
 def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: int) -> int:
-    """Return the number of steps of a whole epoch; of an endless stream, those of the card's examples."""
+    """Return the number of steps of an epoch; of an endless stream, those of the card's examples, or 1."""
     if isinstance(workload, LoopWorkload):
         steps = workload.steps_per_epoch(batch_size)
-        return max(1, workload.card.examples["train"] // batch_size) if steps is None else steps
+        return max(1, workload.card.examples.get("train", 0) // batch_size) if steps is None else steps
     assert data is not None, "a workload of tensors has data"
     return len(data.train) // batch_size
 

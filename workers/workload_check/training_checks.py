@@ -283,7 +283,9 @@ def _speed(
         "epoch" + (f", {grown / 2**20:,.0f} MiB of memory" if grown else ""),
     )
     on_card = workload.card.epoch_s
-    if device.type == "cpu" and not on_card / _SLOW <= epoch_s <= on_card * _SLOW:
+    if on_card is None or device.type != "cpu":
+        return
+    if not on_card / _SLOW <= epoch_s <= on_card * _SLOW:
         yield about(
             type(workload),
             "card: epoch_s",

@@ -111,9 +111,11 @@ class LoopWorkload(Configurable, ABC):
     def steps_per_epoch(self, batch_size: int) -> int | None:
         """Return the number of batches in an epoch, a pass over the data; by default, those that are full.
 
-        None is for a stream without an end whose trials are trained in intervals of steps.
+        None is for a stream without an end whose trials are trained in intervals of steps, and the default
+        for a card without a number of training examples.
         """
-        return self.card.examples["train"] // batch_size
+        examples = self.card.examples.get("train")
+        return None if examples is None else examples // batch_size
 
     @abstractmethod
     def training_step(self, model: Any, batch: Any) -> Tensor | Mapping[str, Tensor]:

@@ -15,18 +15,11 @@ class SoundDigits(TensorWorkload):
 
     card = WorkloadCard(
         name="sound-digits",
-        title="Digits",
-        description="8x8 greyscale digits in ten classes; one hidden layer, cross-entropy loss.",
-        source="scikit-learn's load_digits, BSD-3-Clause",
         metric="accuracy",
         unit="fraction",
         direction="maximize",
-        target=0.95,
         epochs=3,
-        batch_size=32,
         examples={"train": 1197, "validation": 300, "test": 300},
-        parameters=64 * 32 + 32 + 32 + 32 * 10 + 10,
-        epoch_s=0.03,
     )
 
     def load_data(self, device: torch.device) -> Data:

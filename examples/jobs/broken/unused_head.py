@@ -19,8 +19,6 @@ class _TwoHeads(nn.Module):
 class UnusedHead(SoundDigits):
     """Digits with a head for the parity that never learns."""
 
-    card = SoundDigits.card.model_copy(update={"parameters": SoundDigits.card.parameters + 32 * 2 + 2})
-
     def build_model(self) -> nn.Module:
         """Return one body with two heads."""
         return _TwoHeads()

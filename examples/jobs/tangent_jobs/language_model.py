@@ -44,18 +44,10 @@ class WordModel(nn.Module):
 class LanguageModel(LoopWorkload):
     card = WorkloadCard(
         name="job-language-model",
-        title="Language model",
-        description="Paragraphs of Python's help texts as 1,000 words; a GRU with tied weights.",
-        source="pydoc_data.topics of CPython, PSF licence",
         metric="perplexity",
-        unit="none",
         direction="minimize",
-        target=100,
         epochs=5,
         batch_size=16,
-        examples={"train": 1408, "validation": 176, "test": 176},
-        parameters=89960,
-        epoch_s=3,
         groups=("embedding",),
     )
 

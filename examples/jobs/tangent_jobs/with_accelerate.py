@@ -14,19 +14,7 @@ SIZES = [1077, 360, 360]
 
 class AccelerateDigits(ScriptWorkload):
     card = WorkloadCard(
-        name="job-accelerate",
-        title="Digits with Accelerate",
-        description="Scanned digits, a network with one hidden layer, prepared by Accelerate.",
-        source="scikit-learn load_digits (Optical Recognition of Handwritten Digits, UCI), BSD-3",
-        metric="accuracy",
-        unit="fraction",
-        direction="maximize",
-        target=0.96,
-        epochs=10,
-        batch_size=32,
-        examples={"train": 1077, "validation": 360, "test": 360},
-        parameters=4810,
-        epoch_s=0.5,
+        name="job-accelerate", metric="accuracy", unit="fraction", direction="maximize", epochs=10
     )
 
     def run(self, trial: Trial) -> None:

@@ -50,19 +50,7 @@ def main(trial: Trial) -> None:  # 2
 
 class LightningDigits(ScriptWorkload):
     card = WorkloadCard(
-        name="job-lightning",
-        title="Digits with Lightning",
-        description="Scanned digits, a network with one hidden layer and dropout, trained by Lightning.",
-        source="scikit-learn load_digits (Optical Recognition of Handwritten Digits, UCI), BSD-3",
-        metric="accuracy",
-        unit="fraction",
-        direction="maximize",
-        target=0.96,
-        epochs=10,
-        batch_size=32,
-        examples={"train": 1077, "validation": 360, "test": 360},
-        parameters=4810,
-        epoch_s=0.5,
+        name="job-lightning", metric="accuracy", unit="fraction", direction="maximize", epochs=10
     )
 
     def run(self, trial: Trial) -> None:

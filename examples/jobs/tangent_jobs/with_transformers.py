@@ -47,19 +47,7 @@ def main(trial: Trial) -> None:  # 2
 
 class TransformersDigits(ScriptWorkload):
     card = WorkloadCard(
-        name="job-transformers",
-        title="Digits with Hugging Face's Trainer",
-        description="Scanned digits, a small ResNet of transformers, trained by its Trainer.",
-        source="scikit-learn load_digits (Optical Recognition of Handwritten Digits, UCI), BSD-3",
-        metric="accuracy",
-        unit="fraction",
-        direction="maximize",
-        target=0.9,
-        epochs=3,
-        batch_size=32,
-        examples={"train": 1077, "validation": 360, "test": 360},
-        parameters=5442,
-        epoch_s=3,
+        name="job-transformers", metric="accuracy", unit="fraction", direction="maximize", epochs=3
     )
 
     def run(self, trial: Trial) -> None:
