@@ -101,11 +101,11 @@ def _largest(dimension: AnyDimension) -> float:
 def _steps_problems(spec: StudySpec, workload: WorkloadCard) -> list[SpecProblem]:
     """Return why a trial of a workload cannot be trained for a number of steps."""
     processes = spec.resources.processes_per_trial
-    if workload.kind == "script":
-        why = f"{workload.name} has a loop of its own, which alone knows its steps"
-    elif processes > 1:
-        why = f"the {processes} processes of a trial share the batches of whole epochs only"
-    else:
+    # A script that counts epochs fails in its trial, and before that in the check before the first one.
+    if workload.kind == "script" or processes == 1:
         return []
-    found = f"expected a budget of epochs, because {why}; write epochs instead of steps and evaluate_every"
+    found = (
+        f"expected a budget of epochs, because the {processes} processes of a trial share the batches of "
+        "whole epochs only; write epochs instead of steps and evaluate_every"
+    )
     return [SpecProblem("/budget/steps", found)]

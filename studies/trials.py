@@ -138,6 +138,7 @@ class WorkloadVersion:
         batch_size: examples in a batch.
         device: `cpu` or `gpu`.
         optimizer: what the check trains with.
+        budget: whether a script is trained for a number of epochs or of steps.
     """
 
     workload: str
@@ -145,6 +146,7 @@ class WorkloadVersion:
     batch_size: int
     device: Literal["cpu", "gpu"]
     optimizer: str
+    budget: Literal["epochs", "steps"] = "epochs"
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ class FirstCheck:
             device="gpu" if spec.resources.gpus_per_pack > 0 else "cpu",
             # A workload may accept only the optimizers of its studies.
             optimizer=plan.arms[0].card.name,
+            # Only a script has to know.
+            budget="steps" if plan.workload.kind == "script" and plan.interval_steps else "epochs",
         )
 
     def carry_out(self, *, is_interrupted: Callable[[], bool]) -> None:
@@ -213,5 +215,6 @@ def _results(
         device=device,
         batch_size=checked.batch_size,
         entry=optimizers[checked.optimizer],
+        in_steps=checked.budget == "steps",
     )
     return list(found)

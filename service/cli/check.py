@@ -20,11 +20,17 @@ Target = Annotated[
     ),
 ]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to train.")]
+Steps = Annotated[bool, typer.Option("--steps", help="Give a script a budget of steps, instead of epochs.")]
 Optimizer = Annotated[str, typer.Option(metavar="NAME", help="What to train with, at its defaults.")]
 
 
 def check(
-    target: Target, *, optimizer: Optimizer = "adamp", device: Device = "cpu", as_json: AsJson = False
+    target: Target,
+    *,
+    optimizer: Optimizer = "adamp",
+    device: Device = "cpu",
+    steps: Steps = False,
+    as_json: AsJson = False,
 ) -> NoReturn:
     """Check a workload: its data, model, loss and metric, and a few steps of training.
 
@@ -32,6 +38,7 @@ def check(
     """
     if importlib.util.find_spec("torch") is None:
         raise CommandError("torch is not installed; run `pip install 'tangent-studies[workers]'`")
-    options = [f"--optimizer={optimizer}", f"--device={device}", *(["--json"] if as_json else [])]
+    options = [f"--optimizer={optimizer}", f"--device={device}"]
+    options += [*(["--steps"] if steps else []), *(["--json"] if as_json else [])]
     # -P keeps the current folder off the import path, as in a worker. No shell is involved.
     os.execv(sys.executable, [sys.executable, "-P", "-m", "workers.workload_check", target, *options])  # noqa: S606

@@ -239,6 +239,8 @@ trial = Table(
     Column("reason", Text),
     Column("traceback", Text, doc="frames of the workload's error; NULL: it did not fail with one"),
     Column("worker", _Text(128)),
+    Column("heard_at", UTC_TIME, doc="when its worker last said that it goes on"),
+    Column("step", Integer, doc="steps since its last epoch, as its worker said then; NULL: not known"),
     Column(
         "copy_state", Integer, nullable=False, doc="its copy in Optuna's storage: 0 none, 1 done, 2 begun"
     ),
@@ -356,6 +358,7 @@ workload_check = Table(
     Column("batch_size", Integer, primary_key=True, autoincrement=False),
     Column("device", _Text(128), primary_key=True, doc="cpu or gpu"),
     Column("optimizer", _Text(64), primary_key=True, doc="what the check trains with"),
+    Column("budget", _Text(16), primary_key=True, doc="epochs or steps: what a script is trained for"),
     Column("results", JSON, nullable=False, doc="CheckResults"),
     Column("checked_at", UTC_TIME, nullable=False),
 )

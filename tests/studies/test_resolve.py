@@ -112,18 +112,20 @@ def test_the_time_of_an_interval_follows_from_its_share_of_the_data() -> None:
     assert found.epoch_s(training) == pytest.approx(share * card.epoch_s)
 
 
-@pytest.mark.parametrize(
-    ("kind", "processes", "why"), [("script", 1, "a loop of its own"), ("loop", 2, "the 2 processes")]
-)
-def test_steps_are_refused_that_cannot_be_counted(kind: WorkloadKind, processes: int, why: str) -> None:
-    card = CATALOG.workloads["digits-mlp"].model_copy(update={"kind": kind})
-    catalog = CATALOG.model_copy(update={"workloads": {"digits-mlp": card}})
-    resources = {"processes_per_trial": processes}
+def test_steps_are_refused_whose_batches_processes_cannot_share() -> None:
+    def found(kind: WorkloadKind, processes: int) -> ResolvedStudy:
+        card = CATALOG.workloads["digits-mlp"].model_copy(update={"kind": kind})
+        catalog = CATALOG.model_copy(update={"workloads": {"digits-mlp": card}})
+        spec = parse_spec(study_body(budget=STEPS, resources={"processes_per_trial": processes}))
+        return resolve(spec, catalog)
+
     with pytest.raises(SpecInvalid) as raised:
-        resolve(parse_spec(study_body(budget=STEPS, resources=resources)), catalog)
+        found("loop", 2)
     [problem] = raised.value.problems
     assert problem.pointer == "/budget/steps"
-    assert why in problem.message
+    assert "the 2 processes" in problem.message
+    # A script counts its steps itself.
+    assert found("script", 1).interval_steps == 5
 
 
 def test_batches_of_several_passes_may_share_a_step() -> None:

@@ -123,6 +123,33 @@ def test_a_program_continues_at_a_rung_from_the_file_that_it_saved(tmp_path: Pat
     assert (tmp_path / "seen").read_text() == "12;1234;"
 
 
+def test_a_program_counts_steps_through_the_client(tmp_path: Path) -> None:
+    program = f"""
+        trial = CommandTrial()
+        restored = trial.restore()
+        seen = restored.read_text() if restored else ""
+        for step in trial.steps(steps_per_epoch=3):
+            seen += f"{{step}} "
+            if trial.is_due:
+                (trial.folder / "state").write_text(seen)
+                trial.report(validation=1 / step, test=0.5)
+                trial.save(trial.folder / "state")
+        with open({str(tmp_path / "seen")!r}, "a") as file:
+            file.write(f"{{sys.argv[1:]}} {{trial.budget}} {{seen}};")
+    """
+    workload = command_of(tmp_path, program, "{steps}", "{evaluate_every}")
+    first = train(workload, folder=tmp_path / "checkpoints", to_epoch=2, interval_steps=2)
+    rest = train(workload, folder=tmp_path / "checkpoints", after=first[-1], interval_steps=2)
+    assert [report.epoch for report in first + rest] == [1, 2, 3, 4]
+    given = "['8', '2'] 8"
+    assert (tmp_path / "seen").read_text() == f"{given} 1 2 3 4 ;{given} 1 2 3 4 5 6 7 8 ;"
+    reason = reason_of(workload)
+    assert "expected a budget of steps" in reason
+    assert "{steps}" in reason
+    [*_, last] = train(command_of(tmp_path, program.replace("budget", "id")))
+    assert last.members[0].measurement.validation_metric == 1 / 12
+
+
 def test_a_program_that_does_not_save_starts_over_at_a_rung(tmp_path: Path) -> None:
     workload = command_of(tmp_path, GOOD)
     first = train(workload, folder=tmp_path / "checkpoints", to_epoch=2)
@@ -181,6 +208,8 @@ def test_a_pattern_reads_the_output_of_a_program_that_cannot_be_changed(tmp_path
     assert [report.members[0].measurement.train_loss for report in first + rest] == [2, 1, 2 / 3, 0.5]
     with pytest.raises(ValueError, match="validation"):
         CommandWorkload(CARD, ["train"], pattern="(?P<accuracy>.*)")
+    steps = command_of(tmp_path, program, client="", pattern=r"epoch (?P<step>\d+).* val (?P<validation>\S+)")
+    assert "after step 5" in reason_of(steps, interval_steps=5)
 
 
 BAD = {
@@ -203,6 +232,14 @@ BAD = {
         "t = CommandTrial()\nfor _ in range(9): t.report(validation=1, test=1)",
         ("after epoch 4", "train.py, line 6"),
     ),
+    "counts epochs in a budget of steps": (
+        "t = CommandTrial()\nfor _ in t.epochs(): t.report(validation=1)",
+        ("loop over trial.steps()", "train.py, line 6"),
+    ),
+    "reports without a step in a budget of steps": (
+        "CommandTrial().report(validation=1)",
+        ("the step of the report", "train.py, line 5"),
+    ),
     "reports no test value": (
         "t = CommandTrial()\nfor _ in t.epochs(): t.report(validation=1)",
         ("test value of epoch 4",),
@@ -221,7 +258,8 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_program_fails_its_trial_with_one_reason(name: str, tmp_path: Path) -> None:
     program, words = BAD[name]
-    reason = reason_of(command_of(tmp_path, program))
+    every = 5 if "budget of steps" in name else None
+    reason = reason_of(command_of(tmp_path, program), interval_steps=every)
     assert [word for word in words if word not in reason] == []
 
 

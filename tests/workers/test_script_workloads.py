@@ -58,6 +58,30 @@ class Script(ScriptWorkload):
             trial.save(parts)
 
 
+class StepScript(ScriptWorkload):
+    """A loop that counts steps."""
+
+    card = CARD
+
+    def run(self, trial: Trial) -> None:
+        model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.2), nn.Linear(2, 1)).to(trial.device)
+        optimizer = trial.optimizer(model)
+        scheduler = trial.scheduler(optimizer, steps_per_epoch=4)
+        parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+        trial.restore(parts)
+        inputs, targets = points(64, 1)
+        for step in trial.steps(steps_per_epoch=4):
+            rows = torch.arange(16) + step % 4 * 16
+            (model(inputs[rows]) - targets[rows]).square().mean().backward()
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+            trial.save(parts)
+            if trial.is_due:
+                error = (model(inputs) - targets).detach().square().mean()
+                trial.report(validation=error, test=error)
+
+
 class Told(ScriptWorkload):
     """A loop that a test writes."""
 
@@ -125,6 +149,41 @@ def test_a_script_that_stops_at_rungs_is_bitwise_equal_to_one_that_never_stops(
             row["validation_metric"] for row in measured(whole, member)
         ]
     assert outcome_of(parts, "t0") == outcome_of(whole, "t0")
+
+
+@pytest.mark.parametrize("every", [None, 4, 6])
+def test_a_script_in_steps_resumes_at_each_interval_bit_for_bit(every: int | None, tmp_path: Path) -> None:
+    whole = train(StepScript(), pack_of(interval_steps=every))
+    first = train(StepScript(), pack_of(tmp_path, interval_steps=every, to_epoch=2))
+    rest = train(StepScript(), pack_of(tmp_path, interval_steps=every, after=first[-1]))
+    assert [report.epoch for report in whole] == [1, 2, 3, 4]
+    assert measured(first + rest)[1:] == measured(whole)[1:]
+    # The schedule spans the steps of the budget, or the epochs of four steps.
+    total = 4 * (every or 4)
+    assert measured(whole)[-1]["lr"] == pytest.approx(0.01 * (1 + np.cos(np.pi * (total - 1) / total)))
+
+
+def test_a_loop_of_a_librarys_own_is_seeded_before_a_resumed_first_epoch(tmp_path: Path) -> None:
+    def run(trial: Trial) -> None:
+        torch.rand(7)
+        trial.restore({})
+        while not trial.is_over:
+            trial.save({"nothing": 0})
+            reported(trial, random.random() + float(torch.rand(())))
+
+    whole = train(Told(run), pack_of())
+    first = train(Told(run), pack_of(tmp_path, to_epoch=2))
+    rest = train(Told(run), pack_of(tmp_path, after=first[-1]))
+    assert measured(first + rest) == measured(whole)
+
+
+def test_a_loop_of_a_librarys_own_names_the_steps_of_its_reports() -> None:
+    def run(trial: Trial) -> None:
+        assert (trial.budget, trial.evaluate_every) == (20, 5)
+        for step in range(5, 21, 5):
+            trial.report(validation=0.5, test=0.5, step=step)
+
+    assert outcome_of(train(Told(run), pack_of(interval_steps=5)), "t0").state == "completed"
 
 
 @pytest.mark.parametrize("saves", [True, False])
@@ -353,6 +412,69 @@ def broken(trial: Trial) -> None:
         raise KeyError("colour")
 
 
+def epochs(trial: Trial) -> None:
+    for _ in trial.epochs():
+        reported(trial)
+
+
+def steps(trial: Trial) -> None:
+    for _ in trial.steps():
+        reported(trial)
+
+
+def without_step(trial: Trial) -> None:
+    while not trial.is_over:
+        reported(trial)
+
+
+def off_by_one(trial: Trial) -> None:
+    for step in trial.steps():
+        if step % 5 == 4:
+            reported(trial)
+
+
+def unreported(trial: Trial) -> None:
+    for step in trial.steps():
+        if step == 5:
+            reported(trial)
+
+
+def beyond_steps(trial: Trial) -> None:
+    for _ in trial.steps():
+        if trial.is_due:
+            reported(trial)
+    reported(trial)
+
+
+def short_of_steps(trial: Trial) -> None:
+    for step in trial.steps():
+        if trial.is_due:
+            reported(trial)
+        if step == 12:
+            break
+
+
+@pytest.mark.parametrize(
+    ("run", "every", "words"),
+    [
+        (epochs, 5, ("loop over trial.steps()", "20 steps, evaluated every 5", "budget of epochs")),
+        (steps, None, ("steps_per_epoch", "{steps: 2000, evaluate_every: 200}")),
+        (without_step, 5, ("the step of the report", "none")),
+        (off_by_one, 5, ("after step 5", "one after step 4", "trial.is_due")),
+        (unreported, 5, ("report of step 10", "none")),
+        (beyond_steps, 5, ("after step 20", "last of its budget")),
+        (short_of_steps, 5, ("up to step 20", "after step 10 of 20")),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_loop_that_does_not_follow_its_budget_of_steps_is_told_what_to_do(
+    run: Callable[[Trial], None], every: int | None, words: tuple[str, ...]
+) -> None:
+    reason = reason_of(run, interval_steps=every)
+    assert [word for word in words if word not in reason] == []
+    assert run is short_of_steps or "test_script_workloads.py, line" in reason
+
+
 @pytest.mark.parametrize(
     ("run", "words"),
     [
@@ -441,3 +563,14 @@ def test_check_trains_two_epochs_of_a_script_and_says_whether_it_resumes() -> No
     assert (resuming.check, resuming.status) == ("resuming", "note")
     [error] = check_workload(Told(twice), device=CPU)
     assert (error.status, "test_script_workloads.py" in error.sentence) == ("error", True)
+
+    def forgetful(trial: Trial) -> None:
+        for _ in trial.epochs():
+            reported(trial)
+            trial.save({"epoch": 1})
+
+    *_, resuming = check_workload(Told(forgetful), device=CPU)
+    assert "call trial.restore" in resuming.sentence
+    [error] = check_workload(Told(run), device=CPU, in_steps=True)
+    assert "budget of epochs" in error.sentence
+    assert [each.status for each in check_workload(StepScript(), device=CPU, in_steps=True)] == ["ok", "ok"]

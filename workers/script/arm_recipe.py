@@ -14,7 +14,7 @@ from studies.training_settings import TrainingSettings
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
 from workers.schedules import factor, scheduled
-from workers.script.trial import Probes
+from workers.script.trial_task import Probes
 from workers.solo import projection_of, restore_optimizer
 
 

@@ -4,7 +4,7 @@ A program that runs in another environment may have a copy of it. What it says t
 on a Unix socket. `TANGENT_TRIAL` names a file with the trial and the socket's path.
 """
 
-__all__ = ["VARIABLE", "CommandTrial", "WorkerConnection"]
+__all__ = ["VARIABLE", "CommandTrial", "WorkerConnection", "is_ours"]
 
 import atexit
 import json
@@ -18,8 +18,8 @@ from typing import Any
 VARIABLE = "TANGENT_TRIAL"
 """Environment variable with the path of the file that describes a program's trial."""
 
-# A program's line is the first that is not in these files.
-_OURS = {Path(__file__), Path(__file__).with_name("program.py"), Path(__file__).with_name("trial.py")}
+# A program's line is the innermost that is not in these files.
+_OURS = {"program.py", "trial.py"}
 
 
 class WorkerConnection:
@@ -89,10 +89,14 @@ class CommandTrial:
             ...
             trial.report(validation={"accuracy": 0.9}, test={"accuracy": 0.91})
 
+    In a study whose budget counts steps, loop over `steps()`, and report where `is_due` is true.
+
     Attributes:
         id, seed, device, optimizer_name: of the trial; the device is `cpu` or `cuda:0`.
         config: its configuration by name.
         folder: a folder of its own, removed after the program's end.
+        budget: epochs of the whole trial or, in a budget of steps, its steps.
+        evaluate_every: steps from one report to the next; None in a budget of epochs.
     """
 
     def __init__(self) -> None:
@@ -105,39 +109,91 @@ class CommandTrial:
         self.optimizer_name: str = trial["optimizer"]
         self.config: dict[str, Any] = trial["config"]
         self.folder = Path(trial["folder"])
+        self.evaluate_every: int | None = trial["interval_steps"]
+        self.budget = int(trial["epochs"]) * (self.evaluate_every or 1)
         self._done, self._last = 0, int(trial["to_epoch"])
+        # Steps from one report to the next, if that is known, and the step that is being taken.
+        self._each, self._step = self.evaluate_every, 0
         self._state: str | None = None
         self._pending: tuple[dict[str, object], object] | None = None
-        self._is_in_loop = False
+        self._loop = ""
         atexit.register(self._end_pending)
 
     @property
     def is_over(self) -> bool:
-        """Whether the loop is to end now; `epochs()` does by itself."""
+        """Whether the loop is to end now; `epochs()` and `steps()` do by themselves."""
         return self._done >= self._last
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a report is due: in a loop over `steps()` in the last step of each interval."""
+        return self._loop != "steps" or self._step == (self._done + 1) * (self._each or 1)
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs to train, counted from 1, which continue after those of a restored state."""
-        self._is_in_loop = True
+        if self.evaluate_every is not None:
+            raise ValueError(
+                f"expected a loop over trial.steps() in a budget of {self.budget} steps, got one over "
+                "trial.epochs(); loop over the steps and report where trial.is_due is true, or give the "
+                "study a budget of epochs"
+            )
+        self._loop = "epochs"
         try:
             while not self.is_over:
                 yield self._done + 1
-                if self._pending is None:
-                    raise ValueError(f"expected a report of epoch {self._done + 1}, got none")
-                self._end_pending()
+                self._end_body()
         finally:
-            self._is_in_loop = False
+            self._loop = ""
 
-    def report(self, *, validation: object, test: object = None, train_loss: float | None = None) -> None:
+    def steps(self, *, steps_per_epoch: int | None = None) -> Iterator[int]:
+        """Yield the steps to train, counted from 1, in place of `epochs()`.
+
+        Args:
+            steps_per_epoch: lets the loop train in a budget of epochs too; a budget of steps replaces it.
+        """
+        each = self.evaluate_every or steps_per_epoch
+        if each is None or each < 1:
+            raise ValueError(
+                f"expected steps_per_epoch of at least 1 in trial.steps, because the study's budget counts "
+                f"epochs ({self.budget}), got {each}; pass it, or give the study a budget of steps: "
+                "{steps: 2000, evaluate_every: 200}"
+            )
+        self._loop, self._each, self._step = "steps", each, self._done * each
+        try:
+            while not self.is_over:
+                self._step += 1
+                yield self._step
+                if self.is_due:
+                    self._end_body()
+        finally:
+            self._loop, self._each = "", self.evaluate_every
+
+    def report(
+        self,
+        *,
+        validation: object,
+        test: object = None,
+        train_loss: float | None = None,
+        step: int | None = None,
+    ) -> None:
         """Report an epoch: numbers by metric, or the objective by itself; `test` may be a function.
 
-        In a loop over `epochs()` the epoch ends with the loop's body, else with this call.
+        In a loop over `epochs()` or `steps()` the epoch ends with the loop's body, else with this call, which
+        in a budget of steps must name the step.
         """
-        if self._is_in_loop and self._pending is not None:
-            raise ValueError(f"expected one report of epoch {self._done + 1}, got a second")
+        if self._loop and self._pending is not None:
+            raise ValueError(f"expected one report of {self._place}, got a second")
+        if self._loop == "steps":
+            step = self._step if step is None else step
+            if step != self._step or not self.is_due:
+                raise ValueError(
+                    f"expected the next report after step {(self._done + 1) * (self._each or 1)}, because "
+                    f"one is due every {self._each} steps, got one after step {step}; report where "
+                    "trial.is_due is true"
+                )
         self._end_pending()
-        self._pending = {"validation": validation, "train_loss": train_loss}, test
-        if not self._is_in_loop:
+        self._pending = {"validation": validation, "train_loss": train_loss, "step": step}, test
+        if not self._loop:
             self._end_pending()
 
     def save(self, path: str | Path) -> None:
@@ -158,6 +214,16 @@ class CommandTrial:
         self._done = int(self._connection.trial["from_epoch"])
         return Path(stored)
 
+    @property
+    def _place(self) -> str:
+        each = self.evaluate_every
+        return f"epoch {self._done + 1}" if each is None else f"step {(self._done + 1) * each}"
+
+    def _end_body(self) -> None:
+        if self._pending is None:
+            raise ValueError(f"expected a report of {self._place}, got none")
+        self._end_pending()
+
     def _end_pending(self) -> None:
         if self._pending is None:
             return
@@ -173,9 +239,15 @@ class CommandTrial:
             )
 
 
+def is_ours(file: str) -> bool:
+    """Return whether a file of a traceback is not the program's but the client's."""
+    path = Path(file)
+    return path.name == Path(__file__).name or (path.name in _OURS and path.parent == Path(__file__).parent)
+
+
 def _place() -> str:
     """Return the file and line of the program that is being run."""
     for frame in reversed(traceback.extract_stack()):
-        if Path(frame.filename) not in _OURS:
+        if not is_ours(frame.filename):
             return f"{Path(frame.filename).name}, line {frame.lineno}"
     return ""

@@ -20,7 +20,8 @@ from workers.pack_protocol import Pack
 from workers.results import EpochResult, script_result
 from workers.script.arm_recipe import EntryRecipe
 from workers.script.global_state import GlobalState
-from workers.script.trial import ScriptReport, Trial, TrialTask, states_of
+from workers.script.trial import Trial
+from workers.script.trial_task import ScriptReport, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
 from workers.trial_files import TrialFolder
 from workers.workload_errors import CannotTrain
@@ -74,6 +75,7 @@ class ScriptEngine:
                 from_epoch=pack.from_epoch,
                 to_epoch=pack.to_epoch,
                 epochs=pack.epochs,
+                interval_steps=pack.interval_steps,
             )
             recipe = EntryRecipe(entry, parameters=member.parameters, training=training)
             self._loops.append(_Loop(workload, task, recipe=recipe, device=device, state=state))

@@ -16,7 +16,8 @@ from workers.checkpoints import load, save
 from workers.optimizers import load_optimizers
 from workers.script.arm_recipe import EntryRecipe
 from workers.script.command_client import VARIABLE, WorkerConnection
-from workers.script.trial import ScriptReport, Trial, TrialTask, states_of
+from workers.script.trial import Trial
+from workers.script.trial_task import ScriptReport, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
 from workers.trial_files import TrialFolder
 
@@ -44,6 +45,7 @@ def _connected() -> Trial:
         from_epoch=given["from_epoch"],
         to_epoch=given["to_epoch"],
         epochs=given["epochs"],
+        interval_steps=given["interval_steps"],
     )
     entry = load_optimizers()[task.optimizer]
     found = Trial(
@@ -76,6 +78,7 @@ class _Worker:
 
         self._connection.end_epoch(
             {
+                "step": report.step,
                 "validation": {**report.validation, **({} if report.loss is None else {"loss": report.loss})},
                 "train_loss": report.train_loss,
                 "lr": report.lr,

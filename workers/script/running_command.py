@@ -23,12 +23,13 @@ import torch
 from torch import Tensor
 
 from studies.process_tree import end_descendants
-from workers.script.command_client import VARIABLE
-from workers.script.trial import Probes, Trial
+from workers.script.command_client import VARIABLE, is_ours
+from workers.script.trial import Trial
+from workers.script.trial_task import Probes
 from workers.tensor_states import mapped
 from workers.workload_errors import CannotTrain, CommandFailed
 
-PATTERN_GROUPS: Final = frozenset({"validation", "test", "validation_loss", "train_loss"})
+PATTERN_GROUPS: Final = frozenset({"validation", "test", "validation_loss", "train_loss", "step"})
 """The groups that a pattern may name."""
 
 _FRAME: Final = re.compile(r'File "(.+)", line (\d+)')
@@ -48,6 +49,7 @@ class CommandReport:
     validation: object
     test: object
     train_loss: object = None
+    step: object = None
     lr: float | None = None
     probes: Probes | None = None
     saves: bool = False
@@ -120,6 +122,7 @@ class RunningCommand:
             "from_epoch": task.from_epoch if stored is not None else 0,
             "to_epoch": task.to_epoch,
             "epochs": task.epochs,
+            "interval_steps": task.interval_steps,
             "state": None if stored is None else str(stored),
             "threads": torch.get_num_threads(),
         }
@@ -181,6 +184,7 @@ class RunningCommand:
                 validation=fields.get("validation"),
                 test=lambda: self.ask("test"),
                 train_loss=fields.get("train_loss"),
+                step=fields.get("step"),
                 lr=fields.get("lr"),
                 probes=tuple(fields["probes"]) if fields.get("probes") else None,
                 saves=bool(message.get("saves")),
@@ -219,7 +223,7 @@ class RunningCommand:
         after = f"after {self._reported} reports" if self._reported else "before its first report"
         lines = [line.strip() for line in self._tail if line.strip()]
         last = f"; its last output: {lines[-1][:500]}" if lines else "; it wrote nothing"
-        places = [match for line in lines if (match := _FRAME.search(line))]
+        places = [match for line in lines if (match := _FRAME.search(line)) and not is_ours(match[1])]
         place = f" ({Path(places[-1][1]).name}, line {places[-1][2]})" if places else ""
         name = self._trial.task.workload
         return f"the command of workload {name!r} {how} {after}{last}{place}"
@@ -315,6 +319,7 @@ class RunningCommand:
                 validation=validation,
                 test=found.get("test"),
                 train_loss=found.get("train_loss"),
+                step=found.get("step"),
                 place=f"the output {line.strip()[:80]!r}",
             )
         )

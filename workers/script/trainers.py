@@ -37,10 +37,10 @@ def fit_lightning(
     """Fit a model as a trial, in place of `trainer.fit`.
 
     The arm's optimizer and schedule take the place of what `configure_optimizers` returns, and the trial's
-    budget that of `max_epochs`. Each epoch is reported with the metrics that `validation_step` logs, and the
-    epochs that count with those of `test_step`. A metric of the card may be logged under its name, or with
-    the prefix `val_`, `val/`, `test_` or `test/`; `val_loss` is the validation loss, `train_loss` the
-    training loss. Lightning's checkpoint is the trial's.
+    budget of epochs that of `max_epochs`. Each epoch is reported with the metrics that `validation_step`
+    logs, and the epochs that count with those of `test_step`. A metric of the card may be logged under its
+    name, or with the prefix `val_`, `val/`, `test_` or `test/`; `val_loss` is the validation loss,
+    `train_loss` the training loss. Lightning's checkpoint is the trial's.
 
     Args:
         trial: the trial.
@@ -52,8 +52,10 @@ def fit_lightning(
         datamodule: as for `trainer.fit`.
 
     Raises:
-        CannotTrain: the trainer validates more or less often than once in an epoch.
+        CannotTrain: the trainer validates more or less often than once in an epoch, the study's budget counts
+            steps, or several processes train the trial.
     """
+    _refuse_processes(trial, "fit_lightning")
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import LambdaCallback
 
@@ -64,6 +66,11 @@ def fit_lightning(
             f"val_check_interval={trainer.val_check_interval}; leave them out"
         )
     file = trial.folder / "lightning.ckpt"
+    if trial.evaluate_every is not None:
+        raise CannotTrain(
+            f"expected a budget of epochs for fit_lightning, got one of {trial.task.budget}; write epochs "
+            "instead of steps and evaluate_every in the study"
+        )
     trainer.fit_loop.max_epochs = trial.budget
 
     def configure_optimizers() -> Any:
@@ -138,14 +145,19 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
     """Train as a trial, in place of `trainer.train()` of Hugging Face's `Trainer`.
 
     The arm's optimizer and schedule take the place of the trainer's, and the trial's budget that of
-    `num_train_epochs`. Each epoch is reported with what `compute_metrics` returns for `eval_dataset`, and the
-    epochs that count with what it returns for `test_dataset`. The trainer's checkpoint is the trial's.
+    `num_train_epochs` or `max_steps`. Each epoch, or interval of `evaluate_every` steps, is reported with
+    what `compute_metrics` returns for `eval_dataset`, and those that count with what it returns for
+    `test_dataset`. The trainer's checkpoint is the trial's.
 
     Args:
         trial: the trial.
         trainer: a trainer with an `eval_dataset` and `compute_metrics`.
         test_dataset: the examples of the test split.
+
+    Raises:
+        CannotTrain: several processes train the trial.
     """
+    _refuse_processes(trial, "train_transformers")
     from transformers import TrainerCallback
 
     folder = trial.folder / "transformers"
@@ -153,9 +165,15 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
     untyped: Any = trainer
     arguments: Any = trainer.args
     arguments.output_dir = str(folder)
-    arguments.num_train_epochs = trial.budget
+    every = trial.evaluate_every
+    if every is None:
+        arguments.num_train_epochs = trial.budget
+        arguments.eval_strategy = arguments.save_strategy = "epoch"
+    else:
+        arguments.max_steps = trial.budget
+        arguments.eval_strategy = arguments.save_strategy = "steps"
+        arguments.eval_steps = arguments.save_steps = every
     arguments.seed = trial.seed % 2**32
-    arguments.eval_strategy = arguments.save_strategy = "epoch"
     arguments.save_total_limit = 1
     arguments.save_only_model = False
     measured: dict[str, Any] = {}
@@ -170,6 +188,12 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
             del args, control
             seed_generators(noise_seed(trial.seed, epoch=int(state.epoch or 0) + 1), device=trial.device)
 
+        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            del args, control
+            if every is not None and state.global_step % every == 0:
+                epoch = state.global_step // every + 1
+                seed_generators(noise_seed(trial.seed, epoch=epoch), device=trial.device)
+
         def on_evaluate(self, args: Any, state: Any, control: Any, **found: Any) -> None:
             del args, state, control
             measured.update(found["metrics"])
@@ -182,6 +206,7 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
                 validation=_named(trial, measured, "eval"),
                 test=test,
                 train_loss=losses[-1] if losses else None,
+                step=state.global_step,
             )
             control.should_training_stop = control.should_training_stop or trial.is_over
 
@@ -216,6 +241,14 @@ class _TransformersState:
         files = mapped(archived)
         archived.unlink()
         return {"files": files}
+
+
+def _refuse_processes(trial: Trial, function: str) -> None:
+    if trial.distributed:
+        raise CannotTrain(
+            f"expected one process in a trial of {function}, got {trial.world_size}; set processes_per_trial "
+            "to 1, or write the loop with DistributedDataParallel or Accelerate"
+        )
 
 
 def _named(trial: Trial, found: Mapping[str, Any], prefix: str) -> dict[str, float | Tensor]:

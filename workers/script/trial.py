@@ -1,22 +1,12 @@
 """The trial that a user's training loop gets: its configuration and budget, and where to report to."""
 
-__all__ = [
-    "ArmRecipe",
-    "OptimizerWatch",
-    "Probes",
-    "ScriptReport",
-    "Trial",
-    "TrialHost",
-    "TrialTask",
-    "Values",
-    "states_of",
-]
+__all__ = ["Trial"]
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,120 +14,23 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from studies.space import Parameters
-from studies.training_settings import PREFIX, TrainingSettings
+from studies.training_settings import PREFIX
+from workers.script.reported_values import LOSS, checked_number, checked_values
+from workers.script.trial_task import (
+    ArmRecipe,
+    OptimizerWatch,
+    Probes,
+    ScriptReport,
+    TrialHost,
+    TrialTask,
+    Values,
+)
 from workers.seeding import noise_seed, seed_generators
 from workers.tensor_states import on_cpu
 from workers.trial_files import TrialFolder
 from workers.workload_errors import CannotTrain
 
-Values = float | Tensor | Mapping[str, float | Tensor]
-"""Metrics by name; a number by itself is the study's objective."""
-
-Probes = tuple[float, float, float, float]
-_LOSS = "loss"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialTask:
-    """What one call of a user's loop is to do.
-
-    Attributes:
-        trial_id: the trial.
-        workload, optimizer: names of its workload and of its arm's optimizer.
-        parameters: the trial's configuration.
-        training: its training settings.
-        seed: fixes everything that is random.
-        metrics: names of the metrics that each report holds, the objective first.
-        from_epoch: epochs that are reported already.
-        to_epoch: the epoch after which the loop ends.
-        epochs: epochs of the whole trial.
-    """
-
-    trial_id: str
-    workload: str
-    optimizer: str
-    parameters: Parameters
-    training: TrainingSettings
-    seed: int
-    metrics: tuple[str, ...]
-    from_epoch: int
-    to_epoch: int
-    epochs: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScriptReport:
-    """What a user's loop has reported of an epoch.
-
-    Attributes:
-        validation: metrics by name, the objective first.
-        loss: the validation loss; None if it was not reported.
-        train_loss: the training loss; None if it was not reported.
-        lr: the learning rate at the epoch's last step; NaN if the arm's optimizer is not used.
-        probes: weight norm, effective step, gradient cosine and projected fraction; None without the arm's
-            optimizer.
-        state: what the loop has saved in this epoch; None if it has not.
-    """
-
-    validation: Mapping[str, float]
-    loss: float | None
-    train_loss: float | None
-    lr: float
-    probes: Probes | None
-    state: Mapping[str, Any] | None
-
-
-class TrialHost(Protocol):
-    """The owner of a trial's budget, which the user's loop waits for after each epoch."""
-
-    def epoch_ended(self, report: ScriptReport, test: Callable[[], Mapping[str, float]]) -> None:
-        """Pass on an epoch's report, and return when the loop may go on.
-
-        Args:
-            report: the report.
-            test: returns the test metrics by name; called if they count.
-        """
-        ...
-
-
-class OptimizerWatch(Protocol):
-    """Observes the optimizer of a user's loop."""
-
-    @property
-    def lr(self) -> float:
-        """The learning rate of the last step."""
-        ...
-
-    def expect(self, steps: int) -> None:
-        """Note how many steps an epoch has."""
-        ...
-
-    def read(self) -> Probes:
-        """Return `ScriptReport.probes`, as means since the last call."""
-        ...
-
-
-class ArmRecipe(Protocol):
-    """How the arm of a trial trains."""
-
-    def build(
-        self, model: nn.Module, groups: Mapping[str, Sequence[nn.Parameter]]
-    ) -> tuple[Optimizer, OptimizerWatch]:
-        """Return a model's optimizer, and what observes it.
-
-        Args:
-            model: the model.
-            groups: its parameters by the groups that the configuration names.
-        """
-        ...
-
-    def factor(self, step: int, total_steps: int) -> float:
-        """Return the schedule's multiplier of the learning rate after `step` steps."""
-        ...
-
-    def load(self, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-        """Load an optimizer's state so that training resumes exactly."""
-        ...
+_EMPTY: Final = (ScriptReport(), dict[str, float])
 
 
 class Trial:
@@ -156,19 +49,27 @@ class Trial:
                 )
                 trial.save(parts)
 
-    In a loop over `epochs()`, an epoch ends with the loop's body. In any other loop it ends with `report`, so
-    that `save` comes first.
+    In a loop over `epochs()` or `steps()`, an epoch or step ends with the loop's body. In any other loop an
+    epoch ends with `report`, so that `save` comes first.
+
+    In a study whose budget counts steps, an interval of `evaluate_every` steps is what an epoch is elsewhere.
+
+    In a trial of several processes each of them runs the loop. Reports of the first one count; the others may
+    leave them out in a loop over `epochs()` or `steps()`. All have to call `restore`.
 
     Attributes:
         id: the trial's id.
-        seed: the trial's seed; the same for every arm of a replicate. Global generators are seeded already.
+        seed: the trial's seed; the same for every arm of a replicate. Global generators are seeded already,
+            alike in all processes of the trial.
         device: where to train.
         config: the whole configuration: the optimizer's hyperparameters by name (`lr`), the training settings
             (`training.batch_size`), and everything else that the study sets or searches.
         training: the training settings, by attribute.
         optimizer_name: name of the arm's optimizer.
         metrics: names of the metrics that each report holds, the study's objective first.
-        budget: epochs of the whole trial.
+        budget: epochs of the whole trial or, in a budget of steps, its steps.
+        evaluate_every: steps from one report to the next; None in a budget of epochs.
+        rank, world_size: number of this process among those that train the trial, from 0, and how many.
         task: all of this as plain values.
     """
 
@@ -198,7 +99,9 @@ class Trial:
         self.training = task.training
         self.optimizer_name = task.optimizer
         self.metrics = task.metrics
-        self.budget = task.epochs
+        self.budget = task.epochs * (task.interval_steps or 1)
+        self.evaluate_every = task.interval_steps
+        self.rank, self.world_size = task.rank, task.world_size
         settings = {**task.training.model_dump(), "warmup_fraction": task.training.warmup}
         self.config: Parameters = {
             **{f"{PREFIX}{name}": value for name, value in settings.items()},
@@ -208,8 +111,11 @@ class Trial:
         self._recipe, self._host = recipe, host
         self._stored = state
         self._is_restored = False
-        self._has_begun = False
-        self._is_in_loop = False
+        self._has_begun = self._has_resumed = False
+        self._loop: Literal["epochs", "steps"] | None = None
+        # Steps from one report to the next, if that is known, and the step that is being taken.
+        self._each = task.interval_steps
+        self._step = 0
         self._is_closed = False
         self._done = 0
         self._pending: tuple[ScriptReport, Callable[[], Mapping[str, float]]] | None = None
@@ -238,14 +144,29 @@ class Trial:
     def is_over(self) -> bool:
         """Whether the loop is to end now: the budget is used up, or the trial pauses at a rung.
 
-        `epochs()` ends by itself. A loop that a library owns is to ask after each report.
+        `epochs()` and `steps()` end by themselves. A loop that a library owns is to ask after each report.
         """
         return self._done >= self.task.to_epoch
 
     @property
+    def is_due(self) -> bool:
+        """Whether a report is due: in a loop over `steps()` in the last step of each interval."""
+        return self._loop != "steps" or self._step == (self._done + 1) * (self._each or 1)
+
+    @property
+    def has_resumed(self) -> bool:
+        """Whether the loop has continued from what it had saved."""
+        return self._has_resumed
+
+    @property
     def is_main(self) -> bool:
         """Whether this process reports and saves; true in trials of one process."""
-        return True
+        return self.rank == 0
+
+    @property
+    def distributed(self) -> bool:
+        """Whether several processes train this trial; their torch.distributed group is initialised."""
+        return self.world_size > 1
 
     def optimizer(
         self, model: nn.Module, *, groups: Mapping[str, Iterable[nn.Parameter]] | None = None
@@ -270,18 +191,21 @@ class Trial:
         optimizer, self._watch = self._recipe.build(model, named)
         return optimizer
 
-    def scheduler(self, optimizer: Optimizer, *, steps_per_epoch: int) -> LambdaLR:
+    def scheduler(self, optimizer: Optimizer, *, steps_per_epoch: int | None = None) -> LambdaLR:
         """Return the arm's learning-rate schedule; call its `step()` after each `optimizer.step()`.
 
         Args:
             optimizer: the trial's.
-            steps_per_epoch: calls of `step()` in an epoch. Further calls keep the last learning rate.
+            steps_per_epoch: calls of `step()` in an epoch, which a budget of steps replaces. Further calls
+                keep the last learning rate.
+
+        Raises:
+            CannotTrain: `steps_per_epoch` is missing in a budget of epochs, or not positive.
         """
-        if steps_per_epoch < 1:
-            raise self._refused(f"expected steps_per_epoch of at least 1, got {steps_per_epoch}")
+        each = self._steps_of_epoch(steps_per_epoch, "trial.scheduler")
         if self._watch is not None:
-            self._watch.expect(steps_per_epoch)
-        total = steps_per_epoch * self.task.epochs
+            self._watch.expect(each)
+        total = each * self.task.epochs
         return LambdaLR(optimizer, lambda step: self._recipe.factor(min(step, total - 1), total))
 
     def epochs(self) -> Iterator[int]:
@@ -291,24 +215,55 @@ class Trial:
         to be compared with others. Before each of them the global generators are seeded.
 
         Raises:
-            CannotTrain: there was no report in an epoch.
+            CannotTrain: there was no report in an epoch, or the study's budget counts steps.
         """
-        if self._is_in_loop:
-            raise self._refused("expected one loop over trial.epochs(), got another one within it")
-        self._begin()
-        seed_generators(noise_seed(self.seed, epoch=self._done + 1), device=self.device)
-        self._is_in_loop = True
+        if self.task.interval_steps is not None:
+            raise self._refused(
+                f"expected a loop over trial.steps() in a budget of {self.task.budget}, got one over "
+                "trial.epochs(); loop over the steps and report where trial.is_due is true, or give the "
+                "study a budget of epochs"
+            )
+        self._enter("epochs")
         try:
             while not self.is_over:
                 yield self._done + 1
-                if self._pending is None:
-                    raise self._refused(
-                        f"expected a report of epoch {self._done + 1}, got none; call trial.report in each "
-                        "epoch"
-                    )
-                self._end_epoch()
+                self._end_body("call trial.report in each epoch")
         finally:
-            self._is_in_loop = False
+            self._loop = None
+
+    def steps(self, *, steps_per_epoch: int | None = None) -> Iterator[int]:
+        """Yield the steps that are to be trained, counted from 1, in place of `epochs()`.
+
+            for step in trial.steps():
+                train(next(batches))
+                if trial.is_due:
+                    trial.report(validation=..., test=...)
+                    trial.save(parts)
+
+        They begin after the last step of the restored state, and end with the budget or where the trial
+        pauses. After each interval of `evaluate_every` steps a report is due. Before each interval the global
+        generators are seeded.
+
+        Args:
+            steps_per_epoch: lets the loop train in a budget of epochs too: a report is then due after each
+                epoch of this many steps. A budget of steps replaces it.
+
+        Raises:
+            CannotTrain: there was no report at the end of an interval, or the study's budget counts epochs
+                and `steps_per_epoch` is missing.
+        """
+        each = self._steps_of_epoch(steps_per_epoch, "trial.steps")
+        self._enter("steps")
+        self._each = each
+        try:
+            self._step = self._done * each
+            while not self.is_over:
+                self._step += 1
+                yield self._step
+                if self.is_due:
+                    self._end_body("call trial.report where trial.is_due is true")
+        finally:
+            self._loop, self._each = None, self.task.interval_steps
 
     def report(
         self,
@@ -316,8 +271,9 @@ class Trial:
         validation: Values,
         test: Values | Callable[[], Values] | None = None,
         train_loss: float | Tensor | None = None,
+        step: int | None = None,
     ) -> None:
-        """Report what was measured in an epoch.
+        """Report what was measured in an epoch, or at the end of an interval of steps.
 
         A validation value or a training loss that is not finite ends the trial as diverged.
 
@@ -328,16 +284,19 @@ class Trial:
                 epoch whose value counts: the last one, or each that is better than all before if the study's
                 objective is the best epoch. The function is called only then.
             train_loss: the mean training loss.
+            step: how many steps the trial has trained. In a budget of steps a loop must name it, unless it
+                is one over `steps()`.
 
         Raises:
-            CannotTrain: a name is unknown or missing, a value is not a number, or there is no such epoch: it
-                was reported already, or lies beyond the budget.
+            CannotTrain: a name is unknown or missing, a value is not a number, or no report is due: the epoch
+                was reported already, lies beyond the budget, or ends after another step.
         """
         watch = self._watch
         self.report_measured(
             validation=validation,
             test=test,
             train_loss=train_loss,
+            step=step,
             lr=watch.lr if watch is not None else None,
             probes=watch.read() if watch is not None else None,
         )
@@ -348,6 +307,7 @@ class Trial:
         validation: Values,
         test: Values | Callable[[], Values] | None,
         train_loss: float | Tensor | None,
+        step: int | None,
         lr: float | None,
         probes: Probes | None,
     ) -> None:
@@ -357,33 +317,43 @@ class Trial:
             validation: as in `report`.
             test: as in `report`.
             train_loss: as in `report`.
+            step: as in `report`.
             lr: the learning rate of the last step; None for the configuration's.
             probes: as in `ScriptReport`.
         """
         if self._is_closed:
             raise self._refused("expected no report after run has returned, got one")
         self._begin()
-        if self._is_in_loop and self._pending is not None:
-            raise self._refused(f"expected one report of epoch {self._done + 1}, got a second")
+        if self._loop is not None and self._pending is not None:
+            raise self._refused(f"expected one report of {self.task.place(self._done + 1)}, got a second")
         self.end_pending()
         if self.is_over:
-            last, epochs = self._done, self.task.epochs
-            why = "the last of its budget" if last == epochs else f"at which it pauses, of {epochs}"
+            last = self.task.place(self._done)
+            why = (
+                "the last of its budget"
+                if self._done == self.task.epochs
+                else f"at which it pauses, of {self.budget}"
+            )
+            loop = "epochs" if self.evaluate_every is None else "steps"
             raise self._refused(
-                f"expected no report after epoch {last}, {why}, got another; loop over trial.epochs(), or "
+                f"expected no report after {last}, {why}, got another; loop over trial.{loop}(), or "
                 "end the loop when trial.is_over is true"
             )
-        values = self._checked(validation, "validation")
-        report = ScriptReport(
-            validation={name: values[name] for name in self.task.metrics},
-            loss=values.get(_LOSS),
-            train_loss=None if train_loss is None else self._number(train_loss, "train_loss"),
-            lr=float(self.config.get("lr", math.nan)) if lr is None else lr,
-            probes=probes,
-            state=None,
-        )
-        self._pending = report, lambda: self._test_values(test)
-        if not self._is_in_loop:
+        step = self._checked_step(step)
+        if not self.is_main:
+            self._pending = ScriptReport(), lambda: self._values_of_others(test)
+        else:
+            values = self._checked(validation, "validation")
+            report = ScriptReport(
+                step=step,
+                validation={name: values[name] for name in self.task.metrics},
+                loss=values.get(LOSS),
+                train_loss=self._checked_loss(train_loss),
+                lr=float(self.config.get("lr", math.nan)) if lr is None else lr,
+                probes=probes,
+            )
+            self._pending = report, lambda: self._test_values(test)
+        if self._loop is None:
             self._end_epoch()
 
     def save(self, state: Mapping[str, Any]) -> None:
@@ -403,7 +373,8 @@ class Trial:
         """Return what `save` kept after the last epoch, its tensors on the CPU; None if there is nothing.
 
         A loop that does not call it before its first epoch starts over: it trains all epochs again, and
-        reports of those that are known already are ignored.
+        reports of those that are known already are ignored. If there is something, the global generators are
+        seeded for the next epoch; so call it last before the loop.
 
         Args:
             parts: models, optimizers and other objects with `load_state_dict`, which is called with what was
@@ -429,6 +400,7 @@ class Trial:
                 # Modules copy it. Anything else may keep it for longer than its file exists.
                 part.load_state_dict(state[name] if isinstance(part, nn.Module) else on_cpu(state[name]))
             loaded.add(name)
+        self._seed(self.task.from_epoch)
         return {name: value if name in loaded else on_cpu(value) for name, value in state.items()}
 
     def close(self) -> None:
@@ -442,75 +414,117 @@ class Trial:
         if self._misuse is not None:
             raise self._misuse
         if not self.is_over:
-            after = f"after epoch {self._done} of {self.task.epochs}" if self._done else "without a report"
+            place, last = self.task.place, self.task.to_epoch
+            after = f"after {place(self._done)} of {self.budget}" if self._done else "without a report"
+            each, advice = f"each epoch up to {last}", "in each epoch of trial.epochs()"
+            if self.evaluate_every is not None:
+                each, advice = f"each interval up to {place(last)}", "where trial.is_due is true"
             raise CannotTrain(
-                f"expected a report of each epoch up to {self.task.to_epoch}, but the loop ended {after}; "
-                "call trial.report in each epoch of trial.epochs()"
+                f"expected a report of {each}, but the loop ended {after}; call trial.report {advice}"
             )
-
-    def _begin(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
-            is_resumed = self._stored is not None and self._is_restored
-            self._done = self.task.from_epoch if is_resumed else 0
-            # Its tensors may be as large as the model's.
-            self._stored = None
 
     def end_pending(self) -> None:
         """End the epoch of a loop that was left with `break`; to be called by a trial's host alone."""
         if self._pending is not None:
             self._end_epoch()
 
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._has_resumed = self._stored is not None and self._is_restored
+            self._done = self.task.from_epoch if self._has_resumed else 0
+            # Its tensors may be as large as the model's.
+            self._stored = None
+
+    def _enter(self, loop: Literal["epochs", "steps"]) -> None:
+        """Begin a loop over epochs or steps."""
+        if self._loop is not None:
+            raise self._refused(f"expected one loop over trial.{self._loop}(), got another one within it")
+        self._begin()
+        self._seed(self._done)
+        self._loop = loop
+
+    def _seed(self, done: int) -> None:
+        """Seed the global generators for the epoch after this many."""
+        seed_generators(noise_seed(self.seed, epoch=done + 1), device=self.device)
+
+    def _end_body(self, advice: str) -> None:
+        """End an epoch with the body of its loop; only the first process must have reported it."""
+        if self._pending is None and self.is_main:
+            raise self._refused(f"expected a report of {self.task.place(self._done + 1)}, got none; {advice}")
+        self._end_epoch()
+
     def _end_epoch(self) -> None:
-        assert self._pending is not None
-        report, test = self._pending
+        report, test = self._pending or _EMPTY
         self._pending = None
         state, self._state = self._state, None
         self._done += 1
         if self._done > self.task.from_epoch:
             self._host.epoch_ended(replace(report, state=state), test)
-        seed_generators(noise_seed(self.seed, epoch=self._done + 1), device=self.device)
+        self._seed(self._done)
+
+    def _steps_of_epoch(self, given: int | None, function: str) -> int:
+        """Return the steps of an epoch or interval."""
+        each = self.evaluate_every or given
+        if each is None:
+            raise self._refused(
+                f"expected steps_per_epoch in {function}, because the study's budget counts epochs "
+                f"({self.task.epochs}), got none; pass it, or give the study a budget of steps: "
+                "{steps: 2000, evaluate_every: 200}"
+            )
+        if each < 1:
+            raise self._refused(f"expected steps_per_epoch of at least 1, got {each}")
+        return each
+
+    def _checked_step(self, step: int | None) -> int | None:
+        """Return the step after which a report comes, if that is known."""
+        if self._each is None:
+            return None
+        due = (self._done + 1) * self._each
+        found = self._step if step is None and self._loop == "steps" else step
+        if found is None:
+            raise self._refused(
+                f"expected the step of the report in a budget of {self.task.budget}, got none; loop over "
+                "trial.steps(), or pass step=... to trial.report"
+            )
+        if found != due or (self._loop == "steps" and found != self._step):
+            raise self._refused(
+                f"expected the next report after step {due}, because one is due every {self._each} steps, "
+                f"got one after step {found}; report where trial.is_due is true"
+            )
+        return found
+
+    def _values_of_others(self, test: Values | Callable[[], Values] | None) -> dict[str, float]:
+        """Take part in measuring the test values, which the first process reports."""
+        if callable(test):
+            test()
+        return {}
 
     def _test_values(self, test: Values | Callable[[], Values] | None) -> dict[str, float]:
         found = test() if callable(test) else test
         if found is None:
             raise self._refused(
-                f"expected the test value of epoch {self._done}, which counts, got none; pass test to "
-                "trial.report: a value, or a function that returns it"
+                f"expected the test value of {self.task.place(self._done)}, which counts, got none; pass "
+                "test to trial.report: a value, or a function that returns it"
             )
         values = self._checked(found, "test")
         return {name: values[name] for name in self.task.metrics}
 
     def _checked(self, values: Values, split: str) -> dict[str, float]:
         """Return metrics by name, the objective first, and perhaps a loss."""
-        names = self.task.metrics
-        if not isinstance(values, Mapping):
-            values = {names[0]: values}
-        missing = [name for name in names if name not in values]
-        unknown = [name for name in values if name not in {*names, _LOSS}]
-        if missing or unknown:
-            raise self._refused(
-                f"expected {split} values of {', '.join(map(repr, names))} and perhaps 'loss', got "
-                f"{', '.join(map(repr, values)) or 'none'}"
-            )
-        return {name: self._number(values[name], name) for name in sorted(values, key=[*names, _LOSS].index)}
-
-    def _number(self, value: object, name: str) -> float:
         try:
-            return float(cast("float", value))
-        except (TypeError, ValueError, RuntimeError):
-            found = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else repr(value)
-            raise self._refused(f"expected a number for {name!r}, got {found[:80]}") from None
+            return checked_values(values, self.task.metrics, split=split)
+        except CannotTrain as error:
+            raise self._refused(str(error)) from None
+
+    def _checked_loss(self, loss: object) -> float | None:
+        """Return a training loss as a number, if there is one."""
+        try:
+            return None if loss is None else checked_number(loss, "train_loss")
+        except CannotTrain as error:
+            raise self._refused(str(error)) from None
 
     def _refused(self, message: str) -> CannotTrain:
         """Return an error about a call, and keep it: a loop that catches it fails all the same."""
         self._misuse = self._misuse or CannotTrain(f"{message} (workload {self.task.workload!r})")
         return self._misuse
-
-
-def states_of(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the states of models, optimizers and schedulers by name; any other value as it is."""
-    return {
-        name: part.state_dict() if callable(getattr(part, "state_dict", None)) else part
-        for name, part in parts.items()
-    }

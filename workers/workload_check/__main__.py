@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("target")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--optimizer", default="adamp")
+    parser.add_argument("--steps", action="store_true")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
     # What the workload's own code prints must not mix with the results.
@@ -58,7 +59,7 @@ def _check(given: argparse.Namespace, output: TextIO) -> int:
     adopt_orphans()
     torch.set_num_threads(1)
     results: list[CheckResult] = []
-    for result in check_workload(workload, device=device, entry=entry):
+    for result in check_workload(workload, device=device, entry=entry, in_steps=given.steps):
         results.append(result)
         if not given.json:
             place = f" ({result.where})" if result.where else ""

@@ -22,6 +22,7 @@ def check_workload(
     device: torch.device,
     batch_size: int | None = None,
     entry: OptimizerEntry | None = None,
+    in_steps: bool = False,
 ) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
@@ -34,12 +35,13 @@ def check_workload(
         device: where to train.
         batch_size: examples in a batch; None stands for the card's.
         entry: the optimizer to train with; None stands for AdamP.
+        in_steps: whether a script gets a budget of steps, instead of epochs.
     """
     entry = entry or load_optimizers()["adamp"]
     try:
         if isinstance(workload, ScriptWorkload):
             size = batch_size or workload.card.batch_size
-            yield from check_script(workload, device, entry=entry, batch_size=size)
+            yield from check_script(workload, device, entry=entry, batch_size=size, in_steps=in_steps)
             return
         data: Data | None = None
         has_errors = False

@@ -1,9 +1,11 @@
-"""The check of a script: one epoch of its loop, a pause, and another epoch."""
+"""The check of a script: one epoch of its loop, or a few steps, a pause, and another epoch."""
 
 __all__ = ["check_script"]
 
+import copy
 import tempfile
 from collections.abc import Iterator
+from typing import Final
 
 import torch
 
@@ -12,22 +14,58 @@ from studies.training_settings import TrainingSettings
 from studies.trials import CheckResult
 from workers.checkpoints import load
 from workers.optimizers import OptimizerEntry
-from workers.pack_protocol import EpochReport, Member, Pack
+from workers.pack_protocol import Member, Pack
+from workers.script.trial import Trial
 from workers.training import train_pack
 from workers.workload_check.check_result import about, calling
 from workers.workloads import ScriptWorkload
 
+_INTERVAL_STEPS: Final = 8
+
 
 def check_script(
-    workload: ScriptWorkload, device: torch.device, *, entry: OptimizerEntry, batch_size: int
+    workload: ScriptWorkload,
+    device: torch.device,
+    *,
+    entry: OptimizerEntry,
+    batch_size: int,
+    in_steps: bool = False,
 ) -> Iterator[CheckResult]:
     """Yield the results about two epochs with an optimizer at its defaults.
+
+    Args:
+        workload: what to check.
+        device: where to train.
+        entry: the optimizer.
+        batch_size: examples in a batch.
+        in_steps: whether the two epochs are intervals of a few steps.
 
     Raises:
         CheckFailed: the loop raised an error, or broke a rule.
     """
+    seen: list[Trial] = []
+    watched = copy.copy(workload)
+
+    def run(trial: Trial) -> None:
+        seen.append(trial)
+        workload.run(trial)
+
+    watched.run = run
     with tempfile.TemporaryDirectory() as folder, calling("script", workload=workload.card.name):
-        [first] = _trained(workload, entry, device, folder, batch_size=batch_size)
+        pack = Pack(
+            pack_id="check",
+            workload=workload.card.name,
+            optimizer=entry.card.name,
+            members=(Member(trial_id="check", attempt=1, parameters=entry.card.defaults, seed=0),),
+            from_epoch=0,
+            to_epoch=1,
+            epochs=2,
+            interval_steps=_INTERVAL_STEPS if in_steps else None,
+            training=TrainingSettings(batch_size=batch_size),
+            maximize=workload.card.direction == "maximize",
+            checkpoints=folder,
+        )
+        [first] = train_pack(pack, workload=watched, entry=entry, data=None, device=device)
         part = first.members[0]
         if part.outcome is not None:
             # Another learning rate may not diverge.
@@ -39,54 +77,29 @@ def check_script(
                 f"with {entry.card.title} at its defaults, {part.outcome.reason}",
             )
             return
-        value = part.measurement.validation_metric
+        value, one = part.measurement.validation_metric, "one interval" if in_steps else "one epoch"
         assert value is not None, "a trial that goes on has a value"
-        yield CheckResult("script", "ok", f"{workload.card.metric} {number(value)} reported after one epoch")
+        yield CheckResult("script", "ok", f"{workload.card.metric} {number(value)} reported after {one}")
         assert part.checkpoint is not None, "a trial that pauses has a checkpoint"
         is_saved = load(part.checkpoint)["script"] is not None
-        [second] = _trained(
-            workload, entry, device, folder, batch_size=batch_size, checkpoint=part.checkpoint
-        )
+        member = pack.members[0].model_copy(update={"checkpoint": part.checkpoint})
+        pack = pack.model_copy(update={"members": (member,), "from_epoch": 1, "to_epoch": 2})
+        [second] = train_pack(pack, workload=watched, entry=entry, data=None, device=device)
         outcome = second.members[0].outcome
         if outcome is None or outcome.state != "completed":
             reason = "the trial did not complete" if outcome is None else str(outcome.reason)
             yield about(workload.run, "second epoch", "error", reason)
             return
         yield CheckResult("second epoch", "ok", "validation and test values reported after a pause")
-        if not is_saved:
+        if not seen[-1].has_resumed:
+            missing = (
+                "call trial.restore before the first epoch"
+                if is_saved
+                else "call trial.save in each epoch, and trial.restore before the first"
+            )
             yield about(
                 workload.run,
                 "resuming",
                 "note",
-                "a trial that pauses at a rung or loses its worker starts over: call trial.save in each "
-                "epoch, and trial.restore before the first",
+                f"a trial that pauses at a rung or loses its worker starts over: {missing}",
             )
-
-
-def _trained(
-    workload: ScriptWorkload,
-    entry: OptimizerEntry,
-    device: torch.device,
-    folder: str,
-    *,
-    batch_size: int,
-    checkpoint: str | None = None,
-) -> list[EpochReport]:
-    """Train the first of two epochs or, from a checkpoint, the second."""
-    done = 0 if checkpoint is None else 1
-    member = Member(
-        trial_id="check", attempt=1, parameters=entry.card.defaults, seed=0, checkpoint=checkpoint
-    )
-    pack = Pack(
-        pack_id="check",
-        workload=workload.card.name,
-        optimizer=entry.card.name,
-        members=(member,),
-        from_epoch=done,
-        to_epoch=done + 1,
-        epochs=2,
-        training=TrainingSettings(batch_size=batch_size),
-        maximize=workload.card.direction == "maximize",
-        checkpoints=folder,
-    )
-    return list(train_pack(pack, workload=workload, entry=entry, data=None, device=device))

@@ -44,12 +44,14 @@ class CommandWorkload(ScriptWorkload):
             card: the workload's card.
             command: the program and its arguments; no shell reads them. `{NAME}` in an argument stands for a
                 value of the configuration (`{lr}`, `{training.batch_size}`), or for `{seed}`, `{optimizer}`,
-                `{epochs}`, `{device}`, `{folder}` or `{python}`, the interpreter of the worker. The argument
-                `{flags}` stands for the whole configuration, as `--lr 0.1 --weight_decay 0.01`.
+                `{device}`, `{folder}` or `{python}`, the interpreter of the worker, and for `{epochs}` or, in
+                a budget of steps, `{steps}` and `{evaluate_every}`. The argument `{flags}` stands for the
+                whole configuration, as `--lr 0.1 --weight_decay 0.01`.
             directory: where it runs; by default the trial's own folder.
             pattern: for a program that cannot be changed: a regular expression that finds one epoch's report
                 in a line of its output, with groups named `validation` (the objective), `test`,
-                `validation_loss` and `train_loss`. Such a program cannot continue at a rung.
+                `validation_loss`, `train_loss` and `step`, which a budget of steps needs. Such a program
+                cannot continue at a rung.
 
         Raises:
             ValueError: the command is empty, or the pattern is not valid or names other groups.
@@ -101,17 +103,25 @@ class CommandWorkload(ScriptWorkload):
             program.wait()
 
     def _arguments(self, trial: Trial) -> list[str]:
+        in_epochs, in_steps = {"epochs": trial.budget}, {"steps": trial.budget}
         values: dict[str, object] = {
             **trial.config,
             "seed": trial.seed,
             "optimizer": trial.optimizer_name,
-            "epochs": trial.task.epochs,
+            **(in_epochs if trial.evaluate_every is None else in_steps),
+            **({} if trial.evaluate_every is None else {"evaluate_every": trial.evaluate_every}),
             "device": trial.device,
             "folder": trial.folder,
             "python": sys.executable,
         }
 
         def value_of(match: re.Match[str]) -> str:
+            if match[1] in {"epochs", "steps", "evaluate_every"} - values.keys():
+                unit = "epochs" if match[1] == "epochs" else "steps"
+                raise CannotTrain(
+                    f"expected a budget of {unit} for the command of workload {self.card.name!r}, which has "
+                    f"{match[0]}, got one of {trial.task.budget}; change the study's budget or the command"
+                )
             if match[1] not in values:
                 raise CannotTrain(
                     f"expected names of the configuration in the command of workload {self.card.name!r}, got "
@@ -136,12 +146,21 @@ def _report(trial: Trial, report: CommandReport) -> None:
             validation=cast("Any", report.validation),
             test=cast("Any", report.test),
             train_loss=cast("Any", report.train_loss),
+            step=_step(report.step),
             lr=report.lr,
             probes=report.probes,
         )
     except CannotTrain as error:
         place = f" ({report.place})" if report.place else ""
         raise CannotTrain(f"{error}{place}") from None
+
+
+def _step(value: object) -> int | None:
+    """Return the step of a report; raise CannotTrain if it is not a whole number."""
+    try:
+        return None if value is None else int(cast("Any", value))
+    except (TypeError, ValueError):
+        raise CannotTrain(f"expected a whole number for 'step', got {str(value)[:80]!r}") from None
 
 
 def _written(value: object) -> str:
