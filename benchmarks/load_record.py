@@ -29,7 +29,7 @@ _LEASE_S = 600.0
 _AS_IT_IS = (
     "arm, phase, confirms, state, origin, parameters, replicate, seed, attempt, retries, "
     "best_epoch, epochs_done, to_epoch, bracket, checkpoint, checkpoint_epoch, pack_size, "
-    "cost_s, reason, worker, copy_state"
+    "memory_bytes, device_memory_bytes, cost_s, reason, worker, copy_state"
 )
 
 

@@ -238,6 +238,7 @@ class Report:
         checkpoint: URL of its state after this epoch, where it was left: at a rung, and now and then.
         pack_size: how many trials were trained together with it, itself counted.
         charged_s: its share of the pack's wall time since the pack's last report.
+        memory_bytes, device_memory_bytes: its share of the pack's peak memory so far; None: not measured.
         artifacts: files that its worker has kept, or could not keep.
     """
 
@@ -254,4 +255,6 @@ class Report:
     checkpoint: str | None = None
     pack_size: int | None = None
     charged_s: float = 0.0
+    memory_bytes: int | None = None
+    device_memory_bytes: int | None = None
     artifacts: tuple[NewArtifact, ...] = ()

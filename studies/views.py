@@ -170,6 +170,12 @@ class ArmView(FrozenModel):
     defaults: Parameters = Field(description="Configuration of the arm's first trial.")
     progress: Progress = Field(description="Progress of this arm.")
     best: Best | None = Field(description="The best completed trial; none until one has completed.")
+    memory_bytes: int | None = Field(
+        default=None, description="Most memory that one of its trials has needed; none before it is measured."
+    )
+    device_memory_bytes: int | None = Field(
+        default=None, description="The same of a GPU's memory; none on CPUs."
+    )
     fit: StackWidthView | None = Field(
         description="How its trials fit on the device that measured last; none while no worker has measured."
     )
@@ -310,6 +316,17 @@ class TrialView(FrozenModel):
     )
     pack_size: int | None = Field(
         description=("Number of trials in its last pack, including itself; none before its first epoch.")
+    )
+    memory_bytes: int | None = Field(
+        default=None,
+        description=(
+            "Peak memory of its worker and the processes below it, divided by the trials of the pack; the "
+            "highest of its packs. None: not measured."
+        ),
+    )
+    device_memory_bytes: int | None = Field(
+        default=None,
+        description="The same of what torch allocated on a GPU; none of a trial on CPUs.",
     )
     cost_s: float = Field(
         description="Training seconds of the trial: its part of the pack's time if it shared a pack."

@@ -240,6 +240,14 @@ class EpochReport(_Message):
     pack_id: str
     epoch: int
     members: tuple[MemberReport, ...]
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Peak memory of the pack's processes so far, with what they have loaded before.",
+    )
+    device_memory_bytes: int | None = Field(
+        default=None, ge=0, description="Peak of what torch allocated on their GPUs; None on CPUs."
+    )
     stack_width: StackWidth | None = Field(
         default=None,
         # Workers of earlier versions call it `fit`.

@@ -189,7 +189,12 @@ class PackRecorder:
             charged_s = pack.charge_s(self._clock(), members=len(report.members))
         reports = [
             _as_report(
-                member, worker=worker, pack_size=pack.size, charged_s=charged_s, artifacts=self._artifacts
+                member,
+                report,
+                worker=worker,
+                pack_size=pack.size,
+                charged_s=charged_s,
+                artifacts=self._artifacts,
             )
             for member in report.members
         ]
@@ -445,7 +450,13 @@ class PackRecorder:
 
 
 def _as_report(
-    member: MemberReport, *, worker: str, pack_size: int, charged_s: float, artifacts: str
+    member: MemberReport,
+    of_pack: EpochReport,
+    *,
+    worker: str,
+    pack_size: int,
+    charged_s: float,
+    artifacts: str,
 ) -> Report:
     outcome = member.outcome
     report = Report(
@@ -456,6 +467,8 @@ def _as_report(
         checkpoint=member.checkpoint,
         pack_size=pack_size,
         charged_s=charged_s,
+        memory_bytes=_share(of_pack.memory_bytes, pack_size),
+        device_memory_bytes=_share(of_pack.device_memory_bytes, pack_size),
         artifacts=tuple(_artifact(kept, artifacts) for kept in member.kept),
     )
     if outcome is None:
@@ -469,6 +482,10 @@ def _as_report(
         test_metrics=outcome.test_metrics,
         reason=outcome.reason,
     )
+
+
+def _share(size: int | None, trials: int) -> int | None:
+    return None if size is None else size // trials
 
 
 def _artifact(kept: KeptFile, folder: str) -> NewArtifact:

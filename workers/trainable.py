@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.entry_points import Installed
+    from workers.memory import PackMeter
     from workers.optimizers import OptimizerEntry
     from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import AnyWorkload, DataCache
@@ -140,6 +141,9 @@ class PackTrainable(tune.Trainable):
             return _ended_by(error, self._pack)
         if report is None:
             return {"left": True, "done": True}
+        if self._meter is not None:
+            own, on_gpu = self._meter.read()
+            report = report.model_copy(update={"memory_bytes": own, "device_memory_bytes": on_gpu})
         if not self._is_begun:
             report = report.model_copy(update={"card_differences": self._differences})
         self._is_begun = True
@@ -189,6 +193,7 @@ class PackTrainable(tune.Trainable):
             )
         self._is_begun = False
         self._differences: tuple[CardDifference, ...] = ()
+        self._meter: PackMeter | None = None
         self._idle_at = math.inf
         # Created with the first epoch, so that an error or a hang there is reported like any other.
         self._reports: Iterator[EpochReport] | None = None
@@ -203,10 +208,13 @@ class PackTrainable(tune.Trainable):
                 versions=self._versions,
             )
             return self._ranks.train(pack, train_rank, is_leaving=lambda: self._is_leaving)
+        from workers.memory import PackMeter
         from workers.training import train_pack
         from workers.workloads.card_differences import card_differences
 
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
+        keeper = None if self._output is None else self._output.keeper_pid
+        self._meter = PackMeter(resources.device, spare=lambda process: process.pid == keeper)
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
         _check_versions(pack, self._versions, resources)
@@ -233,6 +241,9 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
     Returns:
         None, or the result of a pack that ended early.
     """
+    import torch
+
+    from workers.memory import PackMeter
     from workers.training import train_pack
     from workers.trial_processes import trial_processes
 
@@ -241,6 +252,7 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
     # Libraries such as Accelerate read them. A process sees no other GPU than its own.
     os.environ.update(RANK=str(processes.rank), WORLD_SIZE=str(processes.size), LOCAL_RANK="0")
     output = _rank_output() if processes.is_main else None
+    keeper = None if output is None else output.keeper_pid
     if output is not None:
         output.begin(
             folder=None if pack.checkpoints is None else output_folder(pack.checkpoints),
@@ -249,6 +261,7 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
         )
     try:
         resources = _rank_resources(context.cpus, context.gpus)
+        meter = PackMeter(resources.device, spare=lambda process: process.pid == keeper)
         workload = copy(_installed(pack.workload, resources.workloads, "workload"))
         _check_versions(pack, context.versions, resources)
         vars(workload).update(rank=processes.rank, world_size=processes.size)
@@ -261,13 +274,21 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
             is_leaving=lambda: bool(_ray.get(context.mailbox.is_leaving.remote())),
         )
         for report in reports:
+            own, on_gpu = meter.read()
+            of_each = torch.tensor([own, on_gpu or 0], dtype=torch.float64, device=resources.device)
+            whole, whole_on_gpu = map(int, processes.mean(of_each) * processes.size)
+            report = report.model_copy(
+                update={
+                    "memory_bytes": whole,
+                    "device_memory_bytes": None if on_gpu is None else whole_on_gpu,
+                }
+            )
             if processes.is_main:
                 _ray.get(context.mailbox.put.remote(report.model_dump_json()))
     # An error that a workload raises fails the trial, not this process.
     except Exception as error:  # noqa: BLE001
         return _ended_by(error, pack)
     finally:
-        keeper = None if output is None else output.keeper_pid
         end_descendants(spare=lambda process: process.pid == keeper or _is_reused(process))
         if output is not None:
             output.end()

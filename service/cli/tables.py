@@ -24,7 +24,7 @@ from service.pruner_text import describe_pruner
 from service.searched_text import describe_shared_space
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.direction import rank_key, worst_value
-from studies.formatting import ABSENT, ago, count, duration, metric, number, plural, scalar
+from studies.formatting import ABSENT, ago, byte_size, count, duration, metric, number, plural, scalar
 from studies.resources import Resources
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
@@ -192,6 +192,7 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> FittedTable:
     pruned = ("pruned", "epochs") if has_pruned else ()
     value = f"validation {card.metric}"
     tests = [f"test {each.name}" for each in card.metrics]
+    measured = ("memory",) if any(arm.memory_bytes is not None for arm in views) else ()
     result = FittedTable(
         "arm",
         "trials",
@@ -200,8 +201,9 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> FittedTable:
         "test",
         *tests,
         "trial",
+        *measured,
         "diverged or failed",
-        right=("trials", *pruned, value, "test", *tests),
+        right=("trials", *pruned, value, "test", *tests, *measured),
         text={"diverged or failed": 12},
     )
     for arm in ranked(views, card):
@@ -214,6 +216,7 @@ def arms(views: Sequence[ArmView], card: WorkloadCard) -> FittedTable:
             metric(best.test_value if best else None, card.unit),
             *(metric(best.test_metrics.get(each.name) if best else None, each.unit) for each in card.metrics),
             best.trial_id if best else ABSENT,
+            *([memory_text(arm)] if measured else []),
             _unsuccessful(progress) or ABSENT,
         )
     return result
@@ -234,10 +237,17 @@ def python(arm: ArmView, card: WorkloadCard) -> str:
     )
 
 
+def memory_text(of: ArmView | TrialView) -> str:
+    """Return the memory of a trial, or the most of an arm's trials, and that of the GPU after a plus."""
+    sizes = [size for size in (of.memory_bytes, of.device_memory_bytes) if size is not None]
+    return " + ".join(map(byte_size, sizes)) or ABSENT
+
+
 def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
     """Return a table with one row per trial; a column of reasons appears if a trial has one."""
     tests = [f"test {each.name}" for each in card.metrics]
-    right = (card.metric, "test", *tests, "epochs", "pack", "cost")
+    measured = ("memory",) if any(t.memory_bytes is not None for t in rows) else ()
+    right = (card.metric, "test", *tests, "epochs", "pack", *measured, "cost")
     reasons = ("reason",) if any(t.reason for t in rows) else ()
     result = FittedTable(
         "trial",
@@ -258,6 +268,7 @@ def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
             *(metric(t.test_metrics.get(each.name), each.unit) for each in card.metrics),
             _epochs(t),
             pack,
+            *([memory_text(t)] if measured else []),
             duration(t.cost_s),
             *([t.reason or ABSENT] if reasons else []),
             _parameters(t.parameters),

@@ -1,8 +1,8 @@
 """How trials are trained together, in words."""
 
-__all__ = ["describe_pack", "describe_stacking"]
+__all__ = ["describe_memory", "describe_pack", "describe_stacking"]
 
-from studies.formatting import ABSENT, count, number, plural
+from studies.formatting import ABSENT, byte_size, count, number, plural
 from studies.views import StackWidthView, TrialView
 
 # The worker's prefix of a reason for a width of 1; earlier versions wrote the second.
@@ -38,3 +38,13 @@ def describe_pack(trial: TrialView) -> str:
             return "trained alone"
         case size:
             return f"trained with {plural(size - 1, 'other')}; its training time is its share of the pack's"
+
+
+def describe_memory(trial: TrialView) -> str:
+    """Return the memory that a trial has needed; a dash if it was not measured."""
+    if trial.memory_bytes is None:
+        return ABSENT
+    on_gpu = trial.device_memory_bytes
+    text = byte_size(trial.memory_bytes)
+    text += "" if on_gpu is None else f", and {byte_size(on_gpu)} on the GPU"
+    return text if trial.pack_size in {None, 1} else f"{text}: its share of the pack's peak"

@@ -5,7 +5,7 @@ __all__ = ["describe_dimension", "trial_html", "trial_update_html"]
 from typing import Any
 
 from service.dashboard.figures import trial_charts
-from service.dashboard.pack_text import describe_pack
+from service.dashboard.pack_text import describe_memory, describe_pack
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
 from service.output_text import describe_output
@@ -104,6 +104,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         "outcome": _outcome(trial, study, measurements),
         "bracket": _bracket(trial, study),
         "pack": describe_pack(trial),
+        "memory": describe_memory(trial),
         # Slow to find in a study with many requeued trials, so only read if there are any.
         "requeued": store.requeue_events(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),

@@ -24,6 +24,8 @@ _FIELDS = (
     "to_epoch",
     "bracket",
     "pack_size",
+    "memory_bytes",
+    "device_memory_bytes",
     "cost_s",
     "replicate",
     "phase",

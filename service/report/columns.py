@@ -41,6 +41,8 @@ _TRIAL: Final = {
     "to_epoch": _WHOLE,
     "bracket": _WHOLE,
     "pack_size": _WHOLE,
+    "memory_bytes": _WHOLE,
+    "device_memory_bytes": _WHOLE,
     "cost_s": _REAL,
     "attempt": _WHOLE,
     "retries": _WHOLE,

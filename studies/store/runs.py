@@ -254,6 +254,7 @@ class RunWriter:
             self._lock(connection)
             last, now = self._last_epoch(connection), clock.now(connection)
             columns = (t.id, t.arm, t.phase, t.number, t.state, t.attempt, t.to_epoch, t.charged_s)
+            columns = (*columns, t.memory_bytes, t.device_memory_bytes)
             rows = trial_rows(
                 connection, self._claim.study_id, {report.trial_id for report in reports}, *columns
             )
@@ -292,6 +293,8 @@ class RunWriter:
                         "worker": report.worker and report.worker[:128],
                     }
                     values |= {"pack_size": report.pack_size}
+                    for name in ("memory_bytes", "device_memory_bytes"):
+                        values[name] = _larger(values.get(name, getattr(row, name)), getattr(report, name))
                 outcome = _outcome(report)
                 if outcome is not None:
                     values |= {**outcome, "ended_at": now, **NO_CHECKPOINT}
@@ -502,6 +505,11 @@ def _id(study_id: str, trial: NewTrial) -> str:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    """Return the larger of two numbers that may be unknown."""
+    return max((each for each in (one, other) if each is not None), default=None)
 
 
 def _outcome(report: Report) -> dict[str, Any] | None:

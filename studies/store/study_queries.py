@@ -5,7 +5,7 @@ __all__ = ["arms", "progress", "resolved", "studies", "study", "study_row"]
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from studies.direction import Direction, sign
 from studies.errors import StudyNotFound
@@ -144,6 +144,12 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
     plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
     progress = arm_progress(connection, [row])[study_id]
     measured = stack_widths.read(connection, plan.workload.name)
+    t = tables.trial.c
+    largest = select(t.arm, func.max(t.memory_bytes), func.max(t.device_memory_bytes))
+    memory = {
+        arm: sizes
+        for arm, *sizes in connection.execute(largest.where(t.study_id == study_id).group_by(t.arm))
+    }
     return tuple(
         ArmView(
             name=part.name,
@@ -155,6 +161,8 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             defaults=part.defaults,
             progress=progress[part.name],
             best=_best(connection, study_id, part, plan=plan, training=spec.training),
+            memory_bytes=memory[part.name][0] if part.name in memory else None,
+            device_memory_bytes=memory[part.name][1] if part.name in memory else None,
             fit=next(
                 (
                     width

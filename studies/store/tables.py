@@ -227,6 +227,10 @@ trial = Table(
         doc="epoch after which a lost trial resumes; NULL: it starts again",
     ),
     Column("pack_size", Integer, doc="number of trials in its last pack"),
+    *(
+        Column(name, BigInteger, doc="its share of the peak of its packs, the highest; NULL: not measured")
+        for name in ("memory_bytes", "device_memory_bytes")
+    ),
     Column("cost_s", Float, nullable=False, doc="training seconds of its completed epochs"),
     # The default is for rows of older versions.
     Column(

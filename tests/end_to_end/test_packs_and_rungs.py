@@ -43,6 +43,7 @@ def test_a_member_that_diverges_does_not_affect_the_others(dispatcher: Dispatche
     assert states[1e18] is TrialState.DIVERGED
     assert TrialState.COMPLETED in states.values()
     assert {t.pack_size for t in trials} == {4}
+    assert all(t.memory_bytes and t.memory_bytes < 2**30 for t in trials), "each trial's share"
     (diverged,) = [t for t in trials if t.state is TrialState.DIVERGED]
     assert diverged.epochs_done == 1, "a diverged trial must end in its first epoch"
     assert diverged.reason is not None

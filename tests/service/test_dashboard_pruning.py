@@ -12,8 +12,9 @@ from catalogs import catalog
 from pruned_studies import Pruned
 from trained_studies import Trained
 
+from service.cli.tables import memory_text
 from service.dashboard.figures import Against, FigureData, budget_charts, furthest_pruned, study_charts
-from service.dashboard.pack_text import describe_pack, describe_stacking
+from service.dashboard.pack_text import describe_memory, describe_pack, describe_stacking
 from service.dashboard.pruning import describe_epochs, rung_table
 from service.pruner_text import describe_pruner
 from studies.analysis.analyse import analyse
@@ -209,6 +210,14 @@ def test_the_stack_width_is_shown_with_its_gain_or_reason(page: Callable[[str], 
     trial = known.trial(f"{run.id}.adamp.0")
     assert describe_pack(trial.model_copy(update={"pack_size": 1})) == "trained alone"
     assert describe_pack(trial.model_copy(update={"pack_size": None})) == "–"
+    measured = trial.model_copy(
+        update={"pack_size": 4, "memory_bytes": 120_000_000, "device_memory_bytes": 5_000_000}
+    )
+    assert describe_memory(trial) == "–"
+    assert describe_memory(measured) == "120\u00a0MB, and 5\u00a0MB on the GPU: its share of the pack's peak"
+    alone = measured.model_copy(update={"pack_size": 1, "device_memory_bytes": None})
+    assert describe_memory(alone) == "120\u00a0MB"
+    assert memory_text(measured) == "120\u00a0MB + 5\u00a0MB"
 
 
 def figure_data(store: Store, study_id: str) -> FigureData:

@@ -57,6 +57,9 @@ def test_a_pack_that_ends_at_a_rung_reports_its_checkpoints(tmp_path: Path) -> N
     assert result["done"]
     report = EpochReport.model_validate_json(result["report"])
     assert [member.outcome for member in report.members] == [None, None]
+    assert report.memory_bytes is not None
+    assert report.memory_bytes > 50 * 2**20
+    assert report.device_memory_bytes is None
     assert all(member.checkpoint is not None and load(member.checkpoint) for member in report.members)
 
 

@@ -222,6 +222,21 @@ def test_values_of_further_metrics_are_read_back_by_name(play: SimulatedDispatch
     }
 
 
+def test_a_trial_keeps_the_most_memory_of_its_packs_and_an_arm_that_of_its_trials(
+    play: SimulatedDispatcher,
+) -> None:
+    run = play.run()
+    first, second = run.begin(0, 1)
+    run.writer.record([report(first, 1, memory_bytes=300), report(second, 1)])
+    run.writer.record([report(first, 2, memory_bytes=700, device_memory_bytes=5), report(second, 2)])
+    run.writer.record([report(first, 3, memory_bytes=400)])
+    found = run.trial(first)
+    assert (found.memory_bytes, found.device_memory_bytes) == (700, 5)
+    assert run.trial(second).memory_bytes is None
+    arm = run.store.arms(run.study.id)[0]
+    assert (arm.memory_bytes, arm.device_memory_bytes) == (700, 5)
+
+
 def test_a_packs_report_is_one_transaction(play: SimulatedDispatcher) -> None:
     run = play.run()
     trials = run.begin(0, 1, 2)
