@@ -63,13 +63,13 @@ class Hyperparameter(FrozenModel):
             "`pairs`."
         )
     )
-    description: str = Field(description="What it does, in one sentence.")
-    unit: str = Field(description="Its unit; 'none' for pure numbers and switches.")
+    description: str = Field(default="", description="What it does, in one sentence.")
+    unit: str = Field(default="none", description="Its unit; 'none' for pure numbers and switches.")
     default: Scalar = Field(description="The optimizer's own default.")
     search: AnyDimension = Field(
         description="The usual range or choices, used if it is tuned without a range in the study."
     )
-    source: str = Field(description="Where the range comes from.")
+    source: str = Field(default="", description="Where the range comes from.")
     tuned: bool = Field(
         default=False, description="Whether an arm tunes it when the study says nothing of it."
     )

@@ -22,8 +22,7 @@ class TwoRates(torch.optim.Optimizer):
 
     def __init__(self, params: Any, lr: float = 1e-3, matrix_lr: float = 1e-2) -> None:
         weights = [weight for group in params for weight in group["params"]]
-        matrices = [weight for weight in weights if weight.ndim > 1]
-        others = [weight for weight in weights if weight.ndim <= 1]
+        matrices, others = [w for w in weights if w.ndim > 1], [w for w in weights if w.ndim <= 1]
         super().__init__([{"params": others, "lr": lr}, {"params": matrices, "lr": matrix_lr}], {})
 
     @torch.no_grad()
@@ -32,23 +31,14 @@ class TwoRates(torch.optim.Optimizer):
             for weight in (weight for weight in group["params"] if weight.grad is not None):
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 momentum.lerp_(weight.grad, 0.05)
-                along = (
-                    orthogonal(momentum.flatten(1)).view_as(weight) if weight.ndim > 1 else momentum.sign()
-                )
+                is_matrix = weight.ndim > 1
+                along = orthogonal(momentum.flatten(1)).view_as(weight) if is_matrix else momentum.sign()
                 weight.sub_(along, alpha=group["lr"])
 
 
-def rate(name: str, description: str, default: float) -> Hyperparameter:
-    return Hyperparameter(
-        name=name,
-        description=description,
-        unit="weight per step",
-        default=default,
-        search=Range(low=default / 30, high=default * 30, log=True),
-        source="our choice",
-        tuned=True,
-        bounds=Bounds(low=0, low_open=True),
-    )
+def rate(name: str, default: float) -> Hyperparameter:
+    around, positive = Range(low=default / 30, high=default * 30, log=True), Bounds(low=0, low_open=True)
+    return Hyperparameter(name=name, default=default, search=around, tuned=True, bounds=positive)
 
 
 CARD = OptimizerCard(
@@ -58,10 +48,7 @@ CARD = OptimizerCard(
     reference="Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024",
     import_line="from tangent_jobs.two_rates import TwoRates",
     constructor="TwoRates",
-    hyperparameters=(
-        rate("lr", "Size of a sign step.", 1e-3),
-        rate("matrix_lr", "Size of an orthogonal step.", 1e-2),
-    ),
+    hyperparameters=(rate("lr", 1e-3), rate("matrix_lr", 1e-2)),
 )
 TWO_RATES = OptimizerEntry(
     CARD, lambda groups, parameters: TwoRates(groups, float(parameters["lr"]), float(parameters["matrix_lr"]))
