@@ -79,9 +79,21 @@ class Hyperparameter(FrozenModel):
     active_when: Condition | None = Field(
         default=None, description="When it has any effect; none means always."
     )
+    follows: str | None = Field(
+        default=None,
+        description=(
+            "Another hyperparameter whose value it has in every trial unless the study sets or searches it. "
+            "Configurations leave it out as long as it follows."
+        ),
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.follows is not None and self.tuned:
+            raise ValueError(
+                f"{self.name}: expected tuned to be false, because it follows {self.follows} unless a study "
+                "searches it"
+            )
         if isinstance(self.search, Fixed):
             raise ValueError(f"{self.name}: the search dimension must be a range or choices")
         is_number = not isinstance(self.default, bool | str)
@@ -226,6 +238,13 @@ class OptimizerCard(FrozenModel):
     schedule: Literal["any", "constant"] = Field(
         default="any", description="'constant' if it has its own schedule and ignores the study's."
     )
+    per_group: tuple[str, ...] = Field(
+        default=("lr", "weight_decay"),
+        description=(
+            "Numbers that each parameter group can have for itself, as far as the card has them: studies "
+            "name them `groups.GROUP.NAME`."
+        ),
+    )
     package: PackageVersion | None = _PACKAGE_FIELD
 
     @model_validator(mode="after")
@@ -234,21 +253,39 @@ class OptimizerCard(FrozenModel):
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: expected different hyperparameter names, got {', '.join(names)}")
         numbers = {h.name for h in self.hyperparameters if not isinstance(h.default, bool | str)}
-        for where, used, known in (
-            ("a pair", [part for pair in self.pairs.values() for part in pair], set(names)),
-            ("a condition", [c.parameter for c in self.conditions.values()], set(names)),
+        for where, used, known, kind in (
+            ("a pair", [part for pair in self.pairs.values() for part in pair], set(names), ""),
+            (
+                "a condition",
+                [c.parameter for c in self.conditions.values()],
+                set(self.defaults),
+                "hyperparameter with a value of its own",
+            ),
             (
                 "a constraint",
                 [name for c in self.constraints for name in (*c.product, c.below_one_minus)],
                 numbers,
+                "number",
             ),
         ):
             unknown = [name for name in used if name not in known]
             if unknown:
-                kind = "hyperparameter" if unknown[0] not in names else "number"
+                kind = kind if unknown[0] in names else "hyperparameter"
                 raise ValueError(
                     f"{self.name}: {where} names {unknown[0]!r}, which is not a {kind} of this card; it has "
                     f"{', '.join(names)}"
+                )
+        for h in self.hyperparameters:
+            followed = None if h.follows is None else self.hyperparameter(h.follows)
+            if h.follows is not None and (followed is None or followed.follows is not None):
+                raise ValueError(
+                    f"{self.name}: {h.name} follows {h.follows!r}, which is not a hyperparameter with a "
+                    f"value of its own; it has {', '.join(self.defaults)}"
+                )
+            if followed is not None and followed.default != h.default:
+                raise ValueError(
+                    f"{self.name}: expected {h.name} to have the default of {followed.name}, which it "
+                    f"follows, {followed.default!r}, got {h.default!r}"
                 )
         return self
 
@@ -257,9 +294,22 @@ class OptimizerCard(FrozenModel):
         return next((h for h in self.hyperparameters if h.name == name), None)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all hyperparameters."""
+        return tuple(h.name for h in self.hyperparameters)
+
+    @property
     def defaults(self) -> Parameters:
-        """The optimizer's own defaults."""
-        return {h.name: h.default for h in self.hyperparameters}
+        """The optimizer's own defaults, of all hyperparameters but those that follow another."""
+        return {h.name: h.default for h in self.hyperparameters if h.follows is None}
+
+    def completed(self, parameters: Parameters) -> Parameters:
+        """Return a configuration with the values of those hyperparameters that follow another in it."""
+        return parameters | {
+            h.name: parameters[h.follows]
+            for h in self.hyperparameters
+            if h.follows in parameters and h.name not in parameters
+        }
 
     @property
     def conditions(self) -> dict[str, Condition]:
@@ -339,8 +389,8 @@ class WorkloadCard(FrozenModel):
         default=(),
         max_length=32,
         description=(
-            "Names of its parameter groups; studies set or search `groups.GROUP.lr` and "
-            "`groups.GROUP.weight_decay`."
+            "Names of its parameter groups; studies set or search `groups.GROUP.lr` and whatever else the "
+            "optimizer has for each group."
         ),
     )
     epoch_s: float | None = Field(

@@ -3,7 +3,7 @@
 __all__ = ["ResolvedArm", "ResolvedStudy", "resolve", "resolve_arms"]
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from studies.resource_checks import resource_problems, shared_trial_problems
 from studies.searchable import (
     GROUPS,
     WORKLOAD,
+    broken_constraint,
     conditions_of,
     is_of_other_optimizers,
     is_optimizers_own,
@@ -185,6 +186,7 @@ class _ArmResolver:
         shared: Mapping[str, SpaceEntry],
         workload: WorkloadCard | None,
         training: Training,
+        optimizers: Iterable[OptimizerCard],
     ) -> None:
         self._arm = arm
         self._card = card
@@ -192,6 +194,7 @@ class _ArmResolver:
         self._sampler: SamplerName = sampler
         self._shared = shared
         self._workload = workload
+        self._optimizers = optimizers
         self._further = searchable(
             workload, card, {**training.model_dump(), "warmup_fraction": training.warmup}
         )
@@ -207,10 +210,11 @@ class _ArmResolver:
         further = [
             h for name, h in self._further.items() if name in given or (h.tuned and self._sampler != "grid")
         ]
-        hyperparameters = [*self._card.hyperparameters, *further]
+        own = [h for h in self._card.hyperparameters if h.follows is None or h.name in given]
+        hyperparameters = [*own, *further]
         space: Space = {h.name: self._dimension(h, given.get(h.name)) for h in hyperparameters}
         further = [self._with_condition(h, space) for h in further]
-        self._fix_inert(space, set(given), [*self._card.hyperparameters, *further])
+        self._fix_inert(space, set(given), [*own, *further])
         self._check_constraints(space)
         if self._sampler == "grid":
             self._check_grid(space)
@@ -219,10 +223,9 @@ class _ArmResolver:
         defaults: Parameters = {
             h.name: d.value if isinstance(d := space[h.name], Fixed) else h.default for h in hyperparameters
         }
-        for h in further:
-            # A group starts with the arm's own value.
-            if h.name.startswith(GROUPS) and not isinstance(space[h.name], Fixed):
-                defaults[h.name] = defaults[h.name.rpartition(".")[2]]
+        for h in hyperparameters:
+            if h.follows is not None and not isinstance(space[h.name], Fixed):
+                defaults[h.name] = defaults[self._followed(h.follows, space)]
         arm = ResolvedArm(
             name=self._arm.name,
             card=self._card,
@@ -276,7 +279,7 @@ class _ArmResolver:
             # The unknown workload is the problem.
             return True
         if name not in self._further:
-            return not is_own and is_of_other_optimizers(name, self._workload)
+            return not is_own and is_of_other_optimizers(name, self._workload, self._optimizers)
         useless = why_without_effect(self._further[name], self._card)
         if useless is not None and is_own:
             self._problem(f"{name} has no effect in this arm: {useless}; remove it", entry=name)
@@ -305,14 +308,24 @@ class _ArmResolver:
         given[name] = entry
         self._entry_of[name] = entry_name
 
+    def _followed(self, name: str, space: Space) -> str:
+        """Return the name in the space from which a hyperparameter takes its value; itself if it has none."""
+        hyperparameter = self._further.get(name) or self._card.hyperparameter(name)
+        if name in space or hyperparameter is None or hyperparameter.follows is None:
+            return name
+        return self._followed(hyperparameter.follows, space)
+
     def _with_condition(self, hyperparameter: Hyperparameter, space: Space) -> Hyperparameter:
         """Return a hyperparameter whose condition depends on another in the space, if it has one.
 
         A condition on a setting that is the same in all trials either always holds, or is a problem.
         """
         condition = hyperparameter.active_when
-        if condition is None or condition.parameter in space:
+        if condition is None:
             return hyperparameter
+        condition = condition.model_copy(update={"parameter": self._followed(condition.parameter, space)})
+        if condition.parameter in space:
+            return hyperparameter.model_copy(update={"active_when": condition})
         value = self._further[condition.parameter].default
         if not condition.holds({condition.parameter: value}):
             self._problem(
@@ -381,18 +394,13 @@ class _ArmResolver:
 
         if self.problems:
             return
-        for constraint in self._card.constraints:
-            if not constraint.holds(
-                {
-                    name: smallest(space[name])
-                    for name in (*constraint.product, constraint.below_one_minus)
-                    if name in space
-                }
-            ):
-                self._problem(
-                    f"{self._card.name} needs {constraint}, which no configuration in this space meets: "
-                    f"{constraint.reason}"
-                )
+        least = {name: smallest(dimension) for name, dimension in space.items()}
+        constraint = broken_constraint(self._card, least)
+        if constraint is not None:
+            self._problem(
+                f"{self._card.name} needs {constraint}, which no configuration in this space meets: "
+                f"{constraint.reason}"
+            )
 
     def _check_grid(self, space: Space) -> None:
         """Record a problem if no grid can cover the space."""
@@ -453,6 +461,7 @@ def resolve_arms(
         if is_optimizers_own(name)
     ]
     shared = {name: entry for name, entry in space.items() if not is_optimizers_own(name)}
+    optimizers = catalog.optimizers.values()
     for n, arm in enumerate(arms):
         card = catalog.optimizers.get(arm.optimizer)
         if card is None:
@@ -467,6 +476,7 @@ def resolve_arms(
             shared=shared,
             workload=workload,
             training=training,
+            optimizers=optimizers,
         )
         resolved = resolver.resolve(trials_per_arm)
         problems += resolver.problems

@@ -11,7 +11,9 @@ fixed for all trials.
 __all__ = [
     "GROUPS",
     "WORKLOAD",
+    "broken_constraint",
     "conditions_of",
+    "configurations_of_groups",
     "is_of_other_optimizers",
     "is_optimizers_own",
     "must_share",
@@ -24,7 +26,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from studies import training_settings
-from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
+from studies.catalog import Constraint, Hyperparameter, OptimizerCard, WorkloadCard
 from studies.space import Condition, Parameters, Scalar
 from studies.training_settings import PREFIX, TRAINING_HYPERPARAMETERS, training_hyperparameters
 
@@ -32,7 +34,6 @@ WORKLOAD: Final = "workload."
 """How the name of a workload's hyperparameter begins in a configuration."""
 GROUPS: Final = "groups."
 """How the name of a hyperparameter of one parameter group begins: `groups.GROUP.lr`."""
-_PER_GROUP = ("lr", "weight_decay")
 _SCHEDULE = f"{PREFIX}schedule"
 _WARMUP = f"{PREFIX}warmup_fraction"
 _DECAY_1D = f"{PREFIX}decay_1d"
@@ -87,19 +88,55 @@ def searchable(
         return found
     own = [_prefixed(hyperparameter) for hyperparameter in workload.hyperparameters]
     in_groups = [
-        hyperparameter.model_copy(
-            update={
-                "name": f"{GROUPS}{group}.{hyperparameter.name}",
-                "description": f"{hyperparameter.name} of the parameters in the group {group!r}.",
-                "tuned": False,
-                "active_when": None,
-            }
-        )
+        _in_group(hyperparameter, group, card)
         for group in workload.groups
         for hyperparameter in card.hyperparameters
-        if hyperparameter.name in _PER_GROUP
+        if hyperparameter.name in card.per_group
     ]
     return {**found, **{hyperparameter.name: hyperparameter for hyperparameter in (*own, *in_groups)}}
+
+
+def _in_group(hyperparameter: Hyperparameter, group: str, card: OptimizerCard) -> Hyperparameter:
+    """Return a hyperparameter of one group, which follows the arm's own."""
+    condition = hyperparameter.active_when
+    if condition is not None and condition.parameter in card.per_group:
+        condition = condition.model_copy(update={"parameter": f"{GROUPS}{group}.{condition.parameter}"})
+    return hyperparameter.model_copy(
+        update={
+            "name": f"{GROUPS}{group}.{hyperparameter.name}",
+            "description": f"{hyperparameter.name} of the parameters in the group {group!r}.",
+            "tuned": False,
+            "active_when": condition,
+            "follows": hyperparameter.name,
+        }
+    )
+
+
+def configurations_of_groups(parameters: Parameters) -> dict[str, Parameters]:
+    """Return the optimizer's own configuration in each group that has values for itself, by the group.
+
+    Args:
+        parameters: a configuration of an arm, with `groups.GROUP.NAME`.
+    """
+    own = {name: value for name, value in parameters.items() if is_optimizers_own(name)}
+    found: dict[str, Parameters] = {}
+    for name, value in parameters.items():
+        if name.startswith(GROUPS):
+            group, _, setting = name.removeprefix(GROUPS).partition(".")
+            found.setdefault(group, dict(own))[setting] = value
+    return found
+
+
+def broken_constraint(card: OptimizerCard, parameters: Parameters) -> Constraint | None:
+    """Return a constraint of an optimizer that a configuration, or one of its groups, does not meet.
+
+    Args:
+        card: the optimizer.
+        parameters: a configuration of an arm; None of its values may be missing that the arm has.
+    """
+    each = [parameters, *configurations_of_groups(parameters).values()]
+    completed = [card.completed(one) for one in each]
+    return next((c for c in card.constraints if not all(map(c.holds, completed))), None)
 
 
 def _prefixed(hyperparameter: Hyperparameter) -> Hyperparameter:
@@ -111,15 +148,17 @@ def _prefixed(hyperparameter: Hyperparameter) -> Hyperparameter:
     )
 
 
-def is_of_other_optimizers(name: str, workload: WorkloadCard | None) -> bool:
-    """Return whether a name is that of a group's hyperparameter which some optimizers have."""
+def is_of_other_optimizers(
+    name: str, workload: WorkloadCard | None, optimizers: Iterable[OptimizerCard]
+) -> bool:
+    """Return whether a name is that of a group's hyperparameter which some of these optimizers have."""
     parts = name.split(".")
     return (
         workload is not None
         and len(parts) == 3
         and name.startswith(GROUPS)
         and parts[1] in workload.groups
-        and parts[2] in _PER_GROUP
+        and any(parts[2] in card.per_group and parts[2] in card.names for card in optimizers)
     )
 
 

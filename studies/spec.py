@@ -250,7 +250,8 @@ class StudySpec(FrozenModel):
         description=(
             "What every arm searches beside its optimizer's hyperparameters, from the same ranges: "
             "`training.NAME` for a setting of the training, `workload.NAME` for a hyperparameter of the "
-            "workload, and `groups.GROUP.lr` or `groups.GROUP.weight_decay` for one of its parameter groups. "
+            "workload, and `groups.GROUP.lr`, or another number that the optimizer has for each group, for "
+            "one of its parameter groups. "
             "Each arm tunes it for itself. A searched batch size changes the number of steps in an epoch; "
             "with a budget of steps it changes how many examples a trial sees."
         ),

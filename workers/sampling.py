@@ -27,6 +27,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, TPESampler
 from studies.direction import Direction
 from studies.distributions import as_parameters, distributions
 from studies.resolve import ResolvedArm
+from studies.searchable import broken_constraint
 from studies.space import (
     AnyDimension,
     Choices,
@@ -284,7 +285,7 @@ class ArmSampler:
     def _accept(self, parameters: Parameters) -> bool:
         """Return whether a configuration is new and meets the constraints, and remember it."""
         key = _fingerprint(parameters)
-        if key in self._seen or not all(c.holds(parameters) for c in self._arm.card.constraints):
+        if key in self._seen or broken_constraint(self._arm.card, parameters) is not None:
             return False
         self._seen.add(key)
         return True

@@ -302,7 +302,7 @@ def hyperparameters(rows: Iterable[Hyperparameter]) -> FittedTable:
     for h in rows:
         result.add_row(
             h.name,
-            scalar(h.default),
+            scalar(h.default) if h.follows is None else f"that of {h.follows}",
             "yes" if h.tuned else "no",
             _dimension(h.search),
             str(h.bounds or ABSENT),

@@ -157,7 +157,7 @@ def _hyperparameters(hyperparameters: Iterable[Hyperparameter]) -> list[tuple[st
     return [
         (
             h.name,
-            scalar(h.default),
+            scalar(h.default) if h.follows is None else f"that of {h.follows}",
             describe_dimension(h.search),
             "searched" if h.tuned else "fixed",
             "" if h.bounds is None else str(h.bounds).replace(" ", "\N{NO-BREAK SPACE}"),

@@ -14,10 +14,10 @@ from studies.direction import best_value
 from studies.formatting import count, duration, metric, metric_unit, number, plural, scalar
 from studies.promotion import brackets, rungs
 from studies.pruner import Hyperband
-from studies.recipe import whole_recipe
 from studies.space import AnyDimension, Choices, Fixed, Range
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import Store
+from studies.training_program import training_program
 from studies.trials import Measurement
 from studies.views import ArmView, StudyView, TrialView
 
@@ -50,13 +50,13 @@ def trial_html(store: Store, trial_id: str) -> str:
             )
             for name, dimension in arm.space.items()
         ],
-        python=whole_recipe(
+        python=training_program(
             arm.optimizer,
             trial.parameters,
             study.spec.training.settings(batch_size=study.batch_size),
+            workload=study.workload_card,
             epochs=study.epochs,
             interval_steps=study.interval_steps,
-            examples=study.workload_card.examples.get("train"),
         ).rstrip(),
     )
 

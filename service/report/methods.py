@@ -123,6 +123,11 @@ def _describe_space(arm: ArmView) -> str:
         for name, dimension in arm.space.items()
         if isinstance(dimension, Fixed)
     ]
+    fixed += [
+        f"{h.name} = {h.follows}"
+        for h in card.hyperparameters
+        if h.follows is not None and h.name not in arm.space
+    ]
     settings = [f"{name} = {scalar(value)}" for name, value in card.arguments.items()]
     shown = arm.label if arm.label == card.title else f"{card.title}, called {arm.label} here"
     parts = [

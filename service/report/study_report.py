@@ -13,8 +13,9 @@ from pydantic import Field
 from service.report.methods import Methods, methods
 from studies.analysis.views import StudyAnalysis
 from studies.frozen_model import FrozenModel
-from studies.recipe import call, whole_recipe
+from studies.recipe import call
 from studies.space import Parameters
+from studies.training_program import training_program
 from studies.views import ArmView, StudyView
 
 
@@ -77,13 +78,13 @@ def _configurations(study: StudyView, arm: ArmView, analysis: StudyAnalysis) -> 
             number=number,
             parameters=parameters,
             call=call(arm.optimizer, parameters, decay_1d=study.spec.training.decay_1d),
-            python=whole_recipe(
+            python=training_program(
                 arm.optimizer,
                 parameters,
                 study.spec.training.settings(batch_size=study.batch_size),
+                workload=study.workload_card,
                 epochs=study.epochs,
                 interval_steps=study.interval_steps,
-                examples=study.workload_card.examples.get("train"),
             ),
         )
         for kind, replicate, number, parameters in (*best, ("defaults", None, 0, arm.defaults))

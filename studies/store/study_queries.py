@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from studies.direction import Direction, sign
 from studies.errors import StudyNotFound
-from studies.recipe import call, whole_recipe
+from studies.recipe import call
 from studies.resolve import ResolvedArm, ResolvedStudy
 from studies.spec import StudySpec, Training
 from studies.states import StudyState, TrialState, allowed_verbs
@@ -17,6 +17,7 @@ from studies.store import stack_widths, tables
 from studies.store.pagination import page
 from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_SEARCH
+from studies.training_program import training_program
 from studies.trials import CardDifference, CheckResult
 from studies.views import (
     ArmView,
@@ -225,13 +226,13 @@ def _best(
         test_metrics=row.test_metrics or {},
         epoch=row.best_epoch,
         parameters=row.parameters,
-        python=whole_recipe(
+        python=training_program(
             part.card,
             row.parameters,
             training.settings(batch_size=plan.batch_size),
+            workload=plan.workload,
             epochs=plan.epochs,
             interval_steps=plan.interval_steps,
-            examples=plan.workload.examples.get("train"),
         ),
         call=call(part.card, row.parameters, decay_1d=training.decay_1d),
     )

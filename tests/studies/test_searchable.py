@@ -4,12 +4,14 @@ from typing import Any
 
 import pytest
 from catalogs import catalog, study_body
+from pydantic import ValidationError
 
-from studies.catalog import Bounds, Hyperparameter
+from studies.catalog import Bounds, Catalog, Hyperparameter, OptimizerCard
 from studies.errors import SpecInvalid
 from studies.extension import extended, parse_extension
 from studies.resolve import ResolvedStudy, resolve
-from studies.space import Choices, Condition, Fixed, Range
+from studies.searchable import broken_constraint
+from studies.space import Choices, Condition, Fixed, Parameters, Range
 from studies.spec import parse_spec
 
 __all__: list[str] = []
@@ -174,6 +176,76 @@ def test_a_workloads_hyperparameters_and_groups_are_dimensions_of_every_arm_that
     assert (adamw.defaults["groups.head.lr"], stepper.defaults["groups.head.lr"]) == (1e-3, 0.05)
     assert "groups.head.weight_decay" in adamw.space
     assert "groups.head.weight_decay" not in stepper.space
+
+
+def changed(optimizer: str, **fields: Any) -> Catalog:
+    card = ADJUSTABLE.optimizers[optimizer].model_copy(update=fields)
+    return ADJUSTABLE.model_copy(update={"optimizers": {**ADJUSTABLE.optimizers, optimizer: card}})
+
+
+def test_a_group_has_the_numbers_that_its_optimizer_has_for_each_group() -> None:
+    numbers = changed("adamp", per_group=("lr", "weight_decay", "wd_ratio", "beta1"))
+    space = {"groups.head.wd_ratio": "tune", "groups.head.beta1": {"low": 0.5, "high": 0.9}}
+    body = study_body(arms=["adamp", "adamw"], space=space)
+    adamp, adamw = resolve(parse_spec(body), numbers).arms
+    assert (adamp.defaults["groups.head.beta1"], adamp.defaults["groups.head.wd_ratio"]) == (0.9, 0.1)
+    # Without a weight decay of its own, the group has the arm's.
+    assert adamp.conditions["groups.head.wd_ratio"] == Condition(parameter="weight_decay", above=0)
+    assert not any(name.startswith("groups.") for name in adamw.space)
+    own = study_body(arms=["adamp"], space={**space, "groups.head.weight_decay": "tune"})
+    [adamp] = resolve(parse_spec(own), numbers).arms
+    assert adamp.conditions["groups.head.wd_ratio"].parameter == "groups.head.weight_decay"
+
+
+def test_a_constraint_holds_in_each_group() -> None:
+    space = {"groups.head.lr": 2.0, "weight_decay": 0.6, "momentum": 0.0}
+    with pytest.raises(SpecInvalid, match="sgdp needs lr"):
+        resolve(parse_spec(study_body(arms=[{"optimizer": "sgdp", "space": space}])), ADJUSTABLE)
+    card = CATALOG.optimizers["sgdp"]
+    fine: Parameters = {"lr": 0.1, "weight_decay": 0.6, "momentum": 0.0}
+    assert broken_constraint(card, fine) is None
+    assert broken_constraint(card, {**fine, "groups.head.lr": 2.0}) == card.constraints[0]
+
+
+RATE = (
+    CATALOG.optimizers["stepper"]
+    .hyperparameters[0]
+    .model_copy(update={"name": "other_lr", "tuned": False, "follows": "lr"})
+)
+TWO_RATES = changed("stepper", hyperparameters=(*CATALOG.optimizers["stepper"].hyperparameters, RATE))
+
+
+def test_a_hyperparameter_follows_another_until_the_arm_sets_or_searches_it() -> None:
+    arms = [
+        {"optimizer": "stepper", "name": name, "space": {"lr": 0.05, **space}}
+        for name, space in (
+            ("following", {}),
+            ("fixed", {"other_lr": 0.2}),
+            ("searching", {"other_lr": "tune"}),
+        )
+    ]
+    following, fixed, searching = resolve(parse_spec(study_body(arms=arms)), TWO_RATES).arms
+    assert "other_lr" not in following.space
+    assert "other_lr" not in following.defaults
+    assert following.card.completed(following.defaults)["other_lr"] == 0.05
+    assert fixed.defaults["other_lr"] == 0.2
+    assert searching.space["other_lr"] == RATE.search
+    assert searching.defaults["other_lr"] == 0.05
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"follows": "k"}, "default of k"),
+        ({"follows": "rate"}, "not a hyperparameter with a value of its own"),
+        ({"tuned": True}, "expected tuned to be false"),
+    ],
+)
+def test_a_card_on_which_a_hyperparameter_cannot_follow_is_refused(fields: dict[str, Any], part: str) -> None:
+    card = TWO_RATES.optimizers["stepper"].model_dump(mode="json")
+    card["hyperparameters"][-1] |= fields
+    with pytest.raises(ValidationError, match=part):
+        OptimizerCard.model_validate(card)
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,7 @@ def test_an_arm_can_search_the_workloads_hyperparameters_and_its_optimizers_in_e
     found = searchable(MLP.card, ADAMW.card, {})
     assert {name for name in found if not name.startswith("training.")} == {
         "workload.dropout",
-        "groups.output.lr",
-        "groups.output.weight_decay",
+        *(f"groups.output.{number}" for number in ("lr", "beta1", "beta2", "eps", "weight_decay")),
     }
 
 

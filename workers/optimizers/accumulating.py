@@ -109,4 +109,7 @@ _ADAFACTOR = OptimizerCard(
     ),
 )
 
-ENTRIES: tuple[OptimizerEntry, ...] = (upstream(_ADAGRAD, "torch.optim"), upstream(_ADAFACTOR, "torch.optim"))
+ENTRIES: tuple[OptimizerEntry, ...] = (
+    upstream(_ADAGRAD, "torch.optim", shared=("initial_accumulator_value",)),
+    upstream(_ADAFACTOR, "torch.optim"),
+)

@@ -59,6 +59,7 @@ _LOOKAHEAD_ADAMW = OptimizerCard(
         ),
     ),
     pairs={"betas": ("beta1", "beta2")},
+    per_group=("lr", "beta1", "beta2", "eps", "weight_decay"),
     contains=(
         Containment(
             optimizer="adamw",

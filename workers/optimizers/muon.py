@@ -30,7 +30,7 @@ _MUON = OptimizerCard(
         "Muon (in bfloat16) steps hidden matrices along their orthogonalised momentum. AdamW steps "
         "embeddings, the output layer, biases, norms, and convolutions, whose weights have more than two "
         "dimensions; a network of convolutions and one linear layer is therefore trained by AdamW alone. "
-        "Both share one lr and one weight decay."
+        "Both share one weight decay, and one lr unless a study sets adamw_lr."
     ),
     reference=(
         "Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; Liu et al., Muon is "
@@ -39,13 +39,21 @@ _MUON = OptimizerCard(
     import_line="from torch import nn\nfrom torch.optim import AdamW, Muon",
     constructor="Muon",
     # Otherwise Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and the two
-    # could not share one lr.
+    # could not share one lr, as they do by default.
     arguments={"adjust_lr_fn": "match_rms_adamw"},
     preparation=_PREPARATION,
     call="[Muon({groups:hidden}, {args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}), "
-    "AdamW({params:rest}, {args:lr betas weight_decay})]",
+    "AdamW({params:rest}, {args:lr=adamw_lr betas weight_decay})]",
     hyperparameters=(
         h.adam_lr(1e-3, note=" Muon's steps are scaled to the usual size of AdamW's steps."),
+        h.adam_lr(1e-3).model_copy(
+            update={
+                "name": "adamw_lr",
+                "description": "Learning rate of AdamW, for the parameters that Muon does not step.",
+                "tuned": False,
+                "follows": "lr",
+            }
+        ),
         h.decoupled_decay(0.1),
         h.momentum(0.95, tuned=False, description="Decay rate of Muon's momentum buffer, per step."),
         h.nesterov(
@@ -99,8 +107,9 @@ class MuonAdamW(Optimizer):
     Args:
         groups: parameter groups; those with `set_apart=True` may hold only 2-D parameters, and either kind
             may be missing.
-        lr: learning rate of both parts; Muon's steps are scaled to the root mean square that AdamW's usually
-            have (0.2 lr).
+        lr: learning rate of Muon, whose steps are scaled to the root mean square that AdamW's usually have
+            (0.2 lr).
+        adamw_lr: learning rate of AdamW; None: `lr`.
         weight_decay: decoupled weight decay of both parts.
         momentum, nesterov, ns_steps: Muon's arguments; see `torch.optim.Muon`.
         betas: AdamW's decay rates.
@@ -115,6 +124,7 @@ class MuonAdamW(Optimizer):
         groups: list[ParameterGroup],
         *,
         lr: float = 1e-3,
+        adamw_lr: float | None = None,
         weight_decay: float = 0.1,
         momentum: float = 0.95,
         nesterov: bool = True,
@@ -129,9 +139,8 @@ class MuonAdamW(Optimizer):
             "adjust_lr_fn": adjust_lr_fn,
         }
         shared = {"lr": lr, "weight_decay": weight_decay}
-        super().__init__(
-            [{**(muon if g.get("set_apart") else {"betas": betas}), **g} for g in groups], shared
-        )
+        adamw = {"betas": betas, "lr": lr if adamw_lr is None else adamw_lr}
+        super().__init__([{**(muon if g.get("set_apart") else adamw), **g} for g in groups], shared)
         self._link()
 
     def _link(self) -> None:

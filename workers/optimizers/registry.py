@@ -23,8 +23,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from studies.catalog import OptimizerCard
-from studies.recipe import arguments
-from studies.searchable import GROUPS, is_optimizers_own
+from studies.recipe import Argument, arguments, group_arguments
+from studies.searchable import GROUPS, configurations_of_groups, is_optimizers_own
 from studies.space import Parameters
 from workers.optimizers.batched.optimizer import StackedOptimizer
 
@@ -55,13 +55,25 @@ class OptimizerEntry:
 
 
 def upstream(
-    card: OptimizerCard, module: str, *, stacked: type[StackedOptimizer] | None = None
+    card: OptimizerCard,
+    module: str,
+    *,
+    stacked: type[StackedOptimizer] | None = None,
+    shared: Collection[str] = (),
 ) -> OptimizerEntry:
     """Return an entry whose class is `card.constructor` of an installed module.
 
     The module is imported when the first optimizer is built: pytorch_optimizer takes nearly a second to
     import, and most workers never need it.
+
+    Args:
+        card: the optimizer. Each parameter group can have all its numbers for itself.
+        module: where the constructor is.
+        stacked: its batched form.
+        shared: numbers that the class reads once for all groups.
     """
+    numbers = [h.name for h in card.hyperparameters if not isinstance(h.default, bool | str)]
+    card = card.model_copy(update={"per_group": tuple(name for name in numbers if name not in shared)})
 
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
         return getattr(importlib.import_module(module), card.constructor)(
@@ -106,15 +118,17 @@ def check(card: OptimizerCard, parameters: Parameters) -> None:
     Raises:
         ValueError: a name is unknown or missing, a value is illegal, or a constraint is violated.
     """
-    known = ", ".join(card.defaults)
+    known = ", ".join(card.names)
     unknown = [name for name in parameters if card.hyperparameter(name) is None]
     if unknown:
         raise ValueError(f"{card.name} has no hyperparameter {unknown[0]!r}; it has {known}")
     missing = [name for name in card.defaults if name not in parameters]
     if missing:
         raise ValueError(
-            f"{card.name} needs a value for {', '.join(missing)}; a configuration must set all of {known}"
+            f"{card.name} needs a value for {', '.join(missing)}; a configuration must set all of "
+            f"{', '.join(card.defaults)}"
         )
+    parameters = card.completed(parameters)
     for hyperparameter in card.hyperparameters:
         fault = hyperparameter.fault(parameters[hyperparameter.name])
         if fault is not None:
@@ -196,9 +210,10 @@ def build_optimizer(
             hyperparameter that the optimizer does not have for a group, or the model has no trainable
             parameters.
     """
-    settings = _settings_of_groups(entry.card, parameters, groups)
+    settings = _arguments_of_groups(entry.card, parameters, groups)
     parameters = {name: value for name, value in parameters.items() if is_optimizers_own(name)}
     check(entry.card, parameters)
+    parameters = entry.card.completed(parameters)
     has_decay = entry.card.hyperparameter("weight_decay") is not None
     apart = entry.set_apart(model) if entry.set_apart is not None else ()
     made = parameter_groups(
@@ -213,23 +228,20 @@ def build_optimizer(
     return optimizer
 
 
-def _settings_of_groups(
+def _arguments_of_groups(
     card: OptimizerCard, parameters: Parameters, groups: Mapping[str, Collection[nn.Parameter]]
-) -> dict[str, dict[str, Any]]:
-    """Return the hyperparameters that a configuration sets for each group, by group."""
-    found: dict[str, dict[str, Any]] = {}
-    own = {name: value for name, value in parameters.items() if is_optimizers_own(name)}
-    for name, value in parameters.items():
+) -> dict[str, dict[str, Argument]]:
+    """Return the arguments that a configuration sets for each group, by group."""
+    for name in parameters:
         if not name.startswith(GROUPS):
             continue
         group, _, setting = name.removeprefix(GROUPS).partition(".")
-        hyperparameter = card.hyperparameter(setting)
-        if group not in groups or hyperparameter is None:
+        if group not in groups or setting not in card.per_group or setting not in card.names:
             raise ValueError(
                 f"expected {GROUPS}GROUP.NAME with a group of the model, {', '.join(groups) or 'none'}, and "
-                f"a hyperparameter of {card.name}, got {name!r}"
+                f"a number that {card.name} has for each group, "
+                f"{', '.join(name for name in card.names if name in card.per_group)}, got {name!r}"
             )
-        found.setdefault(group, {})[setting] = hyperparameter.typed(value)
-    for settings in found.values():
-        check(card, {**own, **settings})
-    return found
+    for each in configurations_of_groups(parameters).values():
+        check(card, each)
+    return group_arguments(card, parameters)

@@ -52,7 +52,7 @@ class CompiledStep:
         # With every hyperparameter at 0.5, no part of the step is skipped, so one graph serves all packs.
         one = torch.tensor([0.5], dtype=torch.float64)
         card = plan.entry.card
-        self._optimizer = plan.optimizer(dict.fromkeys([*card.defaults, *card.arguments], one), plan.layout)
+        self._optimizer = plan.optimizer(dict.fromkeys([*card.names, *card.arguments], one), plan.layout)
         self.names = list(self._optimizer.coefficients(one.unsqueeze(0), done=0))
         # torch leaves it partly untyped.
         compiler = cast("Callable[..., Any]", torch.compile)  # pyright: ignore[reportUnknownMemberType]

@@ -10,6 +10,7 @@ from torch.optim import AdamW, Muon
 from torch.optim.lr_scheduler import LambdaLR
 from toy_regression import build_model, train
 
+from studies.space import Parameters
 from workers.optimizers import build_optimizer, load_optimizers
 from workers.optimizers.muon import MuonAdamW, hidden_matrices
 
@@ -63,6 +64,15 @@ def test_each_part_takes_the_same_steps_as_alone() -> None:
     ]
     optimizer = build_optimizer(ENTRY, one, ENTRY.card.defaults, decay_1d=True)
     assert torch.equal(train(one, optimizer, steps=5), train(two, parts, steps=5))
+
+
+@pytest.mark.parametrize(("given", "adamw_lr"), [({}, 0.01), ({"adamw_lr": 0.3}, 0.3)])
+def test_adamw_has_its_own_learning_rate_or_muons(given: Parameters, adamw_lr: float) -> None:
+    model = build_model()
+    optimizer = build_optimizer(ENTRY, model, ENTRY.card.defaults | {"lr": 0.01} | given, decay_1d=False)
+    found = {group["lr"] for group in optimizer.param_groups if "momentum" in group}
+    assert found == {0.01}
+    assert {group["lr"] for group in optimizer.param_groups if "betas" in group} == {adamw_lr}
 
 
 def test_torch_schedulers_drive_both_parts() -> None:

@@ -33,7 +33,9 @@ def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
 def lively(card: OptimizerCard) -> Parameters:
     """Return the defaults, except those that would disable other hyperparameters."""
     livelier: Parameters = {"weight_decay": 0.01, "momentum": 0.9}
-    return {**card.defaults, **{name: value for name, value in livelier.items() if name in card.defaults}}
+    return card.completed(
+        {**card.defaults, **{name: value for name, value in livelier.items() if name in card.defaults}}
+    )
 
 
 def others(hyperparameter: Hyperparameter, value: Scalar) -> list[Scalar]:
@@ -106,7 +108,7 @@ def test_defaults_are_the_constructors_own(entry: OptimizerEntry) -> None:
     found: dict[str, Any] = {}
     for argument, parts in card.pairs.items():
         found |= dict(zip(parts, signature[argument].default, strict=True))
-    found |= {h.name: signature[h.name].default for h in card.hyperparameters if h.name not in found}
+    found |= {name: signature[name].default for name in card.defaults if name not in found}
     different = {name for name, default in card.defaults.items() if found[name] != default}
     assert different == {name for optimizer, name in DEVIATIONS if optimizer == card.name}
     # A recipe omits untuned hyperparameters at their defaults, so the constructor must have the same

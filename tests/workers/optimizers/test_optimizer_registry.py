@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from toy_regression import build_model
+from torch import Tensor, nn
+from toy_regression import build_model, train
 
 from studies.recipe import recipe
+from studies.space import Range
 from workers.optimizers import build_optimizer, load_optimizers
 from workers.optimizers.registry import check, parameter_groups
 
@@ -202,3 +203,28 @@ def test_parameters_are_exempt_from_decay_only_if_there_is_decay(
     optimizer = build_optimizer(load_optimizers()["rprop"], build_model(), {"lr": 0.2}, decay_1d=False)
     assert len(optimizer.param_groups) == 1
     assert "weight_decay" not in optimizer.param_groups[0]
+
+
+GROUP_NUMBERS = [(name, number) for name, entry in ENTRIES.items() for number in entry.card.per_group]
+
+
+@pytest.mark.parametrize(("name", "number"), GROUP_NUMBERS)
+def test_a_group_of_all_parameters_trains_like_an_arm_with_its_number(name: str, number: str) -> None:
+    card = ENTRIES[name].card
+    # Everything that one number needs to have an effect.
+    enabled = {"weight_decay": 0.1, "momentum": 0.5} if "weight_decay" in card.names else {}
+    own = card.defaults | {each: value for each, value in enabled.items() if each in card.names}
+    hyperparameter = card.hyperparameter(number)
+    assert hyperparameter is not None
+    dimension = hyperparameter.search
+    assert isinstance(dimension, Range)
+    value = hyperparameter.typed(dimension.low + (dimension.high - dimension.low) / 3)
+    trajectories: list[Tensor] = []
+    for parameters in (own | {number: value}, own | {f"groups.all.{number}": value}, own):
+        model = build_model()
+        groups = {"all": list(model.parameters())}
+        optimizer = build_optimizer(ENTRIES[name], model, parameters, decay_1d=True, groups=groups)
+        trajectories.append(train(model, optimizer, steps=6))
+    alone, grouped, without = trajectories
+    assert torch.equal(alone, grouped)
+    assert not torch.equal(alone, without) or value == own[number]

@@ -26,15 +26,16 @@ def hyperparameters_of(card: OptimizerCard, members: Sequence[Parameters]) -> di
 
     Arguments are the fixed settings that make the card's variant of its constructor; a bool becomes 0 or 1.
     """
+    completed = [card.completed(parameters) for parameters in members]
     switches = {
         name: value for name, value in card.arguments.items() if isinstance(value, bool | int | float)
     }
     return {
         name: torch.tensor(
-            [float(parameters.get(name, switches.get(name, 0.0))) for parameters in members],
+            [float(parameters.get(name, switches.get(name, 0.0))) for parameters in completed],
             dtype=torch.float64,
         )
-        for name in [*card.defaults, *switches]
+        for name in [*card.names, *switches]
     }
 
 
