@@ -1,6 +1,15 @@
 """Studies with a known truth: confirmed searches of a closed-form surface or of HPOBench's tables."""
 
-__all__ = ["Outcomes", "Search", "Surface", "moved", "outcomes", "searches_of_table", "undoubted"]
+__all__ = [
+    "Outcomes",
+    "Search",
+    "Surface",
+    "called_by_metrics",
+    "moved",
+    "outcomes",
+    "searches_of_table",
+    "undoubted",
+]
 
 import itertools
 import pickle
@@ -13,7 +22,7 @@ from numpy.typing import NDArray
 
 from studies.spec import SamplerName
 from studies.states import TrialState
-from studies.statistics.verdict import ArmScores, Judgement, judge
+from studies.statistics.verdict import ArmScores, Judgement, judge, judge_together
 
 _EXAMPLES = 360
 
@@ -54,7 +63,7 @@ class Surface:
     def search(self, rng: np.random.Generator, *, trials: int, seeds: int) -> Search:
         """Return a random search and the confirmation of its best."""
         x = rng.random((trials, 2))
-        true = np.maximum(self.top - 0.1 * (((x - 0.6) / self.width) ** 2).sum(axis=1), 0.1)
+        true = self._true(x)
         tested = true + self.gap * rng.normal(size=trials)
         luck = rng.normal(size=trials)
         values = self._measured(true, 0.6 * luck + 0.8 * rng.normal(size=trials))
@@ -63,6 +72,38 @@ class Surface:
         values[diverged], tests[diverged] = -np.inf, np.nan
         best = int(np.argmax(values))
         return Search(values=values, tests=tests, scores=self._measured(tested[best], rng.normal(size=seeds)))
+
+    def searches_of_metrics(
+        self, rng: np.random.Generator, *, trials: int, seeds: int, correlation: float, metrics: int
+    ) -> list[Search]:
+        """Return a random search by accuracy, as each of some further metrics sees it.
+
+        Over configurations, a further metric's true values have the accuracies' mean and spread and this
+        correlation with them. Its noise is as large, and independent. Where training diverges, it diverges.
+
+        Returns:
+            For each metric the search with the accuracies as validation values, and its own test values and
+            scores.
+        """
+        x = rng.random((trials, 2))
+        accuracies = self._true(np.random.default_rng(0).random((100_000, 2)))
+        middle, spread = float(accuracies.mean()), float(accuracies.std())
+        true, diverged = self._true(x), x[:, 0] > 0.9
+        values = np.where(diverged, -np.inf, self._measured(true, rng.normal(size=trials)))
+        best = int(np.argmax(values))
+        found: list[Search] = []
+        for _ in range(metrics):
+            own = middle + spread * rng.normal(size=trials)
+            mixed = middle + correlation * (true - middle) + (1 - correlation**2) ** 0.5 * (own - middle)
+            tested = mixed + self.gap * rng.normal(size=trials)
+            tests = np.where(diverged, np.nan, tested + self.noise * rng.normal(size=trials))
+            scores = tested[best] + self.noise * rng.normal(size=seeds)
+            found.append(Search(values=values, tests=tests, scores=scores))
+        return found
+
+    def _true(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the accuracy at each of the points [N, 2]."""
+        return np.maximum(self.top - 0.1 * (((x - 0.6) / self.width) ** 2).sum(axis=1), 0.1)
 
     def _measured(
         self, accuracy: NDArray[np.float64] | float, luck: NDArray[np.float64]
@@ -176,6 +217,32 @@ def undoubted(studies: int, *, draw: Callable[[], Sequence[Sequence[Search]]]) -
         )
         / studies
     )
+
+
+def called_by_metrics(studies: int, *, draw: Callable[[], Sequence[Search]]) -> float:
+    """Return the fraction of studies of one optimizer twice in which any metric calls an arm better.
+
+    Args:
+        studies: number of studies.
+        draw: returns one arm's search, as each of the metrics that the study names sees it.
+    """
+
+    def scores(name: str, search: Search) -> ArmScores:
+        return ArmScores(
+            name=name,
+            scores=search.scores[None],
+            search_values=search.values,
+            search_tests=search.tests,
+            adaptive=False,
+            search_direction="maximize",
+        )
+
+    called = 0
+    for _ in range(studies):
+        pairs = zip(draw(), draw(), strict=True)
+        judged = judge_together([([scores("a", one), scores("b", two)], "maximize") for one, two in pairs])
+        called += any(pair.word != "undecided" for judgement in judged for pair in judgement.pairs)
+    return called / studies
 
 
 def _judged(arms: Sequence[Sequence[Search]], *, adaptive: bool) -> Judgement:

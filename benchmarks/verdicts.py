@@ -11,6 +11,8 @@ Parts:
     surface     studies of two arms that search a closed-form surface at random: the same optimizer twice, or
                 one that is better by a known gap.
     family      studies of four arms with the same optimizer: how often any of the six pairs is called.
+    metrics     studies of two arms with the same optimizer that name metrics beside the objective: how often
+                any of them calls an arm.
     tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`.
                 Each table is searched once and the searches are assigned to studies at random; those of the
                 better arm are the same ones, shifted by the gap.
@@ -19,6 +21,7 @@ All parts take about ten minutes on one core, most of it for `tables`.
 """
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,7 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from numpy.typing import NDArray
-from races import Outcomes, Search, Surface, moved, outcomes, searches_of_table, undoubted
+from races import Outcomes, Search, Surface, called_by_metrics, moved, outcomes, searches_of_table, undoubted
 from tables import Table, add_outputs, machine, publish
 
 from studies.spec import SamplerName
@@ -40,7 +43,7 @@ from studies.statistics.paired import mean_interval
 
 __all__ = ["main"]
 
-_PARTS = ("coverage", "surface", "family", "tables")
+_PARTS = ("coverage", "surface", "family", "metrics", "tables")
 _TOP = 0.93
 
 
@@ -148,6 +151,37 @@ def _family(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
     return found, Table(
         title=f"Four arms of one optimizer, {given.studies} studies each",
         header=["replicates × trials", "any pair called"],
+        rows=rows,
+    )
+
+
+def _metrics(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
+    found: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
+    surface = Surface(top=_TOP, noise=given.metric_noise)
+    for trials in given.metric_trials:
+        for correlation in given.correlations:
+            cells: list[str] = []
+            for metrics in (1, 3):
+                rng = np.random.default_rng([5, trials, round(100 * correlation), metrics])
+                draw = functools.partial(
+                    surface.searches_of_metrics,
+                    rng,
+                    trials=trials,
+                    seeds=given.confirmed,
+                    correlation=correlation,
+                    metrics=metrics,
+                )
+                called = called_by_metrics(given.studies, draw=draw)
+                one = {"trials": trials, "correlation": correlation, "metrics": metrics, "called": called}
+                found.append(one)
+                cells.append(f"{called:.1%}")
+            rows.append([f"1 × {trials}, correlation {correlation:g}", *cells])
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    title = f"Further metrics, one optimizer twice, {given.confirmed} seeds, {given.studies} studies each"
+    return found, Table(
+        title=title,
+        header=["replicates × trials", "one metric: called", "three metrics: any called"],
         rows=rows,
     )
 
@@ -265,6 +299,19 @@ def main() -> None:
         default=[0.0, 0.01, 0.02, 0.05],
         help="gaps between the arms on the surface; the first is 0",
     )
+    parser.add_argument(
+        "--metric-trials", type=int, nargs="+", default=[4, 12, 32], help="trials for `metrics` (4 12 32)"
+    )
+    parser.add_argument(
+        "--correlations",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.5, 0.9, 1.0],
+        help="correlations of a further metric with the objective (0 0.5 0.9 1)",
+    )
+    parser.add_argument(
+        "--metric-noise", type=float, default=0.005, help="noise of a run for `metrics` (0.005)"
+    )
     parser.add_argument("--samples", type=int, default=20_000, help="samples for `coverage` (20000)")
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[3, 5, 10], help="seeds for `coverage` (3 5 10)"
@@ -293,7 +340,13 @@ def main() -> None:
     parser.add_argument("--searches", type=int, default=50, help="searches per table (50)")
     add_outputs(parser)
     given = parser.parse_args()
-    runs = {"coverage": _coverage, "surface": _surface, "family": _family, "tables": _tables}
+    runs = {
+        "coverage": _coverage,
+        "surface": _surface,
+        "family": _family,
+        "metrics": _metrics,
+        "tables": _tables,
+    }
     results = {part: runs[part](given) for part in given.parts}
     measured = {"machine": machine(), **{part: found for part, (found, _) in results.items()}}
     publish(given, measured, [table for _, table in results.values()])

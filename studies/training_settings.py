@@ -10,6 +10,7 @@ __all__ = [
     "must_share",
     "settings_of",
     "training_hyperparameters",
+    "training_parameters",
 ]
 
 from dataclasses import dataclass
@@ -150,6 +151,11 @@ class TrainingSettings(TrainingOptions):
     schedule: ScheduleName = Field(default="constant", description="Learning rate schedule.")
 
 
+def training_parameters(parameters: Parameters) -> Parameters:
+    """Return the training settings in a configuration, named as in it."""
+    return {name: value for name, value in parameters.items() if name.startswith(PREFIX)}
+
+
 def settings_of(shared: TrainingSettings, parameters: Parameters) -> TrainingSettings:
     """Return a trial's settings: the shared ones, with those that its configuration sets.
 
@@ -160,7 +166,7 @@ def settings_of(shared: TrainingSettings, parameters: Parameters) -> TrainingSet
     Raises:
         ValidationError: a setting does not exist or a value is not valid.
     """
-    own = {name.removeprefix(PREFIX): value for name, value in parameters.items() if name.startswith(PREFIX)}
+    own = {name.removeprefix(PREFIX): value for name, value in training_parameters(parameters).items()}
     return TrainingSettings.model_validate({**shared.model_dump(), **own}) if own else shared
 
 

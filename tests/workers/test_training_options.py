@@ -20,6 +20,7 @@ from workers.seeding import epoch_order, initialisation_seed, seeded
 from workers.stacked.clipping import Clipping
 from workers.stacked.engine import StackedEngine
 from workers.stacked.equivalence_check import why_not_stackable
+from workers.stacked.stack import Stack
 from workers.training import OneByOneEngine, train_pack
 from workers.workload_errors import CannotTrain
 from workers.workloads import Data, TensorWorkload
@@ -120,6 +121,23 @@ def test_a_stack_does_it_for_each_row(option: str) -> None:
         for (mine, _), (theirs, _) in zip(story(stacked, str(n)), story(alone, str(n)), strict=True):
             assert mine.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-3)
             assert mine.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "broken"), [("clip_norm", (Clipping, "apply")), ("ema_decay", (Stack, "_move_average"))]
+)
+def test_the_equivalence_check_trains_with_what_members_have_for_themselves(
+    setting: str, broken: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = [
+        member("sgd", str(n), given={f"training.{setting}": value})
+        for n, value in enumerate((0.0, 0.01, 0.5))
+    ]
+    pack, sgd = pack_of(MLP, "sgd", *members, epochs=1, batch_size=SIZE), OPTIMIZERS["sgd"]
+    assert why_not_stackable(pack, workload=MLP, entry=sgd, data=data(MLP), device=CPU) is None
+    monkeypatch.setattr(*broken, lambda *_, **__: None)
+    reason = why_not_stackable(pack, workload=MLP, entry=sgd, data=data(MLP), device=CPU)
+    assert "differs from each trained alone" in str(reason)
 
 
 def test_mixed_precision_is_trained_one_by_one_with_the_reason() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import WorkloadCard
 from studies.trials import CheckResult
@@ -196,6 +197,24 @@ class LoopedClouds(LoopWorkload):
         return {"accuracy": (model(inputs).argmax(1) == part.targets).float().mean().item()}
 
 
+class DrawnClouds(LoopedClouds):
+    """The same clouds, evaluated in batches from a DataLoader; with `counts` by the examples in each."""
+
+    def __init__(self, batch_size: int, *, counts: bool) -> None:
+        super().__init__(shared=0)
+        self._batch_size, self._counts = batch_size, counts
+
+    def evaluate(self, model: nn.Module, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
+        del device
+        part = self._data.validation if split == "validation" else self._data.test
+        found: list[tuple[float, int]] = []
+        for [rows] in DataLoader(TensorDataset(torch.arange(len(part))), self._batch_size):
+            outputs, targets = model(part.inputs[rows]), part.targets[rows]
+            correct = (outputs.argmax(1) == targets).float().mean().item()
+            found.append((correct, len(rows) if self._counts else 1))
+        return {"accuracy": sum(value * n for value, n in found) / sum(n for _, n in found)}
+
+
 class EndlessClouds(LoopedClouds):
     """The same clouds as a stream without an end; one that `is_kept` goes on in the next trial."""
 
@@ -336,6 +355,18 @@ def test_a_stream_without_an_end_is_trained_in_intervals(is_kept: bool) -> None:
 def test_examples_that_two_evaluations_give_the_model_are_a_warning(shared: int, status: str) -> None:
     results = [f for f in check_workload(LoopedClouds(shared), device=CPU) if f.check == "separate splits"]
     assert [result.status for result in results] == [status]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "counts", "is_wrong"), [(20, False, True), (20, True, False), (16, False, False)]
+)
+def test_a_mean_over_batches_of_different_sizes_is_found(
+    batch_size: int, *, counts: bool, is_wrong: bool
+) -> None:
+    results = list(check_workload(DrawnClouds(batch_size, counts=counts), device=CPU))
+    warned = [result for result in results if "batches of other sizes" in result.sentence]
+    assert [result.check for result in warned] == (["validation metric", "test metric"] if is_wrong else [])
+    assert all("weight each by its number of examples" in result.sentence for result in warned)
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d"])

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from studies.space import Parameters
+from studies.training_settings import training_parameters
 from workers.memory import is_out_of_memory
 from workers.named_metrics import named_metrics
 from workers.optimizers import OptimizerEntry
@@ -123,7 +124,11 @@ def describe_one_by_one(why: str) -> str:
 
 
 def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
-    """Return a pack of two members close to the optimizer's defaults, with this pack's settings."""
+    """Return a pack of two members close to the optimizer's defaults, with this pack's settings.
+
+    Of the settings that its members have for themselves, such as a limit of the gradients, one of the two has
+    the largest values and the other one the smallest.
+    """
     parameters = {
         **entry.card.defaults,
         **{name: value for name, value in _NONZERO.items() if name in entry.card.defaults},
@@ -135,16 +140,18 @@ def _pair(pack: Pack, entry: OptimizerEntry) -> Pack:
     first, *others = pack.members
     seeds = (first.seed, next((other.seed for other in others if other.seed != first.seed), first.seed))
     lrs = (parameters["lr"], float(parameters["lr"]) / 2)
+    own = [training_parameters(member.parameters) for member in pack.members]
+    settings = [{name: choose(each[name] for each in own) for name in own[0]} for choose in (max, min)]
     members = tuple(
         first.model_copy(
             update={
                 "trial_id": str(index),
                 "seed": seed,
                 "checkpoint": None,
-                "parameters": {**parameters, "lr": lr},
+                "parameters": {**parameters, "lr": lr, **mine},
             }
         )
-        for index, (seed, lr) in enumerate(zip(seeds, lrs, strict=True))
+        for index, (seed, lr, mine) in enumerate(zip(seeds, lrs, settings, strict=True))
     )
     return pack.model_copy(
         update={"members": members, "from_epoch": 0, "to_epoch": 1, "epochs": 1, "interval_steps": None}

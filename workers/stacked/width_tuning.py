@@ -13,6 +13,7 @@ import torch
 
 from studies.searchable import stack_kind
 from studies.space import Parameters
+from studies.training_settings import training_parameters
 from workers.memory import MemoryMeter, is_out_of_memory, spare_bytes
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack, StackWidth
@@ -42,6 +43,8 @@ _SCHEDULE = {"schedule", "warmup_fraction", "step_drops", "step_factor", "decay_
     "cycle_growth",
 }
 """Settings on which neither the equivalence nor the speed of a stack depends."""
+_OF_ROWS = {"clip_norm", "clip_value", "ema_decay"}
+"""Settings of which only matters whether a row has them."""
 _EPOCHS = 3
 """Epochs trained per measurement; the fastest counts.
 
@@ -161,13 +164,15 @@ def device_name(device: torch.device) -> str:
 
 def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
     is_paired = len({member.seed for member in pack.members}) == 1
+    settings = [pack.settings_of(member) for member in pack.members]
     return (
         chosen.workload,
         chosen.optimizer,
         chosen.batch_size,
         chosen.device,
         stack_kind(pack.members[0].parameters),
-        *pack.training.model_dump(exclude=_SCHEDULE).values(),
+        *pack.training.model_dump(exclude=_SCHEDULE | _OF_ROWS).values(),
+        *(any(getattr(each, name) for each in settings) for name in sorted(_OF_ROWS)),
         is_paired,
     )
 
@@ -310,7 +315,14 @@ class _TrialRun:
         given = self._pack.members
         made = tuple(
             given[index % len(given)].model_copy(
-                update={"trial_id": str(index), "checkpoint": None, "parameters": self._entry.card.defaults}
+                update={
+                    "trial_id": str(index),
+                    "checkpoint": None,
+                    "parameters": {
+                        **self._entry.card.defaults,
+                        **training_parameters(given[index % len(given)].parameters),
+                    },
+                }
             )
             for index in range(members)
         )

@@ -19,6 +19,7 @@ from workers.results import batch_sums
 from workers.seeding import seeded
 from workers.training_tasks import TrainingTask, step_function, training_task
 from workers.workload_check.check_result import about, calling
+from workers.workload_check.evaluation_batches import EvaluationBatches
 from workers.workload_check.shortened import interval_of
 from workers.workloads import Data, LoopWorkload, ModelWorkload, Split, SplitName, TensorWorkload
 from workers.workloads.card_differences import row_hashes
@@ -197,27 +198,49 @@ def _own_evaluation(
     function = workload.evaluate
     splits: tuple[SplitName, ...] = ("validation", "test")
     for split in splits:
-        check, seen.split = f"{split} metric", split
-        values: list[Tensor] = []
-        for _ in range(2):
-            with calling(check, workload=workload.card.name), seeded(_SEED, device=device):
-                values.append(task.evaluate(split)[1:])
-        for n, name in enumerate(task.metrics.names):
-            card = workload.card.by_metric(name)
-            check = f"{split} {name if n else 'metric'}"
-            found = [each[n].item() for each in values]
-            if not all(map(math.isfinite, found)):
-                yield about(function, check, "error", f"expected a finite metric, got {found[0]}")
-            elif found[0] != found[1]:
+        seen.split = split
+        values, sizes = _measured(task, split, workload, device, divide=False)
+        # Only batches of different sizes give another mean than the split itself.
+        others, _ = _measured(task, split, workload, device, divide=len(set(sizes)) > 1)
+        again = others if values == others else _measured(task, split, workload, device, divide=False)[0]
+        for n, name in enumerate(("loss", *task.metrics.names)):
+            check, what = f"{split} {'metric' if n == 1 else name}", "metric" if n else "loss"
+            found, other, repeated = values[n], others[n], again[n]
+            if n == 0 and not task.has_validation_loss:
+                continue
+            if not math.isfinite(found) or not math.isfinite(repeated):
+                yield about(function, check, "error", f"expected a finite {what}, got {found}")
+            elif found != repeated:
                 yield about(
                     function,
                     check,
                     "error",
-                    f"expected the same metric from two evaluations, got {number(found[0])} and "
-                    f"{number(found[1])}; change no state in evaluate",
+                    f"expected the same {what} from two evaluations, got {number(found)} "
+                    f"and {number(repeated)}; change no state in evaluate",
                 )
-            else:
-                yield _in_range(card, function, check, found[0])
+            elif not _close(found, other):
+                yield about(
+                    function,
+                    check,
+                    "warning",
+                    f"expected the same {what} from batches of other sizes, got "
+                    f"{number(found)} and {number(other)}; the last batch is smaller than the others: weight "
+                    "each by its number of examples, or divide a sum over the split by theirs",
+                )
+            elif n:
+                yield _in_range(workload.card.by_metric(name), function, check, found)
+
+
+def _measured(
+    task: TrainingTask, split: SplitName, workload: LoopWorkload, device: torch.device, *, divide: bool
+) -> tuple[list[float], list[int]]:
+    """Return the loss and the metrics of a split, and the sizes of the batches that were drawn."""
+    with (
+        calling(f"{split} metric", workload=workload.card.name),
+        seeded(_SEED, device=device),
+        EvaluationBatches(divide=divide) as batches,
+    ):
+        return [value.item() for value in task.evaluate(split)], batches.sizes
 
 
 class _InputsSeen:
