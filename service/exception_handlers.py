@@ -43,6 +43,7 @@ from studies.errors import (
     WebhookNotFound,
     shown,
 )
+from studies.spec import as_written
 from studies.validation_errors import describe_expected
 
 _LOG = logging.getLogger("tangent.service")
@@ -132,6 +133,7 @@ def _handle_tangent_error(request: Request, error: Exception) -> Response:
     match error:
         case SpecInvalid():
             error = _with_catalog_problems(request, error)
+            error = as_written(error, getattr(request.state, "written", None))
             # The faults of a request without a body are in its parameters, such as a page token.
             has_body = request.method not in {"GET", "HEAD"}
             kind = kind if has_body else errors.PARAMETER_INVALID

@@ -143,6 +143,12 @@ class SpecInvalid(TangentError):
         message = "; ".join(f"{p.pointer or '/'}: {p.message}" for p in self.problems)
         super().__init__(f"{message}; and {self.omitted} more" if self.omitted else message)
 
+    def with_problems(self, problems: Sequence[SpecProblem]) -> "SpecInvalid":
+        """Return the error with other pointers or messages for the same faults."""
+        changed = type(self)(problems, draft=self.draft)
+        changed.omitted = self.omitted
+        return changed
+
 
 class WebhookInvalid(SpecInvalid):
     """A webhook cannot be created as written; carries every fault."""

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from studies.catalog import WorkloadCard, suggest_name
+from studies.catalog import WorkloadCard
 from studies.errors import SpecProblem, shown
 from studies.frozen_model import FrozenModel
+from studies.suggestions import closest_name
 
 _MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -63,10 +64,12 @@ def metric_problems(objective: Objective, workload: WorkloadCard) -> list[SpecPr
     names = workload.metric_names
     problems = [
         SpecProblem(
-            pointer, f"{workload.name} has no metric {shown(name)}; it has {', '.join(names)}; {hint}"
+            pointer,
+            f"{workload.name} has no metric {shown(name)}; it has {', '.join(names)}"
+            + (f"; did you mean {close!r}?" if (close := closest_name(name, names)) else ""),
         )
         for pointer, name in asked.items()
-        if name not in names and (hint := suggest_name(name, names))
+        if name not in names
     ]
     if objective.metric is None and workload.metric in objective.compare:
         problems.append(

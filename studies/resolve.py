@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import Field
 
-from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard, suggest_name
+from studies.catalog import Catalog, Hyperparameter, OptimizerCard, WorkloadCard
 from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.formatting import plural
 from studies.frozen_model import FrozenModel
@@ -40,6 +40,7 @@ from studies.space import (
     without_inert,
 )
 from studies.space_entries import Pair, SpaceEntry, Tune
+from studies.space_problems import describe_unknown, hint_for_plain_name, unused_dimensions
 from studies.spec import (
     ArmSpec,
     SamplerName,
@@ -252,7 +253,8 @@ class _ArmResolver:
                 continue
             parts = self._card.pairs.get(name)
             if parts is None and not self._is_known(name):
-                self._problem(self._describe_unknown(name), entry=name)
+                message = describe_unknown(name, self._card, self._workload, self._further)
+                self._problem(message, entry=name)
             elif parts is None and isinstance(entry, Pair):
                 self._problem(
                     f"expected one value for {name}, got a pair; to choose between the two, write "
@@ -288,16 +290,6 @@ class _ArmResolver:
 
     def _is_known(self, name: str) -> bool:
         return name in self._further or self._card.hyperparameter(name) is not None
-
-    def _describe_unknown(self, name: str) -> str:
-        if is_optimizers_own(name):
-            known = [h.name for h in self._card.hyperparameters]
-            hint = suggest_name(name, [*known, *self._card.pairs])
-            return f"{self._card.name} has no hyperparameter {name!r}; it has {', '.join(known)}; {hint}"
-        return (
-            f"an arm with {self._card.name} on this workload has no {name!r}; "
-            f"{suggest_name(name, self._further)}"
-        )
 
     def _add(self, given: dict[str, SpaceEntry], name: str, entry: SpaceEntry, *, entry_name: str) -> None:
         if name in given:
@@ -454,8 +446,8 @@ def resolve_arms(
     problems = [
         SpecProblem(
             json_pointer("space", name),
-            f"expected a name with a dot, such as training.batch_size, got {name!r}; write an optimizer's "
-            "own hyperparameters in the `space` of its arm",
+            f"expected a name with a dot, such as training.batch_size, got {name!r}; "
+            + hint_for_plain_name(name, workload),
         )
         for name in space
         if is_optimizers_own(name)
@@ -506,7 +498,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     problems: list[SpecProblem] = []
     if workload is None:
         problems.append(SpecProblem("/workload", catalog.describe_unknown("workload", spec.workload)))
-    problems += arm_problems
+    problems += arm_problems or unused_dimensions(spec.space, [(arm.card, arm.space) for arm in arms])
     batch_size, limit = (
         spec.training.batch_size,
         workload.examples.get("train") if workload is not None else None,

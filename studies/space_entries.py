@@ -29,6 +29,12 @@ def _expand_dimension(value: Any) -> Any:
         return cast("Any", value)
     if isinstance(value, Mapping):
         mapping = cast("Mapping[str, Any]", value)
+        if mapping and not {"choices", "value", "low", "high"} & set(mapping):
+            raise ValueError(
+                'expected a value, "tune", {"low": ..., "high": ...} or {"choices": [...]}, got an object '
+                f"with {', '.join(map(str, mapping))}; nested names are written with dots, such as "
+                "training.batch_size or groups.output.lr"
+            )
         kind = "choices" if "choices" in mapping else "fixed" if "value" in mapping else "range"
         return {"kind": kind, **mapping}
     if value == "tune":
@@ -55,5 +61,8 @@ SpaceEntry = Annotated[
 
 
 def is_dimension(value: object) -> bool:
-    """Return whether a value is searched, as a range, choices or `"tune"`, rather than a value by itself."""
-    return value == "tune" or isinstance(value, Mapping | Range | Choices | Tune)
+    """Return whether a value is searched, as a range, choices or `"tune"`, rather than a value by itself.
+
+    A list counts too: it is a mistake that a space describes better than a field.
+    """
+    return value == "tune" or isinstance(value, Mapping | Range | Choices | Tune | list)

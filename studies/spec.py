@@ -15,12 +15,13 @@ __all__ = [
     "SamplerName",
     "StudySpec",
     "Training",
+    "as_written",
     "parse_spec",
     "title_of",
 ]
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, cast
 
 from pydantic import (
     BeforeValidator,
@@ -34,7 +35,7 @@ from pydantic import (
 
 from studies.budget import MAX_TRIALS, Budget
 from studies.confirmation import most_runs
-from studies.errors import SpecInvalid, SpecProblem, json_kind
+from studies.errors import SpecInvalid, SpecProblem, json_kind, json_pointer, shown
 from studies.frozen_model import FrozenModel
 from studies.objective import Objective
 from studies.pruner import NoPruner, Pruner
@@ -53,6 +54,8 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 
 class ArmSpec(FrozenModel):
     """One optimizer with its search space."""
+
+    hint_for_unknown: ClassVar[str] = "write hyperparameters under `space`, such as lr or training.batch_size"
 
     optimizer: str = Field(
         pattern=_SLUG, description="Name of an optimizer in the catalogue.", examples=["adamp"]
@@ -300,6 +303,14 @@ class StudySpec(FrozenModel):
         rest = {name: value for name, value in settings.items() if name not in searched}
         return {**study, "training": rest, "space": {**given, **moved}}
 
+    @field_validator("objective", "keep", mode="before")
+    @classmethod
+    def _not_just_a_name(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            field = "metric" if info.field_name == "objective" else "weights"
+            raise ValueError(f"expected an object, got {shown(value)}; write {{{field}: {value}}}")
+        return value
+
     @field_validator("arms")
     @classmethod
     def _arms_differ(cls, arms: tuple[ArmSpec, ...]) -> tuple[ArmSpec, ...]:
@@ -357,6 +368,28 @@ def _as_written(location: tuple[int | str, ...], data: Mapping[str, Any]) -> tup
         if isinstance(training, Mapping) and name.startswith(PREFIX) and setting in training:
             return ("training", setting, *location[2:])
     return location
+
+
+def as_written(error: SpecInvalid, data: Any) -> SpecInvalid:
+    """Return an error whose pointers lead to where a study's dimensions are written.
+
+    Args:
+        error: what `studies.resolve` finds wrong with the study.
+        data: what the study was parsed from, in which dimensions may be under `training`.
+    """
+    prefix = f"/space/{PREFIX}"
+    training = cast("Mapping[str, Any]", data).get("training") if isinstance(data, Mapping) else None
+    if not isinstance(training, Mapping):
+        return error
+    names = {json_pointer(name) for name in cast("Mapping[Any, Any]", training)}
+    problems = [
+        SpecProblem(f"/training/{rest}", problem.message)
+        if (rest := problem.pointer.removeprefix(prefix)) != problem.pointer
+        and f"/{rest.partition('/')[0]}" in names
+        else problem
+        for problem in error.problems
+    ]
+    return error if problems == list(error.problems) else error.with_problems(problems)
 
 
 def parse_spec(data: Any) -> StudySpec:

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from studies.errors import SpecProblem, json_pointer, shown
+from studies.frozen_model import FrozenModel
 from studies.suggestions import closest_name
 
 Location = tuple[int | str, ...]
@@ -61,6 +62,8 @@ def _describe_unknown_field(location: Location, of: type[BaseModel]) -> str:
     names = dict.fromkeys(name for model in models for name in model.model_fields)
     close = closest_name(str(location[-1]), names)
     hint = f"; did you mean {close!r}?" if close else ""
+    if not hint and len(models) == 1 and issubclass(models[0], FrozenModel):
+        hint = models[0].hint_for_unknown and f"; {models[0].hint_for_unknown}"
     return (
         f"unknown field; the {'only field is' if len(names) == 1 else 'fields are'} {', '.join(names)}{hint}"
     )
@@ -116,7 +119,7 @@ def _describe(kind: str, message: str, context: Mapping[str, Any], given: Any) -
             return f"expected at most {_entries(context['max_length'])}, got {len(given)}"
         case "tuple_type" | "list_type":
             return f"expected a list, got {came}"
-        case "model_type" | "model_attributes_type":
+        case "model_type" | "model_attributes_type" | "dict_type":
             return f"expected an object, got {came}"
         case "string_pattern_mismatch":
             return f"expected text that matches {context['pattern']}, got {came}"

@@ -82,9 +82,14 @@ def _json_body(
             return without_body
         is_yaml = _is_yaml(request.headers.get("content-type", ""), types)
         body = await request.body()
-        return await body_parsers(request).run(
-            lambda: parse(read_request_body(body, is_yaml=is_yaml, invalid=invalid))
-        )
+
+        def parsed() -> _T:
+            data = read_request_body(body, is_yaml=is_yaml, invalid=invalid)
+            # For the pointers of faults that are found later.
+            request.state.written = data
+            return parse(data)
+
+        return await body_parsers(request).run(parsed)
 
     return read
 

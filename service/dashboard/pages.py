@@ -18,7 +18,12 @@ from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.leader_text import describe_leader
 from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
-from service.dashboard.submission_page import invalid_html, refused_html, submission_html, submitted_spec
+from service.dashboard.submission_page import (
+    refused_html,
+    submission_html,
+    submitted_spec,
+    unresolved_html,
+)
 from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
@@ -314,8 +319,7 @@ def _submit(
     try:
         return _redirect_to_study(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
-        page = invalid_html(text, error.problems, omitted=error.omitted)
-        return _page(request, page, status=422)
+        return _page(request, unresolved_html(text, error), status=422)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
         # Keep the text, so that the user can change it or submit it again.
         return _page(request, refused_html(text, str(error)), status=KIND_BY_ERROR[type(error)].status)

@@ -1,6 +1,6 @@
 """The page that submits a study: an example to edit, a clone of a study, or the proposal of a check."""
 
-__all__ = ["invalid_html", "refused_html", "submission_html", "submitted_spec"]
+__all__ = ["refused_html", "submission_html", "submitted_spec", "unresolved_html"]
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from service.errors import HTTPProblem
 from service.request_documents import read_document_text
 from studies.drafts import with_catalog_problems
 from studies.errors import NotFound, SpecInvalid, SpecProblem
-from studies.spec import StudySpec, parse_spec
+from studies.spec import StudySpec, as_written, parse_spec
 from studies.store import Store
 from studies.views import StudyView
 
@@ -53,14 +53,15 @@ def submitted_spec(text: str, store: Store) -> StudySpec | str:
         return parse_spec(read_document_text(text))
     except SpecInvalid as error:
         complete = with_catalog_problems(error, store.catalog())
-        return invalid_html(text, complete.problems, omitted=complete.omitted)
+        return _page(text, problems=complete.problems, omitted=complete.omitted)
     except HTTPProblem as error:
-        return invalid_html(text, [SpecProblem("", error.detail)])
+        return _page(text, problems=[SpecProblem("", error.detail)])
 
 
-def invalid_html(text: str, problems: Sequence[SpecProblem], *, omitted: int = 0) -> str:
-    """Return the page with the submitted text and its problems, of which some may be omitted."""
-    return _page(text, problems=problems, omitted=omitted)
+def unresolved_html(text: str, error: SpecInvalid) -> str:
+    """Return the page with the submitted text and what the catalogue finds wrong with its study."""
+    error = as_written(error, read_document_text(text))
+    return _page(text, problems=error.problems, omitted=error.omitted)
 
 
 def refused_html(text: str, reason: str) -> str:

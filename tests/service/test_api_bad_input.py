@@ -65,6 +65,11 @@ FAULTY_STUDIES: dict[str, tuple[Any, str, str]] = {
     "line break in a name": (whole(name="a\nb"), "/name", "matches"),
     "name too long": (whole(name="a" * 201), "/name", "200"),
     "number for a name": (whole(name=1), "/name", "string"),
+    "dimension under training": (
+        whole(training={"batch_size": {"choices": [8, 1001]}}),
+        "/training/batch_size",
+        "[1, 1000]",
+    ),
     "null for an arm": (whole(arms=[None]), "/arms/0", "object"),
     "array for the whole": ([whole()], "", "expected an object"),
     "text for the whole": ("digits-mlp", "", "expected an object"),

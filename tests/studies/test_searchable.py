@@ -12,12 +12,30 @@ from studies.extension import extended, parse_extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.searchable import broken_constraint
 from studies.space import Choices, Condition, Fixed, Parameters, Range
-from studies.spec import parse_spec
+from studies.spec import as_written, parse_spec
 
 __all__: list[str] = []
 
 CATALOG = catalog()
 BATCHES = {"choices": [16, 64]}
+DROPOUT = Hyperparameter(
+    name="dropout",
+    description="Share of units set to 0.",
+    unit="fraction",
+    default=0.0,
+    search=Range(low=0.0, high=0.5),
+    source="made up",
+    bounds=Bounds(low=0, high=1, high_open=True),
+)
+ADJUSTABLE = CATALOG.model_copy(
+    update={
+        "workloads": {
+            "digits-mlp": CATALOG.workloads["digits-mlp"].model_copy(
+                update={"hyperparameters": (DROPOUT,), "groups": ("head",)}
+            )
+        }
+    }
+)
 
 
 def resolved(**fields: Any) -> ResolvedStudy:
@@ -26,8 +44,9 @@ def resolved(**fields: Any) -> ResolvedStudy:
 
 def problems(**fields: Any) -> dict[str, str]:
     with pytest.raises(SpecInvalid) as raised:
-        resolved(**fields)
-    return {problem.pointer: problem.message for problem in raised.value.problems}
+        resolve(parse_spec(study_body(**fields)), ADJUSTABLE)
+    found = as_written(raised.value, study_body(**fields))
+    return {problem.pointer: problem.message for problem in found.problems}
 
 
 def test_a_dimension_under_training_is_one_of_the_studys_space() -> None:
@@ -75,7 +94,7 @@ def test_tune_searches_batch_sizes_around_the_workloads_that_its_examples_allow(
 @pytest.mark.parametrize(
     ("fields", "pointer", "part"),
     [
-        ({"training": {"batch_size": {"choices": [16, 1001]}}}, "/space/training.batch_size", "[1, 1000]"),
+        ({"training": {"batch_size": {"choices": [16, 1001]}}}, "/training/batch_size", "[1, 1000]"),
         (
             {"space": {"training.batch_size": {"low": 1, "high": 2000}}},
             "/space/training.batch_size",
@@ -88,10 +107,10 @@ def test_tune_searches_batch_sizes_around_the_workloads_that_its_examples_allow(
         ),
         ({"space": {"lr": 3}}, "/space/lr", "`space` of its arm"),
         ({"space": {"training.schedule": [1, 2]}}, "/space/training.schedule", "expected one value"),
-        ({"training": {"schedule": {"choices": ["cosine", "cubic"]}}}, "/space/training.schedule", "'cubic'"),
+        ({"training": {"schedule": {"choices": ["cosine", "cubic"]}}}, "/training/schedule", "'cubic'"),
         (
             {"training": {"step_factor": {"low": 0.1, "high": 0.5}}},
-            "/space/training.step_factor",
+            "/training/step_factor",
             "only if training.schedule is 'step', and it is 'cosine'",
         ),
         (
@@ -113,7 +132,27 @@ def test_tune_searches_batch_sizes_around_the_workloads_that_its_examples_allow(
             "",
             "training.batch_size is set twice",
         ),
-        ({"training": {"batches": {"choices": [1]}}}, "/space/training.batches", "did you mean"),
+        ({"training": {"batches": {"choices": [1]}}}, "/training/batches", "did you mean"),
+        ({"training": {"batch_size": [16, 32]}}, "/training/batch_size", "{'choices': [16, 32]}"),
+        ({"space": {"batch_size": 3}}, "/space/batch_size", "write training.batch_size"),
+        ({"space": {"dropout": 3}}, "/space/dropout", "write workload.dropout"),
+        ({"space": {"training": {"batch_size": 3}}}, "/space/training", "written with dots"),
+        ({"space": ["training.batch_size"]}, "/space", "expected an object"),
+        (
+            {"space": {"groups.tail.lr": 1.0}},
+            "/space/groups.tail.lr",
+            "no parameter group 'tail'; it has head",
+        ),
+        ({"space": {"groups.head.betas": [0, 0]}}, "/space/groups.head.betas", "set beta1 and beta2"),
+        ({"space": {"groups.head.beta1": 0.5}}, "/space/groups.head.beta1", "one beta1 for all groups"),
+        (
+            {"arms": ["stepper"], "training": {"decay_1d": "tune"}},
+            "/training/decay_1d",
+            "no arm can use training.decay_1d: stepper has no weight_decay",
+        ),
+        ({"arms": [{"optimizer": "adamw", "lr": 0.1}]}, "/arms/0/lr", "under `space`"),
+        ({"objective": "accuracy"}, "/objective", "write {metric: accuracy}"),
+        ({"keep": "best"}, "/keep", "write {weights: best}"),
     ],
 )
 def test_a_fault_is_reported_once_where_it_was_written(
@@ -142,26 +181,6 @@ def test_a_setting_that_depends_on_the_schedule_starts_at_its_value(
 ) -> None:
     found = resolved(training={**training, "warmup_fraction": {"low": 0.0, "high": 0.2}}).arms[0]
     assert found.defaults["training.warmup_fraction"] == default
-
-
-DROPOUT = Hyperparameter(
-    name="dropout",
-    description="Share of units set to 0.",
-    unit="fraction",
-    default=0.0,
-    search=Range(low=0.0, high=0.5),
-    source="made up",
-    bounds=Bounds(low=0, high=1, high_open=True),
-)
-ADJUSTABLE = CATALOG.model_copy(
-    update={
-        "workloads": {
-            "digits-mlp": CATALOG.workloads["digits-mlp"].model_copy(
-                update={"hyperparameters": (DROPOUT,), "groups": ("head",)}
-            )
-        }
-    }
-)
 
 
 def test_a_workloads_hyperparameters_and_groups_are_dimensions_of_every_arm_that_has_them() -> None:
