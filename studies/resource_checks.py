@@ -76,10 +76,10 @@ def _process_problems(resources: Resources) -> list[SpecProblem]:
 
 def shared_trial_problems(spec: StudySpec, workload: WorkloadCard, processes: int) -> list[SpecProblem]:
     """Return why several processes cannot train a trial of a workload together."""
-    if workload.kind != "loop":
+    if workload.kind == "tensors":
         found = (
-            f"expected 1 for {workload.name}, got {processes}: only a LoopWorkload can be trained by several "
-            "processes"
+            f"expected 1 for {workload.name}, got {processes}: only a LoopWorkload or a ScriptWorkload can "
+            "be trained by several processes"
         )
         return [SpecProblem("/resources/processes_per_trial", found)]
     batch_size = spec.training.batch_size or workload.batch_size

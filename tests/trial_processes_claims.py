@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from packs import OPTIMIZERS
+from scripts_of_processes import script_claims
 from torch import Tensor, nn
 from torch.distributed import destroy_process_group, init_process_group
 from torch.multiprocessing.spawn import start_processes
@@ -189,7 +190,7 @@ def claims(folder: Path) -> Iterator[tuple[str, Any]]:
 def check(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    found = dict(claims(Path(folder)))
+    found = {**dict(claims(Path(folder))), **dict(script_claims(Path(folder)))}
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
     destroy_process_group()
 
@@ -201,6 +202,7 @@ if __name__ == "__main__":
         for optimizer in ("adamp", "adamw", "muon")
     }
     with tempfile.TemporaryDirectory() as folder:
+        alone |= dict(script_claims(Path(folder)))
         start_processes(check, (folder,), nprocs=2, start_method="fork")
         found = [json.loads(Path(folder, f"{rank}.json").read_text()) for rank in range(2)]
     json.dump({"alone": alone, "together": found}, sys.stdout)

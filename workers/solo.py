@@ -20,10 +20,11 @@ from workers.probes import Probe, Projection, probed_steps, weight_norm, weights
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
+from workers.sharded_state import sharded_state
 from workers.tensor_states import on_cpu
 from workers.training_tasks import training_task
 from workers.trial_files import TrialFolder
-from workers.trial_processes import sharded_state, trial_processes
+from workers.trial_processes import trial_processes
 from workers.updates import Update
 from workers.workloads import Data, LoopWorkload, ModelWorkload, grouped_parameters
 

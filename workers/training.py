@@ -31,7 +31,7 @@ from workers.trial_files import TrialFolder
 from workers.trial_processes import trial_processes
 from workers.weights import keep_weights
 from workers.workload_errors import CannotTrain
-from workers.workloads import AnyWorkload, Data, LoopWorkload, ModelWorkload, ScriptWorkload, TensorWorkload
+from workers.workloads import AnyWorkload, Data, ModelWorkload, ScriptWorkload, TensorWorkload
 
 _log = logging.getLogger("tangent.training")
 # Seconds between two checkpoints of a pack that names a folder. A pack with shorter epochs can finish the
@@ -198,10 +198,10 @@ def train_pack(
     The loop of a script runs in a thread of its own, which ends with the iterator. Errors that a workload or
     an optimizer raises about its configuration pass through.
     """
-    if pack.processes > 1 and not isinstance(workload, LoopWorkload):
+    if pack.processes > 1 and isinstance(workload, TensorWorkload):
         raise CannotTrain(
-            f"expected a LoopWorkload in a trial of {pack.processes} processes, got {pack.workload!r}; set "
-            "processes_per_trial to 1, or write it as a LoopWorkload"
+            f"expected a LoopWorkload or a ScriptWorkload in a trial of {pack.processes} processes, got "
+            f"{pack.workload!r}; set processes_per_trial to 1, or write it as a LoopWorkload"
         )
     states = [_load_state(member, pack) for member in pack.members]
     objectives = {
@@ -215,7 +215,7 @@ def train_pack(
     if isinstance(workload, ScriptWorkload):
         chosen = one_by_one(pack, device=device, reason=_OWN_LOOP)
         engine: Engine = ScriptEngine(pack, workload=workload, entry=entry, device=device, states=states)
-        reports = _train(pack, engine, objectives, is_leaving)
+        reports = _train(pack, engine, objectives, lambda: trial_processes().from_main(is_leaving))
         return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
     chosen = one_by_one(pack, device=device, reason=_OWN_BATCHES)
     stacked: StackedEngine | None = None
@@ -371,7 +371,7 @@ def _train(
 def _with_weights(report: EpochReport, pack: Pack, engine: Engine) -> EpochReport:
     """Keep the weights of the members that have completed and are to keep theirs."""
     wanted = any(member.keep_weights is not None for member in pack.members)
-    if pack.keeping is None or not wanted or not trial_processes().is_main:
+    if pack.keeping is None or not wanted:
         return report
     indices = {member.trial_id: index for index, member in enumerate(pack.members)}
     parts: list[MemberReport] = []
@@ -386,8 +386,12 @@ def _with_weights(report: EpochReport, pack: Pack, engine: Engine) -> EpochRepor
             and part.outcome.state == "completed"
         ):
             done.add(whose)
+            # The processes of a trial may have to read a state together.
+            weights = engine.weights(indices[part.trial_id])
+            if not trial_processes().is_main:
+                return report
             kept = keep_weights(
-                engine.weights(indices[part.trial_id]),
+                weights,
                 pack=pack,
                 member=member,
                 weights_of=whose,

@@ -1,15 +1,15 @@
-"""What one process of a trial shares with the others: decisions, means, gradients and optimizer state.
+"""What one process of a trial shares with the others: decisions, means and gradients.
 
 A trial of several processes is one torch.distributed process group. Every process runs the same code on its
 share of each batch. Whatever a process decides by its own clock or numbers must be decided by the first for
 all: otherwise one would wait for ever for another.
 """
 
-__all__ = ["OwnRandomness", "TrialProcesses", "sharded_state", "trial_processes"]
+__all__ = ["OwnRandomness", "TrialProcesses", "trial_processes"]
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -17,10 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
-from studies.space import Parameters
-from workers.optimizers import OptimizerEntry
 from workers.workload_errors import CannotTrain
 
 T = TypeVar("T")
@@ -176,29 +173,3 @@ class OwnRandomness:
         torch.set_rng_state(states[0])
         if self._device.type == "cuda":
             torch.cuda.set_rng_state(states[1], self._device)
-
-
-def sharded_state(entry: OptimizerEntry) -> OptimizerEntry:
-    """Return an entry whose optimizer keeps in each process the state of a part of the parameters only.
-
-    It is torch's ZeroRedundancyOptimizer: each process steps whole parameters of its own, and then sends them
-    to the others.
-    """
-    with warnings.catch_warnings():
-        # Importing it compiles optimizers that are not used here, in a deprecated way.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from torch.distributed.optim import ZeroRedundancyOptimizer
-
-    def build(groups: list[dict[str, Any]], parameters: Parameters) -> Optimizer:
-        def own_part(own_groups: list[dict[str, Any]], **_: Any) -> Optimizer:
-            optimizer = entry.build(own_groups, parameters)
-            if callable(getattr(optimizer, "eval", None)):
-                raise CannotTrain(
-                    f"expected an optimizer that trains and evaluates at the same weights, got "
-                    f"{entry.card.name}, whose state cannot be sharded; set shard_optimizer to false"
-                )
-            return optimizer
-
-        return ZeroRedundancyOptimizer(groups, optimizer_class=cast("Any", own_part))
-
-    return replace(entry, build=build)

@@ -32,10 +32,11 @@ def ranks(dispatcher: DispatcherProcess) -> list[int]:
     return dispatcher.processes("ray::RayTrainWorker") + dispatcher.processes("train_rank")
 
 
+@pytest.mark.parametrize("workload", ["slow-looped-plane", "shared-loop"])
 def test_a_trial_whose_process_is_killed_resumes_as_a_whole_and_leaves_none_behind(
-    dispatcher: DispatcherProcess,
+    dispatcher: DispatcherProcess, workload: str
 ) -> None:
-    study_id = dispatcher.submit("slow-looped-plane", trials=1, epochs=25, resources=TWO)
+    study_id = dispatcher.submit(workload, trials=1, epochs=25, resources=TWO)
     # Far beyond the first checkpoint.
     trained(dispatcher, study_id, 12)
     first = ranks(dispatcher)

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import Bounds, Hyperparameter, MetricCard, WorkloadCard
@@ -377,6 +378,34 @@ class _OwnLoop(ScriptWorkload):
             trial.save(parts)
 
 
+class _SharedLoop(ScriptWorkload):
+    """Fits the plane in processes that average their gradients, of which each starts a daemon."""
+
+    card = _Plane("shared-loop", epochs=30).card
+
+    def run(self, trial: Trial) -> None:
+        subprocess.Popen([sys.executable, "-c", _DAEMON, f"started-by-{os.getpid()}"])
+        model = _Line()
+        optimizer = trial.optimizer(model)
+        parts = {"model": model, "optimizer": optimizer}
+        trial.restore(parts)
+        network = DistributedDataParallel(model) if trial.distributed else model
+        data = _Plane("shared-loop").load_data(trial.device)
+        own = slice(trial.rank, None, trial.world_size)
+        for _ in trial.epochs():
+            (network(data.train.inputs[own]) - data.train.targets[own]).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            time.sleep(0.2)
+            if trial.is_main:
+                found = [
+                    (model(split.inputs) - split.targets).detach().square().mean()
+                    for split in (data.validation, data.test)
+                ]
+                trial.report(validation=found[0], test=found[1])
+            trial.save(parts)
+
+
 _PROGRAM = CommandWorkload(
     _Plane("program", epochs=9).card,
     ["{python}", str(Path(__file__).with_name("program.py")), "--lr={lr}"],
@@ -453,6 +482,7 @@ WORKLOADS = [
     _SlowlyLooped(),
     _BrokenLoop(),
     _OwnLoop(),
+    _SharedLoop(),
     _PROGRAM,
     _SGD_ONLY,
     _Slow("slow-plane", epochs=10),

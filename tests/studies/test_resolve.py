@@ -124,8 +124,8 @@ def test_steps_are_refused_whose_batches_processes_cannot_share() -> None:
     [problem] = raised.value.problems
     assert problem.pointer == "/budget/steps"
     assert "the 2 processes" in problem.message
-    # A script counts its steps itself.
-    assert found("script", 1).interval_steps == 5
+    # A script counts its steps itself, in each process.
+    assert found("script", 2).interval_steps == 5
 
 
 def test_batches_of_several_passes_may_share_a_step() -> None:

@@ -71,6 +71,34 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_the_trial_in_all(claims: 
     assert [process["diverged"] for process in claims["together"]] == ["diverged", "diverged"]
 
 
+def test_a_script_averages_its_gradients_and_only_the_first_process_has_to_report(
+    claims: dict[str, Any],
+) -> None:
+    for process in claims["together"]:
+        for together, alone in zip(process["script"], claims["alone"]["script"], strict=True):
+            assert together == pytest.approx(alone, rel=1e-4)
+        assert process["resumed script"] == process["script"]
+        assert process["tested together"] == 3.0
+
+
+def test_each_process_starts_the_program_of_a_command_with_torchruns_variables(
+    claims: dict[str, Any],
+) -> None:
+    first, second = claims["together"]
+    assert first["program"] == second["program"] == [1 / 5, 1 / 10, 1 / 15, 1 / 20]
+    (*own, address, port), other = first["variables"].split(), second["variables"].split()
+    assert own == ["0", "2", "0", "1"]
+    assert other == ["1", "2", "0", "1", address, port]
+
+
+def test_a_script_that_breaks_the_group_of_its_processes_is_told_why(claims: dict[str, Any]) -> None:
+    first, second = claims["together"]
+    assert "destroy_process_group" in first["group left"] == second["group left"]
+    assert "pattern" in first["pattern"] == second["pattern"]
+    assert "exited with status 3" in second["dead program"]
+    assert first["dead program"].startswith("lost")
+
+
 def test_a_batch_that_cannot_be_divided_is_refused(claims: dict[str, Any]) -> None:
     for process in claims["together"]:
         assert "divided by 2" in process["uneven"]

@@ -97,6 +97,8 @@ class CommandTrial:
         folder: a folder of its own, removed after the program's end.
         budget: epochs of the whole trial or, in a budget of steps, its steps.
         evaluate_every: steps from one report to the next; None in a budget of epochs.
+        rank, world_size: number of this process among those that train the trial, from 0, and how many. Only
+            the first one has to report in a loop over `epochs()` or `steps()`.
     """
 
     def __init__(self) -> None:
@@ -111,6 +113,7 @@ class CommandTrial:
         self.folder = Path(trial["folder"])
         self.evaluate_every: int | None = trial["interval_steps"]
         self.budget = int(trial["epochs"]) * (self.evaluate_every or 1)
+        self.rank, self.world_size = int(trial["rank"]), int(trial["world_size"])
         self._done, self._last = 0, int(trial["to_epoch"])
         # Steps from one report to the next, if that is known, and the step that is being taken.
         self._each, self._step = self.evaluate_every, 0
@@ -123,6 +126,11 @@ class CommandTrial:
     def is_over(self) -> bool:
         """Whether the loop is to end now; `epochs()` and `steps()` do by themselves."""
         return self._done >= self._last
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process whose reports and files count."""
+        return self.rank == 0
 
     @property
     def is_due(self) -> bool:
@@ -221,7 +229,10 @@ class CommandTrial:
 
     def _end_body(self) -> None:
         if self._pending is None:
-            raise ValueError(f"expected a report of {self._place}, got none")
+            if self.is_main:
+                raise ValueError(f"expected a report of {self._place}, got none")
+            step = self._step if self._loop == "steps" else None
+            self._pending = {"validation": None, "train_loss": None, "step": step}, None
         self._end_pending()
 
     def _end_pending(self) -> None:

@@ -1,4 +1,8 @@
-"""The engine of script workloads: each member's loop runs in a thread of its own, one at a time."""
+"""The engine of script workloads: each member's loop runs in a thread of its own, one at a time.
+
+In a trial of several processes each has such a loop. All wait after each epoch, and what the first one has
+reported becomes the report of all.
+"""
 
 __all__ = ["ScriptEngine"]
 
@@ -8,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -24,6 +28,7 @@ from workers.script.trial import Trial
 from workers.script.trial_task import ScriptReport, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
 from workers.trial_files import TrialFolder
+from workers.trial_processes import TrialProcesses, trial_processes
 from workers.workload_errors import CannotTrain
 from workers.workloads import ScriptWorkload, configuration_of
 
@@ -55,7 +60,7 @@ class ScriptEngine:
         states: Sequence[Mapping[str, Any] | None],
     ) -> None:
         self._loops: list[_Loop] = []
-        metrics = named_metrics(workload, pack.objective_metric)
+        metrics, processes = named_metrics(workload, pack.objective_metric), trial_processes()
         for member, state in zip(pack.members, states, strict=True):
             training = pack.settings_of(member)
             task = TrialTask(
@@ -76,9 +81,13 @@ class ScriptEngine:
                 to_epoch=pack.to_epoch,
                 epochs=pack.epochs,
                 interval_steps=pack.interval_steps,
+                rank=processes.rank,
+                world_size=processes.size,
             )
             recipe = EntryRecipe(entry, parameters=member.parameters, training=training)
-            self._loops.append(_Loop(workload, task, recipe=recipe, device=device, state=state))
+            self._loops.append(
+                _Loop(workload, task, recipe=recipe, device=device, processes=processes, state=state)
+            )
 
     def train_epoch(self, epoch: int, *, alive: Sequence[int]) -> list[EpochResult]:
         """Train one more epoch, counted from 1, and return the results in the order of `alive`.
@@ -148,9 +157,10 @@ class _Loop:
         *,
         recipe: EntryRecipe,
         device: torch.device,
+        processes: TrialProcesses,
         state: Mapping[str, Any] | None,
     ) -> None:
-        self._workload, self._task, self._device = workload, task, device
+        self._workload, self._task, self._device, self._processes = workload, task, device, processes
         self._elapsed_s = float(state["elapsed_s"]) if state is not None else 0.0
         self.folder = TrialFolder()
         self._trial = Trial(
@@ -165,12 +175,11 @@ class _Loop:
         self._events: queue.SimpleQueue[ScriptReport | Mapping[str, float] | _Ended] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._globals: GlobalState | None = None
-        self._report: ScriptReport | None = None
+        # What this process's own loop has saved, and its states once they were read.
+        self._saved: Mapping[str, Any] | None = None
+        self._states: Mapping[str, Any] | None = None
+        self.has_saved = False
         self._has_ended = False
-
-    @property
-    def has_saved(self) -> bool:
-        return self._report is not None and self._report.state is not None
 
     def train_epoch(self, epoch: int) -> EpochResult:
         """Let the loop train one more epoch, and return its result."""
@@ -178,7 +187,10 @@ class _Loop:
         event = self._switch("go on")
         self._elapsed_s += time.perf_counter() - started
         assert isinstance(event, ScriptReport)
-        self._report = event
+        self._check_group()
+        self._saved, self._states = event.state, None
+        own, has_saved = replace(event, state=None), event.state is not None
+        event, self.has_saved = self._processes.from_main(lambda: (own, has_saved))
         return script_result(
             list(event.validation.values()),
             metrics=named_metrics(self._workload, self._task.metrics[0]),
@@ -193,20 +205,23 @@ class _Loop:
 
     def test(self) -> list[float]:
         """Return the test metrics of the epoch just trained, the objective first."""
-        values = self._switch("test")
-        assert isinstance(values, Mapping)
+        own = self._switch("test")
+        assert isinstance(own, Mapping)
+        values = self._processes.from_main(lambda: own)
         return [values[name] for name in self._task.metrics]
 
     def checkpoint(self) -> dict[str, Any]:
         """Return what the loop has saved in the epoch just trained, and the clock."""
-        assert self._report is not None
-        saved = self._report.state
-        return {"script": None if saved is None else states_of(saved), "elapsed_s": self._elapsed_s}
+        if self._states is None and self._saved is not None:
+            # Once only: processes may read a state that they share together.
+            self._states = states_of(self._saved)
+        return {"script": self._states, "elapsed_s": self._elapsed_s}
 
     def finish(self) -> None:
         """Let the loop end by itself."""
         if not self._has_ended:
             self._switch("go on")
+            self._check_group()
 
     def stop(self) -> None:
         """End the loop where it waits."""
@@ -260,6 +275,14 @@ class _Loop:
             if event.error is not None:
                 raise event.error
         return event
+
+    def _check_group(self) -> None:
+        if trial_processes() != self._processes:
+            raise CannotTrain(
+                "expected the process group of a trial of several processes to stay initialised, but run has "
+                "destroyed it; remove torch.distributed.destroy_process_group: the group ends with the trial",
+                function=self._workload.run,
+            )
 
     def _run(self) -> None:
         """Run the user's loop; the body of the thread."""

@@ -46,6 +46,8 @@ def _connected() -> Trial:
         to_epoch=given["to_epoch"],
         epochs=given["epochs"],
         interval_steps=given["interval_steps"],
+        rank=given["rank"],
+        world_size=given["world_size"],
     )
     entry = load_optimizers()[task.optimizer]
     found = Trial(

@@ -78,6 +78,7 @@ class RunningCommand:
         directory: str | Path | None,
         pattern: re.Pattern[str] | None,
         stored: Path | None,
+        environment: Mapping[str, str],
     ) -> None:
         """Prepare a program; it runs within a `with` block.
 
@@ -87,8 +88,10 @@ class RunningCommand:
             directory: where it runs; None for the trial's folder.
             pattern: finds reports in its output; None if it reports itself.
             stored: what it has saved before; None if it begins.
+            environment: variables that it gets besides the worker's.
         """
         self._arguments, self._trial, self._directory = arguments, trial, directory
+        self._environment = environment
         self._pattern = pattern
         self._owned: set[psutil.Process] = set()
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
@@ -123,6 +126,8 @@ class RunningCommand:
             "to_epoch": task.to_epoch,
             "epochs": task.epochs,
             "interval_steps": task.interval_steps,
+            "rank": task.rank,
+            "world_size": task.world_size,
             "state": None if stored is None else str(stored),
             "threads": torch.get_num_threads(),
         }
@@ -131,6 +136,7 @@ class RunningCommand:
     def __enter__(self) -> None:
         environment = {
             **os.environ,
+            **self._environment,
             VARIABLE: str(self._description),
             "OMP_NUM_THREADS": str(torch.get_num_threads()),
         }

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,6 @@ from workers.seeding import noise_seed, seed_generators
 from workers.tensor_states import on_cpu
 from workers.trial_files import TrialFolder
 from workers.workload_errors import CannotTrain
-
-_EMPTY: Final = (ScriptReport(), dict[str, float])
 
 
 class Trial:
@@ -341,7 +339,7 @@ class Trial:
             )
         step = self._checked_step(step)
         if not self.is_main:
-            self._pending = ScriptReport(), lambda: self._values_of_others(test)
+            self._pending = ScriptReport(step=step), lambda: self._values_of_others(test)
         else:
             values = self._checked(validation, "validation")
             report = ScriptReport(
@@ -455,7 +453,8 @@ class Trial:
         self._end_epoch()
 
     def _end_epoch(self) -> None:
-        report, test = self._pending or _EMPTY
+        due = None if self._each is None else (self._done + 1) * self._each
+        report, test = self._pending or (ScriptReport(step=due), dict[str, float])
         self._pending = None
         state, self._state = self._state, None
         self._done += 1

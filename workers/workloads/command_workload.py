@@ -2,7 +2,9 @@
 
 __all__ = ["CommandWorkload"]
 
+import os
 import re
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor
 from studies.catalog import WorkloadCard
 from workers.script.running_command import PATTERN_GROUPS, CommandReport, RunningCommand, StateFile
 from workers.script.trial import Trial
+from workers.trial_processes import trial_processes
 from workers.workload_errors import CannotTrain
 from workers.workloads.script_workload import ScriptWorkload
 
@@ -26,6 +29,10 @@ class CommandWorkload(ScriptWorkload):
     The program gets its configuration as arguments, or from the JSON file that the environment variable
     `TANGENT_TRIAL` names. It reports with `from tangent import trial`, with `CommandTrial`, or in lines of
     JSON on a Unix socket. It and everything that it starts end with the trial.
+
+    In a trial of several processes each of them starts the program, with the variables that torchrun sets
+    (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`): it calls
+    `torch.distributed.init_process_group` itself.
 
     Only an installed package can define a command: no request names one.
     """
@@ -79,7 +86,8 @@ class CommandWorkload(ScriptWorkload):
         """Run the program until the trial or the program ends.
 
         Raises:
-            CannotTrain: the command cannot be started, or a report breaks a rule.
+            CannotTrain: the command cannot be started, a report breaks a rule, or the program reports by a
+                pattern in a trial of several processes.
             CommandFailed: the program failed.
         """
         state = trial.restore()
@@ -93,6 +101,7 @@ class CommandWorkload(ScriptWorkload):
             directory=self._directory,
             pattern=self._pattern,
             stored=stored,
+            environment=self._variables(trial),
         )
         with program:
             for report in program.reports():
@@ -101,6 +110,29 @@ class CommandWorkload(ScriptWorkload):
                 _report(trial, report)
                 program.go_on(is_over=trial.is_over)
             program.wait()
+
+    def _variables(self, trial: Trial) -> dict[str, str]:
+        """Return the environment by which the processes of a trial find each other; empty for one process."""
+        if not trial.distributed:
+            return {}
+        if self._pattern is not None:
+            raise CannotTrain(
+                f"expected a program that reports by itself in a trial of {trial.world_size} processes, got "
+                f"one with a pattern, workload {self.card.name!r}; set processes_per_trial to 1"
+            )
+        # The worker's own group has taken its port.
+        address, port = trial_processes().from_main(
+            lambda: (os.environ.get("MASTER_ADDR", "127.0.0.1"), _free_port())
+        )
+        return {
+            "RANK": str(trial.rank),
+            "WORLD_SIZE": str(trial.world_size),
+            # Each process sees only its own GPU.
+            "LOCAL_RANK": "0",
+            "LOCAL_WORLD_SIZE": "1",
+            "MASTER_ADDR": address,
+            "MASTER_PORT": str(port),
+        }
 
     def _arguments(self, trial: Trial) -> list[str]:
         in_epochs, in_steps = {"epochs": trial.budget}, {"steps": trial.budget}
@@ -153,6 +185,12 @@ def _report(trial: Trial, report: CommandReport) -> None:
     except CannotTrain as error:
         place = f" ({report.place})" if report.place else ""
         raise CannotTrain(f"{error}{place}") from None
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return int(free.getsockname()[1])
 
 
 def _step(value: object) -> int | None:
