@@ -2,11 +2,17 @@
 
 __all__ = ["AnyWorkload", "DataCache", "ModelWorkload", "kind_of"]
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 
-from studies.catalog import WorkloadKind
+from studies.catalog import PackageVersion, WorkloadKind
+from studies.trials import CardDifference
+from workers.workloads.card_differences import card_differences
 from workers.workloads.loop_workload import LoopWorkload
 from workers.workloads.script_workload import ScriptWorkload
+from workers.workloads.shared_data import SharedData
 from workers.workloads.tensor_workload import Data, TensorWorkload, load_data
 
 ModelWorkload = TensorWorkload | LoopWorkload
@@ -23,10 +29,22 @@ def kind_of(workload: AnyWorkload) -> WorkloadKind:
 
 
 class DataCache:
-    """Each workload's data, loaded once per device and kept for the lifetime of the worker."""
+    """Each workload's data, loaded once per device and kept for the lifetime of the worker.
 
-    def __init__(self) -> None:
+    Args:
+        shared: where the workers of this node keep the data of workloads that share them; None: nowhere.
+        packages: the package of each workload that is not built in, by the workload's name.
+    """
+
+    def __init__(
+        self,
+        shared: SharedData | None = None,
+        *,
+        packages: Mapping[str, PackageVersion] = MappingProxyType({}),
+    ) -> None:
+        self._shared, self._packages = shared, packages
         self._loaded: dict[tuple[str, torch.device], Data] = {}
+        self._differences: dict[str, tuple[CardDifference, ...]] = {}
 
     def load(self, workload: AnyWorkload, *, device: torch.device) -> Data | None:
         """Return a workload's data on the device, loading it on first use; None if it has batches of its own.
@@ -36,7 +54,19 @@ class DataCache:
         """
         if not isinstance(workload, TensorWorkload):
             return None
-        key = (workload.card.name, device)
-        if key not in self._loaded:
-            self._loaded[key] = load_data(workload, device=device)
-        return self._loaded[key]
+        name = workload.card.name
+        key = (name, device)
+        if key in self._loaded:
+            return self._loaded[key]
+        if workload.shares_data and self._shared is not None:
+            data, self._differences[name] = self._shared.load(workload, self._packages.get(name))
+            data = data.to(device)
+        else:
+            data = load_data(workload, device=device)
+            self._differences[name] = card_differences(workload.card, data)
+        self._loaded[key] = data
+        return data
+
+    def differences(self, workload: AnyWorkload) -> tuple[CardDifference, ...]:
+        """Return in what a workload's card differs from its data; nothing if these are not loaded."""
+        return self._differences.get(workload.card.name, ())

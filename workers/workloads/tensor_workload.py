@@ -76,7 +76,14 @@ class TensorWorkload(Configurable, ABC):
     `momentum`, every parameter needs a gradient, and random numbers (dropout) must come from torch's global
     generator. Before the first pack, two configurations are trained for two steps, stacked and one by one; if
     the results differ, or the code does what a stack cannot, the workload is trained one trial at a time.
+
+    Attributes:
+        shares_data: whether the workers of a node may share the data. The first one calls `load_data` with
+            the CPU, and all map its tensors from files in the node's folder: they are in memory once.
+            Changing a tensor changes this worker's copy only.
     """
+
+    shares_data: bool = False
 
     @abstractmethod
     def load_data(self, device: torch.device) -> Data:
