@@ -33,7 +33,7 @@ class Running:
         # The time by which packs are charged.
         self.seconds = 0.0
         self.mode = RunMode()
-        self.seconds = 0.0
+        self.machines = 1
         self.study = store.submit(
             parse_spec(study_body(**{"sampler": "random", "confirmation": {"seeds": 0}, **fields}))
         )
@@ -66,6 +66,7 @@ class Running:
             retry=DatabaseRetry(1.0),
             artifacts="/kept-files/here",
             clock=lambda: self.seconds,
+            count_machines=lambda: self.machines,
         )
         self.scheduler = PackScheduler(
             self.study.spec,

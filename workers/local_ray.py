@@ -12,6 +12,7 @@ __all__ = [
     "leave_ray",
     "slots",
     "start_local_ray",
+    "training_machines",
 ]
 
 import logging
@@ -142,6 +143,11 @@ def slots(cpus: float, gpus: float, processes: int = 1) -> int:
         int(min(node.get(name, 0.0) / amount for name, amount in required.items()) + 1e-6) for node in nodes
     )
     return fitting // processes
+
+
+def training_machines() -> int:
+    """Return how many machines of the cluster lend cores to trials."""
+    return sum(1 for node in _ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
 
 
 def accelerators() -> tuple[str, ...]:

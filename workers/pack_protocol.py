@@ -114,6 +114,10 @@ class Pack(_Message):
         ),
     )
 
+    not_on: tuple[str, ...] = Field(
+        default=(),
+        description="Machines that lack a file or a package that a member needs; they hand the pack back.",
+    )
     epoch_timeout_s: float = Field(
         default=3600.0,
         gt=0,

@@ -26,6 +26,7 @@ from workers.packing import MeasuredWidths
 from workers.quarantine import Quarantine
 from workers.retry import DatabaseRetry
 from workers.trial_queue import TrialQueue
+from workers.unfit_machines import UnfitMachines
 from workers.worker_failures import WorkerFailure
 from workers.workload_errors import WorkloadFault
 
@@ -60,6 +61,7 @@ class PackRecorder:
     Attributes:
         arms: by name.
         widths: the stack widths measured so far.
+        unfit_machines: trials to be tried on another machine.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class PackRecorder:
         retry: DatabaseRetry,
         artifacts: str,
         clock: Callable[[], float] = time.monotonic,
+        count_machines: Callable[[], int] = lambda: 1,
     ) -> None:
         """Load a study's trials from the database.
 
@@ -81,6 +84,7 @@ class PackRecorder:
             retry: how long to wait for the database.
             artifacts: folder (any fsspec URL) for the files that this study keeps.
             clock: returns seconds, from which the wall time of packs is charged.
+            count_machines: returns how many machines train.
         """
         self._max_retries = spec.max_retries
         self._artifacts = artifacts
@@ -94,6 +98,7 @@ class PackRecorder:
         self._card_differences: tuple[CardDifference, ...] = ()
         self._packs: dict[str, _PackInFlight] = {}
         self._quarantine = Quarantine(max_retries=spec.max_retries)
+        self.unfit_machines = UnfitMachines(count_machines=count_machines, clock=clock)
         self._failed = 0
         self._has_result = False
         self._last_failure: str | None = None
@@ -224,6 +229,7 @@ class PackRecorder:
         fault: WorkloadFault | None = None,
         restart_reason: str | None = None,
         unusable: Sequence[str] = (),
+        is_handed_back: bool = False,
     ) -> None:
         """Record that a pack has ended, and requeue or fail the members that have not finished it.
 
@@ -238,6 +244,7 @@ class PackRecorder:
             restart_reason: why members cannot resume from their checkpoints. They start over, uncharged: a
                 trial that starts over reaches its next rung without a checkpoint.
             unusable: ids of the trials whose checkpoints cannot be used; the others resume from theirs.
+            is_handed_back: whether its machine is one of those that lack what a member needs.
         """
         pack = self._packs.pop(pack_id, None)
         if worker_failure is not None:
@@ -246,7 +253,23 @@ class PackRecorder:
             return
         members = list(pack.members.values())
         charged_s = pack.charge_s(self._clock(), members=len(members))
-        if fault is not None and pack.size > 1 and not fault.is_for_all:
+        ids = [trial.id for trial in members]
+        if (
+            fault is not None
+            and fault.unfit_machine is not None
+            and self.unfit_machines.is_worth_a_try(ids, host=fault.unfit_machine, reason=fault.reason)
+        ):
+            self._requeue(pack.queue, members, reason=fault.reason, is_charged=False, charged_s=charged_s)
+        elif is_handed_back:
+            failure = self.unfit_machines.failure(ids)
+            self._requeue(
+                pack.queue,
+                members,
+                reason=failure or "its machine lacks what it needs, and handed it back",
+                max_retries=None if failure is None else 0,
+                is_charged=failure is not None,
+            )
+        elif fault is not None and pack.size > 1 and not fault.is_for_all:
             self._quarantine.add_error(trial.id for trial in members)
             self._requeue(pack.queue, members, reason=fault.reason, is_charged=False, charged_s=charged_s)
         elif fault is not None:
@@ -434,6 +457,7 @@ class PackRecorder:
         self._has_result |= state is not TrialState.FAILED
         self._discard_checkpoint(trial)
         self._quarantine.release(trial.id)
+        self.unfit_machines.release(trial.id)
 
     def _count(
         self, trial: TrialView | PendingTrial, state: TrialState, value: float | None, *, reason: str | None

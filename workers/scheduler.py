@@ -133,7 +133,9 @@ class PackScheduler:
             epochs_ahead = self._arms[queue.plan.name].epochs_ahead(queue)
             trials = queue.dispatch(group, 1 if group.alone is not None else size)
             self.recorder.dispatched(pack_id, queue, trials)
-            return self._packing.pack(pack_id, queue, group, trials, epochs_ahead=epochs_ahead)
+            pack = self._packing.pack(pack_id, queue, group, trials, epochs_ahead=epochs_ahead)
+            not_on = self.recorder.unfit_machines.hosts(trial.id for trial in trials)
+            return pack.model_copy(update={"not_on": not_on}) if not_on else pack
         return None
 
     def _may_dispatch(self) -> bool:

@@ -21,7 +21,7 @@ from studies.trials import Claim
 from workers.checkpoint_gc import remove_unkept_files_of
 from workers.environment import environment
 from workers.first_check import FirstCheck
-from workers.local_ray import accelerators, slots
+from workers.local_ray import accelerators, slots, training_machines
 from workers.output_collector import OutputCollector
 from workers.package_versions import package_versions
 from workers.packages import use_packages
@@ -67,6 +67,7 @@ class StudyRun:
         turn_s: float,
         packages: Sequence[str] = (),
         count_slots: Callable[[float, float, int], int] = slots,
+        count_machines: Callable[[], int] = training_machines,
     ) -> None:
         """Prepare the run; nothing trains yet.
 
@@ -80,8 +81,9 @@ class StudyRun:
             turn_s: seconds of a time slice, where studies take turns.
             packages: folders from which the workers import packages besides the installed ones.
             count_slots: returns how many packs of this many CPUs, GPUs and processes fit on the cluster.
+            count_machines: returns how many machines of the cluster train.
         """
-        self._count_cluster_slots = count_slots
+        self._count_cluster_slots, self._count_machines = count_slots, count_machines
         self._store = store
         self._claim = claim
         self._writer = store.run_writer(claim, lease_s=lease_s)
@@ -174,7 +176,14 @@ class StudyRun:
         self._scheduler = PackScheduler(
             self.spec,
             plan,
-            PackRecorder(self.spec, plan, writer=self._writer, retry=self._retry, artifacts=self._artifacts),
+            PackRecorder(
+                self.spec,
+                plan,
+                writer=self._writer,
+                retry=self._retry,
+                artifacts=self._artifacts,
+                count_machines=self._count_machines,
+            ),
             checkpoints=self._checkpoints,
             artifacts=self._artifacts,
             slots=self._count_slots,

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import copy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psutil
@@ -33,7 +34,8 @@ from workers.pack_protocol import EpochReport, Pack
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 from workers.trial_ranks import RankContext, RankFailure, TrialRanks
-from workers.workload_errors import CannotTrain, describe_error
+from workers.unfit_machines import HOLD_S
+from workers.workload_errors import MachineUnfit, describe_error
 
 if TYPE_CHECKING:
     # Imported where they are used: the run that names this class does not need torch, and importing it would
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from workers.optimizers import OptimizerEntry
     from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import AnyWorkload, DataCache
+    from workers.workloads.shared_data import SharedData
 
 T = TypeVar("T")
 # Ray's functions have no complete types.
@@ -128,6 +131,10 @@ class PackTrainable(tune.Trainable):
             self._ranks.end()
 
     def _train_epoch(self) -> dict[str, Any]:
+        if _machine() in self._pack.not_on and not self._is_begun:
+            # Another machine may free a worker meanwhile.
+            time.sleep(HOLD_S)
+            return {"elsewhere": True, "done": True}
         try:
             if self._reports is None:
                 with exit_after(self._pack.start_timeout_s):
@@ -210,7 +217,6 @@ class PackTrainable(tune.Trainable):
             return self._ranks.train(pack, train_rank, is_leaving=lambda: self._is_leaving)
         from workers.memory import PackMeter
         from workers.training import train_pack
-        from workers.workloads.card_differences import card_differences
 
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
         keeper = None if self._output is None else self._output.keeper_pid
@@ -219,9 +225,7 @@ class PackTrainable(tune.Trainable):
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
         _check_versions(pack, self._versions, resources)
         data = resources.data.load(workload, device=resources.device)
-        if data is not None and pack.workload not in resources.differences:
-            resources.differences[pack.workload] = card_differences(workload.card, data)
-        self._differences = resources.differences.get(pack.workload, ())
+        self._differences = resources.data.differences(workload)
         # The data stay for later packs, and with them the processes that read them.
         self._kept = descendants()
         return train_pack(
@@ -306,7 +310,7 @@ def _rank_resources(cpus: float, gpus: float) -> "_Resources":
 
 
 def _check_versions(pack: Pack, versions: str, resources: "_Resources") -> None:
-    """Raise CannotTrain if this machine has another version of the pack's workload or optimizer."""
+    """Raise MachineUnfit if this machine has another version of the pack's workload or optimizer."""
     expected = {version.name: version for version in map(PackageVersion.model_validate, json.loads(versions))}
     for kind, name, installed in (
         ("workload", pack.workload, resources.workloads),
@@ -314,7 +318,7 @@ def _check_versions(pack: Pack, versions: str, resources: "_Resources") -> None:
     ):
         difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
         if difference is not None:
-            raise CannotTrain(difference)
+            raise MachineUnfit(difference)
 
 
 def _ended_by(error: Exception, pack: Pack) -> dict[str, Any]:
@@ -325,9 +329,16 @@ def _ended_by(error: Exception, pack: Pack) -> dict[str, Any]:
         return {"lost": str(error), "done": True}
     if _is_out_of_memory(error):
         return {"exhausted": f"{type(error).__name__}: {error}"[:2000], "done": True}
-    fault = describe_error(error, workload=pack.workload)
+    fault = describe_error(error, workload=pack.workload, machine=_machine())
     # As text: Tune flattens nested results.
     return {"fault": json.dumps(asdict(fault)), "done": True}
+
+
+def _machine() -> str:
+    """Return the address of this process's Ray node, or this machine's name without Ray."""
+    if not _ray.is_initialized():
+        return socket.gethostname()
+    return str(_ray.util.get_node_ip_address())
 
 
 def _unusable(pack: Pack) -> list[str]:
@@ -359,10 +370,6 @@ class _Resources:
     workloads: "Installed[AnyWorkload]"
     data: "DataCache"
     tuner: "WidthTuner"
-    # By workload: in what its data differs from its card.
-    differences: dict[str, tuple[CardDifference, ...]] = field(
-        default_factory=dict[str, tuple[CardDifference, ...]]
-    )
 
 
 def _load_resources(*, cpus: float, gpus: float) -> _Resources:
@@ -375,7 +382,19 @@ def _load_resources(*, cpus: float, gpus: float) -> _Resources:
     # One thread per core: at these sizes two processes of one thread beat one of two nearly everywhere.
     torch.set_num_threads(max(1, int(cpus)))
     device = torch.device("cuda:0" if torch.cuda.is_available() and gpus > 0 else "cpu")
-    return _Resources(device, load_optimizers(), load_workloads(), DataCache(), WidthTuner())
+    workloads = load_workloads()
+    data = DataCache(_shared_data(), packages=workloads.packages)
+    return _Resources(device, load_optimizers(), workloads, data, WidthTuner())
+
+
+def _shared_data() -> "SharedData | None":
+    """Return where the workers of this node share data; None without Ray."""
+    from workers.workloads.shared_data import SharedData
+
+    if not _ray.is_initialized():
+        return None
+    node = _ray.get_runtime_context()
+    return SharedData(Path(node.get_temp_dir()) / node.get_session_name() / "tangent-data")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -388,7 +407,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _installed(name: str, catalog: Mapping[str, T], kind: str) -> T:
     if name not in catalog:
-        raise CannotTrain(
+        raise MachineUnfit(
             f"{socket.gethostname()} has no {kind} {name!r}, although a dispatcher offers it; install the "
             "package that adds it on this machine too"
         )

@@ -214,6 +214,7 @@ class PackSearcher(_NotPickled, Searcher):
                 fault=fault,
                 restart_reason=last.get("restart"),
                 unusable=last.get("unusable", ()),
+                is_handed_back="elsewhere" in last,
             )
         )
 

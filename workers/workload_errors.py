@@ -3,7 +3,15 @@
 It does not import torch: a worker's imports may be what fails.
 """
 
-__all__ = ["CannotTrain", "CommandFailed", "WorkloadFault", "describe_error", "innermost_place", "place_of"]
+__all__ = [
+    "CannotTrain",
+    "CommandFailed",
+    "MachineUnfit",
+    "WorkloadFault",
+    "describe_error",
+    "innermost_place",
+    "place_of",
+]
 
 import re
 import socket
@@ -60,6 +68,10 @@ class CannotTrain(ValueError):
         self.function = function
 
 
+class MachineUnfit(CannotTrain):
+    """This machine lacks a package that the workload needs, or has another version of it."""
+
+
 class CommandFailed(Exception):
     """The program of a workload failed; the message says how."""
 
@@ -76,14 +88,16 @@ class WorkloadFault:
         reason: what was wrong, in one sentence.
         traceback: the user's own frames, as Python prints them, and the error.
         is_for_all: whether every trial fails in the same way, whatever its configuration.
+        unfit_machine: the machine that lacks a file or a package; None for any other error.
     """
 
     reason: str
     traceback: str
     is_for_all: bool
+    unfit_machine: str | None = None
 
 
-def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
+def describe_error(error: BaseException, *, workload: str, machine: str | None = None) -> WorkloadFault:
     """Describe an error that was raised while a pack was trained.
 
     Frames of Tangent, torch, Ray and Python's library are left out of the traceback, unless there are no
@@ -92,6 +106,7 @@ def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
     Args:
         error: the error, as it was caught.
         workload: name of the pack's workload.
+        machine: where it was raised.
     """
     frames = list(_frames(error))
     entry = frames[0].name if frames else None
@@ -112,7 +127,18 @@ def describe_error(error: BaseException, *, workload: str) -> WorkloadFault:
         reason,
         _formatted(error, place),
         is_for_all=isinstance(error, _FOR_ALL) or any(frame.name in _DATA_AND_MODEL for frame in frames),
+        unfit_machine=machine if _is_of_machine(error) else None,
     )
+
+
+def _is_of_machine(error: BaseException) -> bool:
+    """Return whether an error is, or was caused by, a file or a package that is missing."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, FileNotFoundError | ModuleNotFoundError | MachineUnfit):
+            return True
+        link = link.__cause__
+    return False
 
 
 def _hint(error: BaseException) -> str:

@@ -3,11 +3,18 @@
 Real dispatcher, Ray and SQLite.
 """
 
+import hashlib
+import json
+import tempfile
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from dispatcher_process import DispatcherProcess, until
 
+from studies.artifacts import ArtifactView
 from studies.states import StudyState, TrialState
 
 __all__: list[str] = []
@@ -22,7 +29,12 @@ def test_a_study_of_scripts_is_pruned_at_rungs_and_confirmed(
     dispatcher: DispatcherProcess, workload: str
 ) -> None:
     study_id = dispatcher.submit(
-        workload, arms=["adamp", "sgd"], trials=4, pruner=ASHA, confirmation={"seeds": 2}
+        workload,
+        arms=["adamp", "sgd"],
+        trials=4,
+        pruner=ASHA,
+        confirmation={"seeds": 2},
+        keep={"weights": "best", "files": True},
     )
     study = dispatcher.closed(study_id, timeout_s=240)
     assert study.state is StudyState.COMPLETED, study.state_reason
@@ -34,10 +46,51 @@ def test_a_study_of_scripts_is_pruned_at_rungs_and_confirmed(
     assert {(trial.state, trial.epochs_done) for trial in confirmed} == {(TrialState.COMPLETED, 9)}
     assert all(trial.test_value is not None for trial in confirmed)
     assert dispatcher.processes("program.py") == []
+    kept = dispatcher.store.artifacts(study_id)
+    weights = {each.arm: each.sha256 for each in kept if each.weights_of == "best"}
+    assert weights.keys() == {"adamp", "sgd"}
+    for each in kept:
+        file = dispatcher.home / "checkpoints" / "kept-files" / study_id / each.id
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == each.sha256
     if workload == "own-loop":
         trained = Counter((dispatcher.home / "own-loop-epochs").read_text().splitlines())
         # A trial that pauses continues from what it has saved.
         assert set(trained.values()) == {1}
+        logged = {
+            each.trial_id: [each.name, *logged_epochs(dispatcher, each)]
+            for each in kept
+            if each.kind == "file"
+        }
+        assert [logged[trial.id] for trial in confirmed] == [["log.jsonl", *range(1, 10)]] * len(confirmed)
+
+
+def logged_epochs(dispatcher: DispatcherProcess, kept: ArtifactView) -> list[int]:
+    """Return the epochs in a kept log."""
+    lines = (
+        (dispatcher.home / "checkpoints" / "kept-files" / kept.study_id / kept.id).read_text().splitlines()
+    )
+    return [json.loads(line)["epoch"] for line in lines]
+
+
+def test_the_workers_of_a_node_load_shared_data_once_and_the_node_removes_them(
+    own: Callable[[], AbstractContextManager[DispatcherProcess]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = Path(tempfile.mkdtemp(prefix="n", dir="/tmp"))  # short, for Ray's sockets
+    monkeypatch.setenv("RAY_TMPDIR", str(nodes))
+    with own() as dispatcher:
+        study_id = dispatcher.submit(
+            "mnist5k-cnn", arms=["sgd"], trials=4, epochs=1, resources={"max_pack_size": 1}
+        )
+        study = dispatcher.closed(study_id, timeout_s=240)
+        assert study.state is StudyState.COMPLETED, study.state_reason
+        workers = {trial.worker for trial in dispatcher.store.every_trial(study_id)}
+        assert len(workers) == 2
+        (folder,) = nodes.glob("ray-*/session_2*/tangent-data")
+        assert len([each for each in folder.iterdir() if each.is_dir()]) == 1
+        dispatcher.stop()
+        until(lambda: not list(nodes.glob("ray-*")), what="the node's folder to be removed")
+    nodes.rmdir()
 
 
 def test_a_script_whose_worker_is_killed_continues_from_what_it_has_saved(

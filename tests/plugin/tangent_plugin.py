@@ -374,6 +374,7 @@ class _OwnLoop(ScriptWorkload):
                 (model(split.inputs) - split.targets).square().mean()
                 for split in (data.validation, data.test)
             ]
+            trial.log(epoch=epoch)
             trial.report(validation=errors[0], test=errors[1], train_loss=loss)
             trial.save(parts)
 

@@ -1,6 +1,7 @@
 """The results of a Ray worker whose pack cannot be trained to its end, tested without Ray."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from studies.space import Parameters
 from workers.checkpoints import load
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
+from workers.unfit_machines import HOLD_S
 from workers.workload_errors import WorkloadFault
 
 __all__: list[str] = []
@@ -75,6 +77,18 @@ def test_a_worker_reports_unusable_checkpoints_and_trains_the_next_pack(tmp_path
     worker.reset_config(config(pack(tmp_path, checkpoints=(left[0],), from_epoch=1, to_epoch=3)))
     report = EpochReport.model_validate_json(worker.step()["report"])
     assert (report.epoch, len(report.members)) == (2, 1)
+
+
+def test_a_machine_that_lacks_a_file_hands_the_pack_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[float] = []
+    monkeypatch.setattr("workers.trainable.time.sleep", held.append)
+    worker = PackTrainable(config(pack(tmp_path, not_on=(socket.gethostname(), "elsewhere"))))
+    assert worker.step() == {"elsewhere": True, "done": True}
+    assert held == [HOLD_S]
+    worker.reset_config(config(pack(tmp_path, not_on=("elsewhere",))))
+    assert "report" in worker.step()
 
 
 def test_an_unwritable_checkpoint_folder_does_not_fail_the_trial(tmp_path: Path) -> None:

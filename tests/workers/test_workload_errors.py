@@ -66,6 +66,7 @@ def test_an_error_names_the_workloads_function_and_what_to_change(
 ) -> None:
     fault = fault_of(workload)
     assert fault.is_for_all is is_for_all
+    assert (fault.unfit_machine is not None) is ("FileNotFound" in mistake)
     assert re.search(rf"\b{function} of workload '{workload}'.*{mistake}", fault.reason)
     assert re.search(r"\(tangent_plugin\.py, line \d+\)$", fault.reason)
     files = re.findall(r'File "(.+?)", line', fault.traceback)
