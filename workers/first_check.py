@@ -4,10 +4,9 @@ It is `tangent check` for the study's batch size and device, with the optimizer 
 that runs the study does not import torch, so everything about the workload happens on the worker.
 """
 
-__all__ = ["FirstCheck", "version_difference"]
+__all__ = ["FirstCheck"]
 
 import logging
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, cast
@@ -21,6 +20,7 @@ from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.store import RunWriter
 from studies.trials import CheckResult, WorkloadVersion
+from workers.check_on_worker import results_on_worker
 from workers.retry import DatabaseRetry
 
 _log = logging.getLogger("tangent.run")
@@ -105,7 +105,7 @@ class FirstCheck:
         """Return the results, why there are none, or None if it was interrupted."""
         cpus, gpus = self._resources.cpus_per_pack, self._resources.gpus_per_pack
         # The process ends after this one call.
-        remote = _ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(_results_on_worker)
+        remote = _ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0, max_calls=1)(results_on_worker)
         pending = remote.remote(
             asdict(self._version),
             packages=list(self._packages),
@@ -127,25 +127,6 @@ class FirstCheck:
             )
 
 
-def version_difference(
-    name: str, found: PackageVersion | None, expected: Mapping[str, PackageVersion]
-) -> str | None:
-    """Return why this machine must not train with a workload or optimizer; None if it may.
-
-    Args:
-        name: kind and name of what the package adds, e.g. `workload 'moons'`.
-        found: its package on this machine; None if it is built in.
-        expected: packages by name, as the study's run has them.
-    """
-    theirs = None if found is None else expected.get(found.name)
-    if found is None or theirs is None or theirs == found:
-        return None
-    return (
-        f"expected {theirs}, the package of {name} where the study's run is, got {found} on "
-        f"{socket.gethostname()}; install the same version on both, and start the study again"
-    )
-
-
 def _failure(workload: str, results: Sequence[CheckResult]) -> str | None:
     errors = [result for result in results if result.status == "error"]
     if not errors:
@@ -155,66 +136,3 @@ def _failure(workload: str, results: Sequence[CheckResult]) -> str | None:
         f"the check of workload {workload!r} found an error before the first trial: {errors[0]}{others}; "
         "repair it and submit again, or set check_workload to false if the check is mistaken"
     )
-
-
-def _results_on_worker(
-    checked: Mapping[str, Any],
-    *,
-    packages: Sequence[str],
-    versions: Sequence[Mapping[str, Any]],
-    cpus: float,
-    within_s: float,
-) -> list[dict[str, Any]]:
-    """Check a workload in this process, which ends if that takes too long, and return plain data."""
-    import os
-
-    from studies.process_tree import adopt_orphans, end_descendants
-    from workers.deadline import exit_after
-    from workers.packages import use_packages
-
-    adopt_orphans()
-    with exit_after(within_s):
-        use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *packages])
-        expected = {each.name: each for each in map(PackageVersion.model_validate, versions)}
-        try:
-            return [asdict(result) for result in _results(WorkloadVersion(**checked), expected, cpus=cpus)]
-        finally:
-            end_descendants()
-
-
-def _results(
-    checked: WorkloadVersion, expected: Mapping[str, PackageVersion], *, cpus: float
-) -> list[CheckResult]:
-    import torch
-
-    from workers.optimizers import load_optimizers
-    from workers.workload_check import check_workload
-    from workers.workloads import load_workloads
-
-    torch.set_num_threads(max(1, int(cpus)))
-    workloads, optimizers = load_workloads(), load_optimizers()
-    for kind, name, installed in (
-        ("workload", checked.workload, workloads),
-        ("optimizer", checked.optimizer, optimizers),
-    ):
-        if name not in installed:
-            return [
-                CheckResult(
-                    "package",
-                    "error",
-                    f"expected {kind} {name!r} on {socket.gethostname()}, got none; install the package "
-                    "that adds it on this machine too",
-                )
-            ]
-        difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
-        if difference is not None:
-            return [CheckResult("package", "error", difference)]
-    device = torch.device("cuda:0" if checked.device == "gpu" and torch.cuda.is_available() else "cpu")
-    found = check_workload(
-        workloads[checked.workload],
-        device=device,
-        batch_size=checked.batch_size,
-        entry=optimizers[checked.optimizer],
-        in_steps=checked.budget == "steps",
-    )
-    return list(found)

@@ -4,10 +4,11 @@ None of their code runs for it. The code counts because a package that is instal
 version while its files change.
 """
 
-__all__ = ["package_name", "package_versions"]
+__all__ = ["package_name", "package_versions", "version_difference"]
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,25 @@ def package_versions() -> dict[str, PackageVersion]:
         for point in entry_points(group=group):
             points.setdefault(package_name(point), []).append(point)
     return {name: _version(name, of_package) for name, of_package in sorted(points.items())}
+
+
+def version_difference(
+    name: str, found: PackageVersion | None, expected: Mapping[str, PackageVersion]
+) -> str | None:
+    """Return why this machine must not train with a workload or optimizer; None if it may.
+
+    Args:
+        name: kind and name of what the package adds, e.g. `workload 'moons'`.
+        found: its package on this machine; None if it is built in.
+        expected: packages by name, as the study's run has them.
+    """
+    theirs = None if found is None else expected.get(found.name)
+    if found is None or theirs is None or theirs == found:
+        return None
+    return (
+        f"expected {theirs}, the package of {name} where the study's run is, got {found} on "
+        f"{socket.gethostname()}; install the same version on both, and start the study again"
+    )
 
 
 def package_name(point: EntryPoint) -> str:

@@ -27,10 +27,10 @@ from studies.process_tree import adopt_orphans, descendants, end_descendants
 from studies.trials import CardDifference
 from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, load
 from workers.deadline import exit_after
-from workers.first_check import version_difference
 from workers.output_capture import OutputCapture
 from workers.output_files import output_folder
 from workers.pack_protocol import EpochReport, Pack
+from workers.package_versions import version_difference
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 from workers.trial_ranks import RankContext, RankFailure, TrialRanks

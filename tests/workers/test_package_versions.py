@@ -9,9 +9,8 @@ from studies.catalog import PackageVersion
 from studies.space import Parameters
 from studies.training_settings import TrainingSettings
 from workers.catalog import installed_catalog
-from workers.first_check import version_difference
 from workers.pack_protocol import Member, Pack
-from workers.package_versions import package_versions
+from workers.package_versions import package_versions, version_difference
 from workers.trainable import PackTrainable
 from workers.workload_errors import WorkloadFault
 
