@@ -57,7 +57,7 @@ def training_program(
     if workload.kind == "script":
         given, body = _settings(training, parameters), f"{built}{made}"
     else:
-        loop = _Loop(
+        loop = _LoopLines(
             training,
             has_steps=workload.kind == "loop",
             has_schedule=not is_constant,
@@ -181,7 +181,7 @@ class _Length:
             self.source = "loader" if steps * each == batches else f"islice(loader, {steps * each})"
 
 
-class _Loop:
+class _LoopLines:
     """The lines of a training loop.
 
     Args:
