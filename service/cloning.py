@@ -5,6 +5,7 @@ __all__ = ["clone_spec", "merge_patch"]
 from typing import Any, cast
 
 from studies.spec import StudySpec, parse_spec, title_of
+from studies.training_settings import PREFIX
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -29,7 +30,8 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def clone_spec(spec: StudySpec, patch: Any) -> StudySpec:
     """Return a study's spec with a JSON merge patch applied.
 
-    A name that was derived from the workload and the arms is derived again.
+    A name that was derived from the workload and the arms is derived again. A dimension of the study's space
+    gives way to a whole one in the patch, and to the setting of its name under `training`.
 
     Raises:
         SpecInvalid: the result is not a valid study; lists every fault.
@@ -37,4 +39,23 @@ def clone_spec(spec: StudySpec, patch: Any) -> StudySpec:
     data = spec.model_dump(mode="json")
     if spec.name == title_of(spec.workload, spec.arms):
         del data["name"]
-    return parse_spec(merge_patch(data, patch))
+    return parse_spec(merge_patch(_without_replaced(data, patch), patch))
+
+
+def _without_replaced(data: dict[str, Any], patch: Any) -> dict[str, Any]:
+    """Return a study without the dimensions that a patch replaces as a whole, or sets under `training`."""
+    changes: dict[str, Any] = cast("dict[str, Any]", patch) if isinstance(patch, dict) else {}
+    settings, space = changes.get("training"), changes.get("space")
+    replaced: set[str] = set()
+    if isinstance(settings, dict):
+        replaced |= {f"{PREFIX}{name}" for name in cast("dict[str, Any]", settings)}
+    if isinstance(space, dict):
+        # A merge of choices into a range would be neither.
+        whole = ({"choices"}, {"value"}, {"low", "high"})
+        replaced |= {
+            name
+            for name, entry in cast("dict[str, Any]", space).items()
+            if isinstance(entry, dict) and any(keys <= set(cast("dict[str, Any]", entry)) for keys in whole)
+        }
+    kept = {name: entry for name, entry in data["space"].items() if name not in replaced}
+    return {**data, "space": kept}

@@ -88,7 +88,7 @@ def show(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Tok
             print_json(study_document(view, arms))
             return
         out = console()
-        out.print(tables.study(view, page=service.page(study_id)))
+        out.print(tables.study(view, arms, page=service.page(study_id)))
         out.print()
         out.print(tables.arms(arms, view.workload_card))
         if view.progress.failed:

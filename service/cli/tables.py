@@ -21,11 +21,11 @@ from rich.table import Table
 
 from service.cli.fitted_table import FittedTable, facts
 from service.pruner_text import describe_pruner
-from service.searched_text import describe_shared_space
 from studies.catalog import Hyperparameter, OptimizerCard, WorkloadCard
 from studies.direction import rank_key, worst_value
 from studies.formatting import ABSENT, ago, byte_size, count, duration, metric, number, plural, scalar
 from studies.resources import Resources
+from studies.searched_text import describe_objective, describe_overrides, describe_shared_space
 from studies.space import Choices, Fixed, Parameters, Range
 from studies.spec import StudySpec
 from studies.states import TrialState
@@ -126,8 +126,8 @@ def _processes(resources: Resources) -> str:
     return "" if found == 1 else f", {plural(found, 'process', 'processes')} per trial"
 
 
-def study(view: StudyView, *, page: str) -> Table:
-    """Return a table with one fact about a study per row, without its arms."""
+def study(view: StudyView, arms: Sequence[ArmView], *, page: str) -> Table:
+    """Return a table with one fact about a study per row; of its arms, only what they have for themselves."""
     card = view.workload_card
     spent = (view.ended_at - view.started_at).total_seconds() if view.started_at and view.ended_at else None
     rows = {
@@ -151,7 +151,9 @@ def study(view: StudyView, *, page: str) -> Table:
             )
             + _processes(view.spec.resources)
         ),
+        "objective": describe_objective(view),
         **({"every arm": f"searches {shared}"} if (shared := describe_shared_space(view)) else {}),
+        **{f"only {label}": text for label, text in describe_overrides(arms)},
         "search": _search(view.spec),
         "pruner": describe_pruner(view),
         **({"suite": view.suite} if view.suite else {}),

@@ -319,10 +319,12 @@ def _submit(
     try:
         return _redirect_to_study(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
-        return _page(request, unresolved_html(text, error), status=422)
+        return _page(request, unresolved_html(_store(request), text, error), status=422)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
         # Keep the text, so that the user can change it or submit it again.
-        return _page(request, refused_html(text, str(error)), status=KIND_BY_ERROR[type(error)].status)
+        return _page(
+            request, refused_html(_store(request), text, str(error)), status=KIND_BY_ERROR[type(error)].status
+        )
 
 
 def _trial(request: Request, trial_id: TrialId) -> Response:

@@ -32,11 +32,11 @@ from service.dashboard.tables import tables_of
 from service.dispatcher_health import DispatcherHealth
 from service.pruner_text import describe_pruner
 from service.refreshing_cache import Aged
-from service.searched_text import describe_overrides, describe_shared_space
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.artifacts import ArtifactView
 from studies.pruner import NoPruner
+from studies.searched_text import describe_overrides, describe_shared_space
 from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store

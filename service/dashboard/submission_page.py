@@ -8,6 +8,7 @@ from typing import Any
 
 from service.analysis_cache import AnalysisCache
 from service.dashboard.rendering import render
+from service.dashboard.study_fields import FIELDS, searchable_of
 from service.errors import HTTPProblem
 from service.request_documents import read_document_text
 from studies.drafts import with_catalog_problems
@@ -33,17 +34,20 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
         NotFound: the study has no such check, or the check proposes no study.
     """
     if study_id is None:
-        return _page(json.dumps(_EXAMPLE, indent=2))
+        return _page(store, json.dumps(_EXAMPLE, indent=2))
     study = store.study(study_id)
     if check is None:
-        return _page(study.spec.model_dump_json(indent=2), of=study)
+        return _page(store, study.spec.model_dump_json(indent=2), of=study)
     checks = analyses.study(study_id).checks
     if not 0 <= check < len(checks) or checks[check].spec is None:
         raise NotFound(
             f"study {study_id} has no check {check} that proposes a study; see the checks on its page"
         )
     return _page(
-        json.dumps(checks[check].spec, indent=2, ensure_ascii=False), of=study, why=checks[check].sentence
+        store,
+        json.dumps(checks[check].spec, indent=2, ensure_ascii=False),
+        of=study,
+        why=checks[check].sentence,
     )
 
 
@@ -53,23 +57,24 @@ def submitted_spec(text: str, store: Store) -> StudySpec | str:
         return parse_spec(read_document_text(text))
     except SpecInvalid as error:
         complete = with_catalog_problems(error, store.catalog())
-        return _page(text, problems=complete.problems, omitted=complete.omitted)
+        return _page(store, text, problems=complete.problems, omitted=complete.omitted)
     except HTTPProblem as error:
-        return _page(text, problems=[SpecProblem("", error.detail)])
+        return _page(store, text, problems=[SpecProblem("", error.detail)])
 
 
-def unresolved_html(text: str, error: SpecInvalid) -> str:
+def unresolved_html(store: Store, text: str, error: SpecInvalid) -> str:
     """Return the page with the submitted text and what the catalogue finds wrong with its study."""
     error = as_written(error, read_document_text(text))
-    return _page(text, problems=error.problems, omitted=error.omitted)
+    return _page(store, text, problems=error.problems, omitted=error.omitted)
 
 
-def refused_html(text: str, reason: str) -> str:
+def refused_html(store: Store, text: str, reason: str) -> str:
     """Return the page with the submitted text and why a valid study was not accepted."""
-    return _page(text, refused=reason)
+    return _page(store, text, refused=reason)
 
 
 def _page(
+    store: Store,
     spec: str,
     *,
     of: StudyView | None = None,
@@ -85,5 +90,7 @@ def _page(
         "problems": problems,
         "omitted": omitted,
         "refused": refused,
+        "fields": FIELDS,
+        "searchable": searchable_of(store.catalog()),
     }
     return render("new.html", **context)

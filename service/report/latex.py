@@ -5,15 +5,18 @@ It needs only the package booktabs, and works with pdfTeX, XeTeX and LuaTeX.
 
 __all__ = ["escaped", "latex"]
 
+import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Final
 
 from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import heading, plain
 from service.report.study_report import StudyReport
+from studies.analysis.views import MetricOfConfiguration
 from studies.direction import higher_or_lower
-from studies.formatting import count, number
-from studies.views import StudyView
+from studies.formatting import count, listed, number
+from studies.statistics.paired import mean_interval
 
 _SPECIAL: Final = {
     "\\": r"\textbackslash{}",
@@ -95,14 +98,16 @@ def latex(report: StudyReport) -> str:
     """Return a table of the arms: confirmed mean with interval, n, budget, rank and better-than list."""
     study = report.study
     rows = arm_rows(report)
+    compared = [metric for metric in report.analysis.metrics if metric.is_compared]
     head = (
         "",
         "Optimizer",
-        _column_title("Test", study),
+        _column_title("Test", study.workload_card.unit),
+        *(_column_title(escaped(metric.name), metric.unit) for metric in compared),
         "$n$",
         "Trials",
         "Epochs",
-        _column_title("Search", study),
+        _column_title("Search", study.workload_card.unit),
         "Rank",
         "Better than",
     )
@@ -114,7 +119,7 @@ def latex(report: StudyReport) -> str:
             r"  \centering",
             f"  \\caption{{{_caption(report)}}}",
             f"  \\label{{tab:tangent-{study.id}}}",
-            r"  \begin{tabular}{rlrrrrrll}",
+            f"  \\begin{{tabular}}{{rl{'r' * (5 + len(compared))}ll}}",
             r"    \toprule",
             f"    {' & '.join(head)} \\\\",
             r"    \midrule",
@@ -127,29 +132,31 @@ def latex(report: StudyReport) -> str:
     )
 
 
-def _column_title(split: str, study: StudyView) -> str:
-    unit = study.workload_card.unit
+def _column_title(name: str, unit: str) -> str:
     return (
-        split
+        name
         if unit in {"", "none"}
-        else f"{split} (\\%)"
+        else f"{name} (\\%)"
         if unit == "fraction"
-        else f"{split} ({escaped(unit)})"
+        else f"{name} ({escaped(unit)})"
     )
 
 
 def _cells(row: ArmRow, report: StudyReport) -> tuple[str, ...]:
     unit = report.study.workload_card.unit
-    mean = _number(row.mean, unit)
-    shown = mean if row.half_width is None else f"{mean} \\pm {_number(row.half_width, unit, like=row.mean)}"
-    test = "--" if row.mean is None else f"${shown}$"
+    further = [
+        _interval([each for each in metric.confirmed if each.arm == row.arm.name], metric.unit)
+        for metric in report.analysis.metrics
+        if metric.is_compared
+    ]
     diverged = f" ({row.diverged} diverged)" if row.diverged else ""
     is_winner = report.analysis.finding.winner == row.arm.name
     name = escaped(row.label)
     return (
         str(row.mark),
         f"\\textbf{{{name}}}" if is_winner else name,
-        test,
+        _with_half_width(row.mean, row.half_width, unit),
+        *further,
         f"{row.n}{diverged}",
         count(row.arm.progress.finished - row.arm.progress.cancelled).replace(",", "\\,"),
         count(row.arm.progress.epochs_done).replace(",", "\\,"),
@@ -157,6 +164,25 @@ def _cells(row: ArmRow, report: StudyReport) -> tuple[str, ...]:
         _rank(row),
         ", ".join(map(str, row.better_than)) or "--",
     )
+
+
+def _interval(confirmed: Sequence[MetricOfConfiguration], unit: str) -> str:
+    """Return an arm's mean of a further metric; over replicates, of each one's best configuration."""
+    best = [each for each in confirmed if each.configuration == "best" and each.mean is not None]
+    if len(best) != 1:
+        found = mean_interval([each.mean for each in best if each.mean is not None])
+        known = [None if math.isnan(value) else value for value in (found.mean, found.low, found.high)]
+        mean, low, high = known
+    else:
+        mean, low, high = best[0].mean, best[0].low, best[0].high
+    return _with_half_width(mean, None if low is None or high is None else (high - low) / 2, unit)
+
+
+def _with_half_width(mean: float | None, half_width: float | None, unit: str) -> str:
+    if mean is None:
+        return "--"
+    shown = _number(mean, unit)
+    return f"${shown}$" if half_width is None else f"${shown} \\pm {_number(half_width, unit, like=mean)}$"
 
 
 def _rank(row: ArmRow) -> str:
@@ -181,6 +207,13 @@ def _number(value: float | None, unit: str, *, like: float | None = None) -> str
     return f"{value:.{len(digits.partition('.')[2])}f}"
 
 
+def _compared_caption(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    listed_names = listed([escaped(name) for name in names], most=len(names))
+    return f" The same configurations are shown by test {listed_names}, by which nothing was searched."
+
+
 def _caption(report: StudyReport) -> str:
     study, card = report.study, report.study.workload_card
     replicates = study.spec.budget.replicates
@@ -194,5 +227,6 @@ def _caption(report: StudyReport) -> str:
         "trials and epochs of the search and its best validation value. Rank: position by mean, with the "
         "range of ranks that the data allow. Better than: numbers of the optimizers that are significantly "
         f"worse ({test}, Holm-corrected $p < 0.05$); all others are undecided or better."
+        + _compared_caption([metric.name for metric in report.analysis.metrics if metric.is_compared])
         + (" No configuration has been confirmed on fresh seeds." if not report.analysis.confirmed else "")
     )

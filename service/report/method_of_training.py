@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from service.report.references import Citations
 from studies.formatting import count, listed, percent, plural, scalar
+from studies.searched_text import describe_overrides, describe_shared_space
 from studies.spec import Training
 from studies.views import ArmView, StudyView
 
@@ -24,17 +25,41 @@ def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations
         have = "has its own schedule and was" if len(own) == 1 else "have their own schedules and were"
         sentences.append(f"{listed(own, most=len(own))} {have} trained without this one.")
     sentences += _updates(training, cite)
+    sentences += _searched(study, arms)
     if not training.decay_1d:
         sentences.append(
             "Weight decay was not applied to parameters with fewer than two dimensions, such as biases and "
             "normalisation scales."
         )
+    differ = "arms differ only in the optimizer"
+    if overriding := [label for label, _ in describe_overrides(arms)]:
+        have = "has" if len(overriding) == 1 else "have"
+        differ += f" and in what {listed(overriding, most=len(overriding))} {have} for itself"
+        differ = differ if len(overriding) == 1 else differ.removesuffix("itself") + "themselves"
     sentences.append(
         "A trial's seed determines its initialisation and the order of its batches. Both were the same in "
-        "every arm, so that arms differ only in the optimizer; all seeds derive from the study's seed "
-        f"{study.spec.seed}."
+        f"every arm, so that {differ}; all seeds derive from the study's seed {study.spec.seed}."
     )
     return " ".join(sentences)
+
+
+def _searched(study: StudyView, arms: Sequence[ArmView]) -> list[str]:
+    """Return sentences about what is searched beside the optimizers' hyperparameters."""
+    sentences: list[str] = []
+    if shared := describe_shared_space(study):
+        sentences.append(
+            f"Every arm searched for itself, from the same ranges: {shared}; of a searched setting, the "
+            "value given here is that of each arm's first trial."
+        )
+    sentences += [f"Only {label} had {text}." for label, text in describe_overrides(arms)]
+    if "training.batch_size" in study.spec.space:
+        counted = (
+            "steps, so that a larger batch saw more examples"
+            if study.interval_steps
+            else "epochs, so that a larger batch took fewer steps"
+        )
+        sentences.append(f"Budgets count {counted}.")
+    return sentences
 
 
 def _length(study: StudyView) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
-from studies.formatting import count, plural
+from studies.formatting import count, listed, plural
 from studies.states import CLOSED_STUDY_STATES, TrialState
 from studies.views import StudyView
 
@@ -91,6 +91,13 @@ def describe_comparison(analysis: StudyAnalysis, cite: Citations) -> tuple[str, 
     sentences.append(
         "An arm is called better or worse if the corrected p-value is below 0.05, and undecided otherwise."
     )
+    further = [metric.name for metric in analysis.metrics if metric.is_compared]
+    if further:
+        sentences.append(
+            f"Arms are compared in the same way by {listed(further, most=len(further))}, by which nothing "
+            "was searched; these p-values are corrected by Holm's method over all pairs by all of these "
+            "metrics together, apart from those by the objective."
+        )
     if any(pair.effect_size is not None for pair in analysis.pairs):
         sentences.append(
             "Effect sizes are mean paired differences divided by their standard deviation, corrected for "

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from studies.analysis.study_results import StudyResults
 from studies.formatting import listed
+from studies.searched_text import describe_overrides, describe_shared_space
 from studies.training_text import length_text, training_texts
 from studies.views import StudyView
 
@@ -17,7 +18,7 @@ _MOST_VALUES = 12
 def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
     """Return a sentence for each difference that bears on a comparison; empty if only the arms differ."""
     names = _names([results.study for results in per_study])
-    settings = [_settings(results.study) for results in per_study]
+    settings = [_settings(results) for results in per_study]
     cautions: list[str] = []
     open_ones = [name for name, results in zip(names, per_study, strict=True) if not results.is_closed]
     if open_ones:
@@ -58,10 +59,12 @@ def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
     return tuple(cautions)
 
 
-def _settings(study: StudyView) -> Mapping[str, str]:
+def _settings(results: StudyResults) -> Mapping[str, str]:
     """Return the settings that a comparison should find equal, the most important first."""
-    spec = study.spec
+    study, spec = results.study, results.study.spec
+    own = describe_overrides([arm.view for arm in results.arms])
     return {
+        "the metric that they search by": study.workload_card.metric,
         "epochs": (
             str(study.epochs)
             if study.interval_steps is None
@@ -69,6 +72,9 @@ def _settings(study: StudyView) -> Mapping[str, str]:
         ),
         "batch size": str(study.batch_size),
         **training_texts(spec.training),
+        "what every arm searches beside its optimizer": describe_shared_space(study) or "nothing",
+        "what an arm has for itself": "; ".join(f"{name}: {text}" for name, text in own) or "nothing",
+        "the metrics compared beside that": ", ".join(spec.objective.compare) or "none",
         "trials per arm": str(spec.budget.trials_per_arm),
         "replicates": str(spec.budget.replicates),
         "sampler": spec.sampler,

@@ -300,3 +300,28 @@ def test_the_page_says_that_the_service_is_not_responding(
         reader.page.goto(f"{address}/studies/{run.id}")
         expect(reader.page.locator("#connection")).to_be_hidden()
     expect(reader.page.locator("#connection")).to_be_visible(timeout=8000)
+
+
+def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: str, store: Store) -> None:
+    page = reader.page
+    page.goto(f"{url}/new")
+    page.locator("#fields summary").click()
+    page.locator("#searchable summary").click()
+    for text in ("evaluate_every", '"objective": {"at"', '"keep"', '"check_workload"'):
+        page.locator("#fields tr", has_text=text).get_by_role("button").click()
+    for name in ("training.batch_size", "training.clip_norm"):
+        page.get_by_role("button", name=f"Add {name}", exact=True).click()
+    expect(page.locator("#added")).to_have_text("Added: space")
+    page.get_by_role("button", name="Submit study").click()
+    page.wait_for_url(f"{url}/studies/*")
+    [summary] = store.studies().items
+    spec = store.study(summary.id).spec
+    assert (spec.budget.steps, spec.objective.at, spec.keep.weights) == (2000, "best", "best")
+    assert not spec.check_workload
+    assert list(spec.space) == ["training.batch_size", "training.clip_norm"]
+    page.goto(f"{url}/new")
+    page.locator("#spec-text").fill("workload: digits-mlp")
+    page.locator("#fields summary").click()
+    page.locator("#fields button").first.click()
+    expect(page.locator("#added")).to_contain_text("not JSON")
+    assert reader.errors == []

@@ -1,6 +1,6 @@
-"""Which settings of the training a study searches, and for which arms, in words."""
+"""What a study searches beside its optimizers' hyperparameters, and by which metrics it judges, in words."""
 
-__all__ = ["describe_overrides", "describe_shared_space"]
+__all__ = ["describe_objective", "describe_overrides", "describe_shared_space"]
 
 from collections.abc import Sequence
 
@@ -13,6 +13,13 @@ from studies.views import ArmView, StudyView
 def describe_shared_space(study: StudyView) -> str:
     """Return what every arm of a study searches beside its optimizer's hyperparameters; empty if nothing."""
     return "; ".join(f"{name} {_entry(entry)}" for name, entry in study.spec.space.items())
+
+
+def describe_objective(study: StudyView) -> str:
+    """Return what a study searches by and compares by, e.g. `validation accuracy at the last epoch`."""
+    objective = study.spec.objective
+    further = f"; arms are compared by {', '.join(objective.compare)} too" if objective.compare else ""
+    return f"validation {study.workload_card.metric} at the {objective.at} epoch{further}"
 
 
 def describe_overrides(arms: Sequence[ArmView]) -> list[tuple[str, str]]:
@@ -29,7 +36,8 @@ def _entry(entry: SpaceEntry) -> str:
         case Fixed():
             return f"= {scalar(entry.value)}"
         case Range():
-            return f"from {scalar(entry.low)} to {scalar(entry.high)}"
+            scale = " (log scale)" if entry.log else ""
+            return f"from {scalar(entry.low)} to {scalar(entry.high)}{scale}"
         case Choices():
             return f"in {{{', '.join(map(scalar, entry.choices))}}}"
         case Tune():
