@@ -20,6 +20,7 @@ from studies.store import Store
 from workers.catalog import installed_catalog
 from workers.dispatcher import Dispatcher
 from workers.managed_ray import ManagedRay
+from workers.package_versions import describe_packages
 from workers.packages import use_packages
 from workers.parent_watchdog import exit_with_parent
 from workers.settings import DispatcherSettings, describe_invalid_setting
@@ -110,6 +111,9 @@ def _serve(dispatcher: Dispatcher, ray: ManagedRay, *, name: str) -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, ray.address)
+    logging.getLogger("tangent.dispatcher").info(
+        "packages of workloads and optimizers: %s", describe_packages()
+    )
     dispatcher.serve()
     return 1 if dispatcher.has_lost_ray else 0
 

@@ -7,6 +7,7 @@ to the Ray cluster whose head is at that address. This module does not import Ra
 __all__ = ["check_token_mode", "join", "main", "start_head", "start_local"]
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -20,9 +21,12 @@ from studies.process_tree import adopt_orphans
 from studies.secret_files import read_secret
 from studies.standard_error import write_line
 from workers.node_process import LOCAL_ENVIRONMENT, OBJECT_STORE_BYTES, NodeFailed, NodeProcess
+from workers.package_versions import describe_packages
+from workers.packages import use_packages
 from workers.ray_token import ray_token_file
 from workers.settings import DispatcherSettings, describe_invalid_setting
 
+_log = logging.getLogger("tangent.node")
 _CONNECT_WITHIN_S = 5.0
 # Reserved for documentation (RFC 5737). Nothing is sent to it: the route to it shows which of this machine's
 # addresses faces outwards.
@@ -142,6 +146,8 @@ def main() -> int:
     except NodeFailed as error:
         write_line(f"error: {error}")
         return 1
+    use_packages(os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep))
+    _log.info("joined %s; packages of workloads and optimizers: %s", arguments.address, describe_packages())
     node.call_when_ended(is_ending.set)
     is_ending.wait()
     has_ended = node.has_ended

@@ -4,7 +4,7 @@ None of their code runs for it. The code counts because a package that is instal
 version while its files change.
 """
 
-__all__ = ["package_name", "package_versions", "version_difference"]
+__all__ = ["describe_packages", "package_name", "package_versions", "version_difference"]
 
 import hashlib
 import socket
@@ -46,6 +46,15 @@ def version_difference(
         f"expected {theirs}, the package of {name} where the study's run is, got {found} on "
         f"{socket.gethostname()}; install the same version on both, and start the study again"
     )
+
+
+def describe_packages() -> str:
+    """Return the packages that add workloads or optimizers with their versions, in one phrase."""
+    try:
+        found = [str(version) for version in package_versions().values()]
+    except OSError as error:
+        return f"unknown ({error})"
+    return ", ".join(found) or "none"
 
 
 def package_name(point: EntryPoint) -> str:

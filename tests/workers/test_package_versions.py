@@ -10,7 +10,7 @@ from studies.space import Parameters
 from studies.training_settings import TrainingSettings
 from workers.catalog import installed_catalog
 from workers.pack_protocol import Member, Pack
-from workers.package_versions import package_versions, version_difference
+from workers.package_versions import describe_packages, package_versions, version_difference
 from workers.trainable import PackTrainable
 from workers.workload_errors import WorkloadFault
 
@@ -44,6 +44,7 @@ def test_a_package_that_is_edited_has_another_version(package: Path) -> None:
     after = package_versions()["own-versions"]
     assert (before.name, before.version) == (after.name, after.version) == ("own-versions", "1.0")
     assert before.code != after.code
+    assert f"own-versions 1.0 (code {after.code})" in describe_packages()
 
 
 @pytest.mark.usefixtures("package")
