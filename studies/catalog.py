@@ -15,6 +15,7 @@ __all__ = [
     "PackageVersion",
     "WorkloadCard",
     "WorkloadKind",
+    "average_of",
     "suggest_name",
 ]
 
@@ -334,6 +335,11 @@ class MetricCard(FrozenModel):
     )
 
 
+def average_of(metric: str) -> str:
+    """Return the name of a metric as it is measured with a moving average of the weights."""
+    return f"{metric} (EMA)"
+
+
 class WorkloadCard(FrozenModel):
     """The description of a workload: its name, metric, direction and epochs, and what else is known."""
 
@@ -419,6 +425,21 @@ class WorkloadCard(FrozenModel):
     def metric_names(self) -> tuple[str, ...]:
         """The names of all metrics, the card's own first."""
         return (self.metric, *(metric.name for metric in self.metrics))
+
+    def with_averages(self) -> "WorkloadCard":
+        """Return the card with each metric once more, as a moving average of the weights has it.
+
+        Raises:
+            ValueError: there are too many metrics, or names are too long or already taken.
+        """
+        own = MetricCard(name=self.metric, unit=self.unit, direction=self.direction, target=self.target)
+        averages = [
+            metric.model_copy(update={"name": average_of(metric.name)}) for metric in (own, *self.metrics)
+        ]
+        # Validated, not copied: the limits hold for the longer list and names too.
+        return WorkloadCard.model_validate(
+            {**self.model_dump(), "metrics": [each.model_dump() for each in (*self.metrics, *averages)]}
+        )
 
     def by_metric(self, name: str) -> "WorkloadCard":
         """Return the card with another of its metrics as its own: its unit, direction and target too.

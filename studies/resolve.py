@@ -47,7 +47,7 @@ from studies.spec import (
     StudySpec,
     Training,
 )
-from studies.training_problems import training_problems
+from studies.training_problems import measured_card, training_problems
 from studies.training_settings import TrainingOptions
 
 # A grid is enumerated before its first trial.
@@ -525,7 +525,8 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
             )
         )
     if workload is not None:
-        problems += metric_problems(spec.objective, workload)
+        workload, found = measured_card(spec, workload)
+        problems += found or metric_problems(spec.objective, workload)
     problems += resource_problems(spec.resources)
     processes = spec.resources.processes_per_trial
     if workload is not None and processes > 1:

@@ -1,10 +1,10 @@
 """What keeps a study's training settings from being used with its workload and resources."""
 
-__all__ = ["training_problems"]
+__all__ = ["measured_card", "training_problems"]
 
 from collections.abc import Mapping
 
-from studies.catalog import WorkloadCard
+from studies.catalog import WorkloadCard, average_of
 from studies.errors import SpecProblem, json_pointer
 from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, Space
 from studies.spec import StudySpec
@@ -29,12 +29,36 @@ def training_problems(
     for arm, space in spaces.items():
         smoothing = space.get(f"{PREFIX}label_smoothing", Fixed(value=0.0))
         found += _smoothing_problems(spec, workload, arm, smoothing)
+    if spec.training.ema_evaluation == "beside":
+        found += _average_problems(spec, spaces)
     if spec.budget.steps is not None:
         # Batches of several passes over the data may share a step.
         return [*dict.fromkeys(found), *_steps_problems(spec, workload)]
     for arm, space in (spaces or {"": Space()}).items():
         found += _accumulation_problems(spec, workload, arm, space)
     return list(dict.fromkeys(found))
+
+
+def measured_card(spec: StudySpec, workload: WorkloadCard) -> tuple[WorkloadCard, list[SpecProblem]]:
+    """Return the workload's card with the metrics of average weights, if the study evaluates them beside.
+
+    The second value is why it cannot: then the card is as it was.
+    """
+    if spec.training.ema_evaluation == "instead":
+        return workload, []
+    pointer = "/training/ema_evaluation"
+    if workload.kind == "script":
+        why = f"{workload.name} has a loop of its own, which evaluates what it wants"
+        found = f"expected 'instead', because {why}; report what its average weights measure as a metric"
+        return workload, [SpecProblem(pointer, found)]
+    try:
+        return workload.with_averages(), []
+    except ValueError:
+        found = (
+            f"expected at most 31 further metrics of {workload.name}, and names of at most 58 characters "
+            "that do not end with ' (EMA)'; write 'instead', or change the metrics on its card"
+        )
+        return workload, [SpecProblem(pointer, found)]
 
 
 def _pointer(spec: StudySpec, arm: str, setting: str) -> str:
@@ -61,6 +85,24 @@ def _smoothing_problems(
             "restart the dispatcher, or remove this",
         )
     ]
+
+
+def _average_problems(spec: StudySpec, spaces: Mapping[str, Space]) -> list[SpecProblem]:
+    """Return why average weights have nothing to show beside the weights."""
+    found: list[SpecProblem] = []
+    for arm, space in (spaces or {"": Space()}).items():
+        decay = space.get(f"{PREFIX}ema_decay", Fixed(value=spec.training.ema_decay))
+        pointer = _pointer(spec, arm, "ema_decay")
+        if not _largest(decay):
+            why = "expected a decay above 0, because ema_evaluation is 'beside'; write one, such as 0.999"
+            found.append(SpecProblem(pointer, why))
+        elif not isinstance(decay, Fixed) and not (spec.objective.metric or "").endswith(average_of("")):
+            why = (
+                "expected one value, because the average weights change only metrics with ' (EMA)' after "
+                "their names, and the objective is another; name one as objective.metric, or fix ema_decay"
+            )
+            found.append(SpecProblem(pointer, why))
+    return found
 
 
 def _accumulation_problems(

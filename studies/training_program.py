@@ -210,13 +210,15 @@ class _LoopLines:
         if self._training.accumulation_steps > 1:
             item = f"n, {item if self._has_steps else f'({item})'}"
             source = f"enumerate({source}, 1)"
-        average = "average.module" if self._training.ema_decay else "model"
+        both = {"instead": ["average.module"], "beside": ["model", "average.module"]}
+        evaluated = both[self._training.ema_evaluation] if self._training.ema_decay else ["model"]
         return [
             *(["batches = chain.from_iterable(repeat(loader))"] if length.is_stream else []),
             length.outer,
             *_indented(["model.train()", *self._mode("train"), f"for {item} in {source}:"]),
             *_indented(_indented([*self._backward(), *self._step()])),
-            *_indented([f"{average}.eval()", *self._mode("eval"), f"# Evaluate {average} here."]),
+            *_indented([f"{each}.eval()" for each in evaluated]),
+            *_indented([*self._mode("eval"), f"# Evaluate {' and '.join(evaluated)} here."]),
         ]
 
     def _mode(self, name: str) -> list[str]:

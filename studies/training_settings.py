@@ -3,6 +3,7 @@
 __all__ = [
     "PREFIX",
     "TRAINING_HYPERPARAMETERS",
+    "EmaEvaluation",
     "PrecisionName",
     "ScheduleName",
     "TrainingOptions",
@@ -29,6 +30,7 @@ PREFIX: Final = "training."
 ScheduleName = Literal[
     "constant", "cosine", "warmup-cosine", "linear", "step", "one-cycle", "wsd", "warm-restarts"
 ]
+EmaEvaluation = Literal["instead", "beside"]
 PrecisionName = Literal["float32", "bf16", "fp16"]
 _WARMUPS: Final[dict[ScheduleName, float]] = {"warmup-cosine": 0.05, "one-cycle": 0.3}
 _SHARED: Final = frozenset(
@@ -120,7 +122,14 @@ class TrainingOptions(FrozenModel):
         allow_inf_nan=False,
         description=(
             "Above 0, an exponential moving average of the weights with this decay per step is evaluated "
-            "instead of the weights."
+            "instead of the weights, or beside them."
+        ),
+    )
+    ema_evaluation: EmaEvaluation = Field(
+        default="instead",
+        description=(
+            "Whether the average weights are evaluated instead of the weights, or 'beside' them: as further "
+            "metrics with ' (EMA)' after their names, one of which may be the objective."
         ),
     )
     label_smoothing: float = Field(

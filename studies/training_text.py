@@ -37,7 +37,10 @@ def training_texts(training: TrainingOptions) -> dict[str, str]:
         "gradient clipping": _clipping(training),
         "batches per step": str(training.accumulation_steps),
         "moving average of the weights": (
-            f"decay {scalar(training.ema_decay)}, evaluated" if training.ema_decay else "none"
+            f"decay {scalar(training.ema_decay)}, evaluated"
+            f"{'' if training.ema_evaluation == 'instead' else ' beside them'}"
+            if training.ema_decay
+            else "none"
         ),
         "label smoothing": scalar(training.label_smoothing),
         "precision": training.precision,

@@ -1,11 +1,16 @@
 """The metrics of a workload by name: the objective first, and the functions that return them."""
 
-__all__ = ["NamedMetrics", "checked_names", "named_metrics"]
+__all__ = ["EvaluatedMetrics", "NamedMetrics", "checked_names", "evaluated_metrics", "named_metrics"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
+from torch import Tensor
+
+from studies.catalog import average_of
+from studies.training_settings import TrainingOptions
 from workers.workload_errors import CannotTrain
 from workers.workloads import AnyWorkload, LoopWorkload, TensorWorkload
 
@@ -26,6 +31,57 @@ class NamedMetrics:
     def others(self) -> tuple[str, ...]:
         """The names without the objective."""
         return self.names[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedMetrics:
+    """What is measured of a split, with the weights and with their moving average.
+
+    Attributes:
+        once: the metrics of one evaluation.
+        every: all metrics that a trial reports.
+        counts_average: whether the objective is measured with the average weights, where there are some.
+        has_both: whether both weights are evaluated.
+    """
+
+    once: NamedMetrics
+    every: NamedMetrics
+    counts_average: bool
+    has_both: bool
+
+    def joined(self, counted: Tensor, other: Tensor) -> Tensor:
+        """Return the loss and the values of `every`, [1 + 2 M, ...].
+
+        Args:
+            counted: loss and metrics with the weights that the objective is measured with, [1 + M, ...].
+            other: those with the other weights.
+        """
+        return torch.cat([counted, other[1:]])
+
+
+def evaluated_metrics(
+    workload: AnyWorkload, objective: str | None, training: TrainingOptions
+) -> EvaluatedMetrics:
+    """Return what is measured of a workload.
+
+    Args:
+        workload: the workload.
+        objective: name of the metric that comes first; None for the card's own.
+        training: the settings of a study.
+
+    Raises:
+        CannotTrain: the workload has no metric of this name.
+    """
+    if training.ema_evaluation == "instead":
+        once = named_metrics(workload, objective)
+        return EvaluatedMetrics(once=once, every=once, counts_average=True, has_both=False)
+    averages = {average_of(name): name for name in workload.card.metric_names}
+    counts_average = objective in averages
+    once = named_metrics(workload, averages.get(objective or "", objective))
+    pair = (once.names, tuple(map(average_of, once.names)))
+    first, second = reversed(pair) if counts_average else pair
+    every = NamedMetrics(names=(*first, *second), functions=2 * once.functions)
+    return EvaluatedMetrics(once=once, every=every, counts_average=counts_average, has_both=True)
 
 
 def named_metrics(workload: AnyWorkload, objective: str | None) -> NamedMetrics:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
 from workers.memory import is_out_of_memory
+from workers.named_metrics import evaluated_metrics
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
 from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
@@ -26,7 +27,7 @@ from workers.training_tasks import training_task
 from workers.trial_files import TrialFolder
 from workers.trial_processes import trial_processes
 from workers.updates import Update
-from workers.workloads import Data, LoopWorkload, ModelWorkload, grouped_parameters
+from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, grouped_parameters
 
 CHECK_EVERY = 32
 """Steps between two checks of the training loss on a device that runs asynchronously."""
@@ -84,6 +85,7 @@ class Solo:
         with seeded(initialisation_seed(member.seed), device=torch.device("cpu")):
             self.model = workload.build_model()
         self.model.to(device)
+        self._metrics = evaluated_metrics(workload, pack.objective_metric, pack.training)
         self._task = training_task(
             workload,
             self.model,
@@ -92,7 +94,7 @@ class Solo:
             settings=settings,
             interval_steps=pack.interval_steps,
             device=device,
-            objective=pack.objective_metric,
+            objective=self._metrics.once.names[0],
         )
         self._total_steps = self._task.steps * pack.epochs
         self._is_sharded = pack.shard_optimizer and self._processes.size > 1
@@ -134,15 +136,15 @@ class Solo:
                 elapsed_s=self._elapsed_s,
                 lr=float(self._optimizer.param_groups[self._lr_group]["lr"]),
                 initial_lr=self._lr,
-                metrics=self._task.metrics,
+                metrics=self._metrics.every,
                 has_validation_loss=self._task.has_validation_loss,
             )
 
     def test(self) -> list[float]:
         """Return the test metrics after the last epoch, the objective first; they may not be finite."""
         noise = noise_seed(self._seed, epoch=self._epoch)
-        with seeded(noise, device=self._device), self._update.evaluated():
-            return _floats(self._task.evaluate("test")[1:])
+        with seeded(noise, device=self._device):
+            return _floats(self._evaluate("test")[1:])
 
     def checkpoint(self) -> dict[str, Any]:
         """Return the state after the epoch just trained, which the next epoch changes in place.
@@ -172,9 +174,9 @@ class Solo:
 
         It is a copy only if average weights were evaluated.
         """
-        if not self._update.has_average:
+        if not (self._update.has_average and self._metrics.counts_average):
             return self.model.state_dict()
-        with self._update.evaluated():
+        with self._update.evaluated(average=True):
             return on_cpu(self.model.state_dict())
 
     def _resume(self, state: Mapping[str, Any]) -> None:
@@ -240,14 +242,24 @@ class Solo:
         self._set_evaluation_mode()
         # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
         # its norm and probes on the CPU.
-        with self._update.evaluated():
-            values = self._task.evaluate("validation")
         numbers = [
-            values,
+            self._evaluate("validation"),
             weight_norm(self._weights).unsqueeze(0),
             self._probe.read(),
         ]
         return _floats(torch.cat([part.to(self._device) for part in numbers]))
+
+    def _evaluate(self, split: SplitName) -> Tensor:
+        """Return the loss and all metrics of a split."""
+        metrics, update = self._metrics, self._update
+        with update.evaluated(average=metrics.counts_average):
+            counted = self._task.evaluate(split)
+        if not metrics.has_both:
+            return counted
+        if not update.has_average:
+            return metrics.joined(counted, counted)
+        with update.evaluated(average=not metrics.counts_average):
+            return metrics.joined(counted, self._task.evaluate(split))
 
     def _set_training_mode(self) -> None:
         self.model.train()

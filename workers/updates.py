@@ -60,7 +60,7 @@ class Update:
 
     @property
     def has_average(self) -> bool:
-        """Whether average weights are evaluated instead of the trained ones."""
+        """Whether there are average weights."""
         return self._average is not None
 
     def backward(self, loss: Tensor) -> None:
@@ -109,13 +109,16 @@ class Update:
             self._move(list(self._average.values()), weights, 1)
 
     @contextmanager
-    def evaluated(self) -> Generator[None]:
+    def evaluated(self, *, average: bool) -> Generator[None]:
         """Hold the weights in the model that are evaluated, and run it in the trial's precision.
 
-        They are the average ones if the trial has them. The trained weights are back afterwards.
+        The trained weights are back afterwards.
+
+        Args:
+            average: whether they are the average ones, if the trial has them.
         """
         with self.precision():
-            if self._average is None:
+            if self._average is None or not average:
                 yield
                 return
             kept = {name: weight.detach().clone() for name, weight in self._trained.items()}

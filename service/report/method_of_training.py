@@ -90,9 +90,14 @@ def _updates(training: Training, cite: Citations) -> list[str]:
     if limits:
         sentences.append(f"Gradients were clipped: {', then '.join(limits)} {cite('clipping')}.")
     if training.ema_decay:
+        whose = (
+            "Validation and test values"
+            if training.ema_evaluation == "instead"
+            else "Metrics with '(EMA)' after their names"
+        )
         sentences.append(
-            "Validation and test values are those of an exponential moving average of the weights with a "
-            f"decay of {scalar(training.ema_decay)} per step {cite('averages')}."
+            f"{whose} are those of an exponential moving average of the weights with a decay of "
+            f"{scalar(training.ema_decay)} per step {cite('averages')}."
         )
     if training.label_smoothing:
         sentences.append(

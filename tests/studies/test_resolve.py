@@ -464,6 +464,32 @@ def test_settings_that_the_workload_does_not_allow_are_refused_fixed_or_searched
     assert resolved(training=allowed).batch_size == 100
 
 
+def test_average_weights_beside_the_weights_give_each_metric_a_twin() -> None:
+    beside = {"ema_evaluation": "beside"}
+    fixed = resolved(training={"ema_decay": 0.9, **beside}, objective={"compare": ["accuracy (EMA)"]})
+    assert fixed.workload.metric_names == ("accuracy", "accuracy (EMA)")
+    assert ResolvedStudy.model_validate_json(fixed.model_dump_json()) == fixed
+    searched = resolved(training={"ema_decay": "tune", **beside}, objective={"metric": "accuracy (EMA)"})
+    assert (searched.workload.metric, searched.workload.unit) == ("accuracy (EMA)", "fraction")
+    refused: list[tuple[dict[str, Any], str, str]] = [
+        ({"training": beside}, "/training/ema_decay", "a decay above 0"),
+        (
+            {"training": {"ema_decay": "tune", **beside}},
+            "/space/training.ema_decay",
+            "the objective is another",
+        ),
+        ({"objective": {"metric": "accuracy (EMA)"}}, "/objective/metric", "has no metric"),
+    ]
+    for body, pointer, text in refused:
+        assert text in problems(**body)[pointer]
+    script = CATALOG.workloads["digits-mlp"].model_copy(update={"kind": "script"})
+    with pytest.raises(SpecInvalid, match="a loop of its own"):
+        resolve(
+            parse_spec(study_body(training={"ema_decay": 0.9, **beside})),
+            CATALOG.model_copy(update={"workloads": {"digits-mlp": script}}),
+        )
+
+
 def test_configurations_that_train_alike_count_once() -> None:
     space = {
         "lr": 0.01,

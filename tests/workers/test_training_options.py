@@ -229,6 +229,33 @@ def test_an_epoch_has_only_full_batches_and_full_steps() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("objective", ["accuracy", "accuracy (EMA)"])
+def test_average_weights_are_evaluated_beside_the_weights(objective: str, width: int) -> None:
+    members = [member("adamw", str(n), lr=lr) for n, lr in enumerate((0.01, 0.003))]
+
+    def last(**settings: Any) -> tuple[dict[str, float | None], ...]:
+        """Return the last epoch's validation values and the test values of the first member, by name."""
+        pack = pack_of(MLP, "adamw", *members, epochs=2, batch_size=SIZE, width=width, **settings)
+        measured, outcome = story(train(pack, data=data(MLP)), "0")[-1]
+        assert outcome is not None
+        name = pack.objective_metric or "accuracy"
+        return (
+            {name: measured.validation_metric, **measured.metrics, "loss": measured.validation_loss},
+            {name: outcome.test_value, **outcome.test_metrics},
+        )
+
+    plain, averaged = last(), last(ema_decay=0.8)
+    both = last(ema_decay=0.8, ema_evaluation="beside", objective_metric=objective)
+    counted = averaged if objective == "accuracy (EMA)" else plain
+    for values, own, average in zip(both, plain, averaged, strict=True):
+        assert (values["accuracy"], values["accuracy (EMA)"]) == (own["accuracy"], average["accuracy"])
+    assert both[0]["loss"] == counted[0]["loss"]
+    assert plain[0] != averaged[0]
+    alike = last(ema_evaluation="beside", objective_metric=objective)
+    assert alike[0]["accuracy"] == alike[0]["accuracy (EMA)"] == plain[0]["accuracy"]
+
+
+@pytest.mark.parametrize("width", [1, 2])
 def test_the_weights_that_are_kept_are_the_average_that_was_evaluated(width: int) -> None:
     members = [member("adamw", str(n), lr=lr) for n, lr in enumerate((0.01, 0.003))]
     pack = pack_of(CNN, "adamw", *members, epochs=1, batch_size=SIZE, ema_decay=0.8)

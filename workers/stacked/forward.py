@@ -42,7 +42,7 @@ class Forward:
         self._batch_size = plan.pack.training.batch_size
         self._label_smoothing = plan.pack.training.label_smoothing
         self._is_paired = is_paired
-        self._metrics = plan.metrics
+        self._metrics = plan.metrics.once
         names = [name for name, _ in plan.template.named_parameters(remove_duplicate=False)]
         # Searching for tied parameters on each call would take longer than a small model.
         self._has_ties = len(names) > len(list(plan.template.parameters()))

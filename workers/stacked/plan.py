@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.batch_order import BatchOrder
-from workers.named_metrics import named_metrics
+from workers.named_metrics import evaluated_metrics
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.optimizers.batched.layout import Layout
 from workers.optimizers.batched.optimizer import StackedOptimizer
@@ -43,7 +43,7 @@ class StackPlan:
         state_names: the name of the tensor here for each key of the model's state dictionary.
         initial: parameters and buffers as built, on the CPU, for each distinct seed.
         optimizer: class of the batched optimizer.
-        metrics: the metrics that are evaluated, in this order.
+        metrics: the metrics that are evaluated, with which weights.
         has_average: whether any member has an average of its weights.
         order: the batches of each epoch.
         steps: steps in an epoch, or in the interval that replaces it.
@@ -61,7 +61,7 @@ class StackPlan:
         assert entry.stacked is not None
         self.pack, self.workload, self.entry, self.data, self.device = pack, workload, entry, data, device
         self.optimizer: type[StackedOptimizer] = entry.stacked
-        self.metrics = named_metrics(workload, pack.objective_metric)
+        self.metrics = evaluated_metrics(workload, pack.objective_metric, pack.training)
         self.has_average = any(pack.settings_of(member).ema_decay > 0 for member in pack.members)
         models = {
             member.seed: self._build(member.seed)

@@ -24,8 +24,8 @@ class Rows:
         moments: the optimizer's state tensors, each [K, P].
         buffers: the models' other stacked tensors, each [K, *shape].
         elapsed_s: [K] training seconds so far, on the CPU.
-        average: [K, P] moving average of the weights, which is evaluated instead of them; None if no member
-            has one.
+        average: [K, P] moving average of the weights, which is evaluated instead of them or beside them;
+            None if no member has one.
     """
 
     weights: Tensor

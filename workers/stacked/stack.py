@@ -117,7 +117,7 @@ class Stack:
                     elapsed_s=elapsed_s,
                     lr=initial_lr * scale,
                     initial_lr=initial_lr,
-                    metrics=plan.metrics,
+                    metrics=plan.metrics.every,
                 )
             )
         return results[: self.size]
@@ -146,12 +146,12 @@ class Stack:
 
     def weights(self, row: int) -> dict[str, Tensor]:
         """Return the `state_dict` of a member's model as it was evaluated after the epoch just trained."""
-        return self._state_dict(row, self._evaluated)
+        return self._state_dict(row, self._weights_for(average=self.plan.metrics.counts_average))
 
-    @property
-    def _evaluated(self) -> Tensor:
-        """The weights that are evaluated: the average ones, if any member has them, [K, P]."""
-        return self._weights.detach() if self.rows.average is None else self.rows.average
+    def _weights_for(self, *, average: bool) -> Tensor:
+        """Return the weights or, if asked for and any member has them, their average, [K, P]."""
+        of_members = self.rows.average if average else None
+        return self._weights.detach() if of_members is None else of_members
 
     def _state_dict(self, row: int, weights: Tensor) -> dict[str, Tensor]:
         """Return the `state_dict` of a member's model with some weights [K, P], on the CPU."""
@@ -303,7 +303,19 @@ class Stack:
         return torch.tensor([curves[each] for each in self._settings], dtype=torch.float64).T
 
     def _evaluate(self, split: str) -> Tensor:
-        return self._forward.evaluate(self._evaluated, self.rows.buffers, getattr(self.plan.data, split))
+        """Return the loss and all metrics of a split, [1 + M, K]."""
+        metrics = self.plan.metrics
+
+        def values(*, average: bool) -> Tensor:
+            weights = self._weights_for(average=average)
+            return self._forward.evaluate(weights, self.rows.buffers, getattr(self.plan.data, split))
+
+        counted = values(average=metrics.counts_average)
+        if not metrics.has_both:
+            return counted
+        has_average = self.rows.average is not None
+        other = values(average=not metrics.counts_average) if has_average else counted
+        return metrics.joined(counted, other)
 
     def _synchronize(self) -> None:
         if self.plan.device.type == "cuda":
