@@ -216,15 +216,17 @@ class DrawnClouds(LoopedClouds):
 
 
 class EndlessClouds(LoopedClouds):
-    """The same clouds as a stream without an end; one that `is_kept` goes on in the next trial."""
+    """The same clouds as a stream of no known length, and a log; one `is_kept` goes on in the next trial."""
+
+    card = Sound.card.model_copy(update={"examples": {}})
 
     def __init__(self, *, is_kept: bool) -> None:
         super().__init__(shared=0)
         self._kept = itertools.count() if is_kept else None
 
-    def steps_per_epoch(self, batch_size: int) -> int | None:
-        del batch_size
-        return None
+    def evaluate(self, model: nn.Module, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
+        self.log(split=split)
+        return super().evaluate(model, split, device=device)
 
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
         del epoch
@@ -349,6 +351,7 @@ def test_a_stream_without_an_end_is_trained_in_intervals(is_kept: bool) -> None:
     errors = [result.check for result in results if result.status == "error"]
     assert errors == (["same training twice"] if is_kept else [])
     assert is_kept or {"resuming", "speed"} <= {result.check for result in results}
+    assert not [result for result in results if "for an epoch" in result.sentence]
 
 
 @pytest.mark.parametrize(("shared", "status"), [(0, "ok"), (3, "warning")])

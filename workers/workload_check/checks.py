@@ -8,12 +8,13 @@ import torch
 
 from studies.trials import CheckResult
 from workers.optimizers import OptimizerEntry, load_optimizers
+from workers.trial_files import TrialFolder
 from workers.workload_check.check_result import CheckFailed
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.script_checks import check_script
 from workers.workload_check.training_checks import check_training
-from workers.workloads import AnyWorkload, Data, ScriptWorkload, TensorWorkload
+from workers.workloads import AnyWorkload, Data, LoopWorkload, ScriptWorkload, TensorWorkload
 
 
 def check_workload(
@@ -38,6 +39,7 @@ def check_workload(
         in_steps: whether a script gets a budget of steps, instead of epochs.
     """
     entry = entry or load_optimizers()["adamp"]
+    folder = TrialFolder()
     try:
         if isinstance(workload, ScriptWorkload):
             size = batch_size or workload.card.batch_size
@@ -51,6 +53,8 @@ def check_workload(
             else:
                 has_errors |= found.status == "error"
                 yield found
+        if isinstance(workload, LoopWorkload):
+            workload = workload.in_folder(folder)
         size = batch_size or workload.card.batch_size
         if data is not None:
             size = min(size, len(data.train))
@@ -63,3 +67,5 @@ def check_workload(
         yield from check_training(workload, data, device, entry=entry, batch_size=size)
     except CheckFailed as error:
         yield error.result
+    finally:
+        folder.remove()

@@ -7,11 +7,14 @@ import copy
 from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
 
 
-def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: int) -> int:
-    """Return the number of steps of an epoch; of an endless stream, those of the card's examples, or 1."""
+def steps_of_epoch(workload: ModelWorkload, data: Data | None, *, batch_size: int) -> int | None:
+    """Return the number of steps of an epoch.
+
+    Of a stream without an end, it is that of the card's examples; None if the card has none.
+    """
     if isinstance(workload, LoopWorkload):
-        steps = workload.steps_per_epoch(batch_size)
-        return max(1, workload.card.examples.get("train", 0) // batch_size) if steps is None else steps
+        steps, examples = workload.steps_per_epoch(batch_size), workload.card.examples.get("train")
+        return max(1, examples // batch_size) if steps is None and examples is not None else steps
     assert data is not None, "a workload of tensors has data"
     return len(data.train) // batch_size
 
@@ -35,7 +38,8 @@ def shortened(
         # A copy, so that what is found is still in the user's functions.
         short = copy.copy(workload)
         whole = steps_of_epoch(workload, None, batch_size=batch_size)
-        short.steps_per_epoch = lambda batch_size: min(steps, whole)  # noqa: ARG005 # the parameter's name
+        most = steps if whole is None else min(steps, whole)
+        short.steps_per_epoch = lambda batch_size: most  # noqa: ARG005 # the parameter's name
         return short, None
     assert isinstance(workload, TensorWorkload)
     assert data is not None, "a workload of tensors has data"

@@ -267,23 +267,24 @@ def _speed(
 ) -> Iterator[CheckResult]:
     size = pack.training.batch_size
     in_epoch = steps_of_epoch(workload, data, batch_size=size)
-    steps = max(1, min(_TIMED_STEPS, in_epoch))
+    steps = _TIMED_STEPS if in_epoch is None else max(1, min(_TIMED_STEPS, in_epoch))
     short, timed = shortened(workload, data, steps=steps, batch_size=size)
     meter = MemoryMeter(device)
     pack = _in_intervals(pack, workload, steps=steps)
     solo = Solo(pack.members[0], pack=pack, workload=short, entry=entry, data=timed, device=device)
     first = solo.train_epoch(1).elapsed_s
     step_s = (solo.train_epoch(2).elapsed_s - first) / steps
-    epoch_s = step_s * in_epoch
+    epoch_s = None if in_epoch is None else step_s * in_epoch
     grown = meter.grown()
     yield CheckResult(
         "speed",
         "note",
-        f"{number(1000 * step_s, 3)} ms for a step of {plural(size, 'example')}, {duration(epoch_s)} for an "
-        "epoch" + (f", {grown / 2**20:,.0f} MiB of memory" if grown else ""),
+        f"{number(1000 * step_s, 3)} ms for a step of {plural(size, 'example')}"
+        + ("" if epoch_s is None else f", {duration(epoch_s)} for an epoch")
+        + (f", {grown / 2**20:,.0f} MiB of memory" if grown else ""),
     )
     on_card = workload.card.epoch_s
-    if on_card is None or device.type != "cpu":
+    if on_card is None or epoch_s is None or device.type != "cpu":
         return
     if not on_card / _SLOW <= epoch_s <= on_card * _SLOW:
         yield about(

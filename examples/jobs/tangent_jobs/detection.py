@@ -87,14 +87,8 @@ class Detection(LoopWorkload):
             for box, kind, score in zip(boxes.tolist(), label.tolist(), scores.tolist()):
                 guesses.append({"image_id": number, "category_id": kind, "bbox": box, "score": score})
             for box, kind in zip(item["boxes"].tolist(), item["classes"].tolist()):
-                one = {
-                    "image_id": number,
-                    "category_id": kind,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "iscrowd": 0,
-                }
-                truth.append({"id": len(truth) + 1, **one})
+                own = {"id": len(truth) + 1, "area": box[2] * box[3], "iscrowd": 0}
+                truth.append({"image_id": number, "category_id": kind, "bbox": box, **own})
         categories = [{"id": kind} for kind in range(10)]
         coco = COCO(
             {"images": [{"id": n} for n in SCENES[split]], "categories": categories, "annotations": truth}

@@ -27,10 +27,8 @@ class TwoProcesses(LoopWorkload):
     )
 
     def build_model(self) -> nn.Module:
-        return nn.Sequential(
-            *(nn.Conv2d(1, 32, 3), nn.BatchNorm2d(32), nn.ReLU()),
-            *(nn.Flatten(), nn.Linear(32 * 6 * 6, 10)),
-        )
+        convolution = nn.Sequential(nn.Conv2d(1, 32, 3), nn.BatchNorm2d(32), nn.ReLU())
+        return nn.Sequential(convolution, nn.Flatten(), nn.Linear(32 * 6 * 6, 10))
 
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[list[Tensor]]:
         train = Subset(DATA, ROWS["train"])
@@ -40,6 +38,6 @@ class TwoProcesses(LoopWorkload):
     def training_step(self, model: nn.Module, batch: list[Tensor]) -> Tensor:
         return cross_entropy(model(batch[0]), batch[1])
 
-    def evaluate(self, model: nn.Module, split: str, *, device: torch.device) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, split: str, *, device: torch.device) -> dict[str, Tensor]:
         inputs, labels = DATA[list(ROWS[split])]
-        return {"accuracy": (model(inputs.to(device)).argmax(1).cpu() == labels).float().mean().item()}
+        return {"accuracy": (model(inputs.to(device)).argmax(1).cpu() == labels).float().mean()}
