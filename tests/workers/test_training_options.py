@@ -12,7 +12,9 @@ from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from studies.training_settings import TrainingSettings
+from studies.catalog import Hyperparameter
+from studies.space import Parameters, Scalar
+from studies.training_settings import PREFIX, TRAINING_HYPERPARAMETERS, TrainingSettings, must_share
 from workers.batch_order import BatchOrder
 from workers.checkpoints import load
 from workers.optimizers import build_optimizer
@@ -176,6 +178,50 @@ def test_a_trial_continues_alone_what_a_stack_has_begun(tmp_path: Path) -> None:
     whole, continued = story(train(pack, data=data()), "0")[2:], story(train(rest, data=data()), "0")
     for (mine, _), (theirs, _) in zip(continued, whole, strict=True):
         assert mine.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-3)
+
+
+CHANGES: dict[str, tuple[Scalar, dict[str, Any]]] = {
+    "batch_size": (12, {}),
+    "schedule": ("linear", {}),
+    "warmup_fraction": (0.5, {}),
+    "step_drops": (3, {"schedule": "step"}),
+    "step_factor": (0.3, {"schedule": "step"}),
+    "decay_fraction": (0.8, {"schedule": "wsd"}),
+    "cycles": (2, {"schedule": "warm-restarts"}),
+    "cycle_growth": (1.0, {"schedule": "warm-restarts"}),
+    "decay_1d": (False, {}),
+    "clip_norm": (0.1, {}),
+    "clip_value": (0.01, {}),
+    "accumulation_steps": (2, {}),
+    "ema_decay": (0.5, {}),
+    "label_smoothing": (0.1, {}),
+    "precision": ("bf16", {}),
+}
+"""Another value of each setting, and those without which it has no effect."""
+
+
+@pytest.mark.parametrize("card", TRAINING_HYPERPARAMETERS, ids=lambda card: card.name)
+@pytest.mark.parametrize("width", [1, 2])
+def test_no_setting_is_ignored_whether_it_is_fixed_or_a_trials_own(card: Hyperparameter, width: int) -> None:
+    name = card.name.removeprefix(PREFIX)
+    value, base = CHANGES[name]
+
+    def trained(given: Parameters, **settings: Any) -> list[tuple[float, ...]]:
+        members = [
+            member("adamw", str(n), lr=lr, given={**given, "weight_decay": 0.1})
+            for n, lr in enumerate((0.01, 0.003))
+        ]
+        pack = pack_of(
+            MLP, "adamw", *members, epochs=1, width=width, **{"batch_size": SIZE, **base, **settings}
+        )
+        results = [story(train(pack, data=data(MLP)), str(n))[-1][0] for n in range(2)]
+        return [(each.train_loss, each.validation_loss, each.weight_norm) for each in results]
+
+    plain, fixed = trained({}), trained({}, **{name: value})
+    assert all(mine != other for mine, other in zip(fixed, plain, strict=True))
+    # What trials of a pack must share is among its own settings too.
+    shared = {name: value} if must_share({card.name: value}) else {}
+    assert trained({card.name: value}, **shared) == fixed
 
 
 def test_each_row_has_its_own_limits() -> None:
