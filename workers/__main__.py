@@ -17,11 +17,7 @@ from studies.private_files import make_home_private
 from studies.process_tree import adopt_orphans
 from studies.standard_error import write_line
 from studies.store import Store
-from workers.catalog import installed_catalog
-from workers.dispatcher import Dispatcher
-from workers.managed_ray import ManagedRay
 from workers.package_versions import describe_packages
-from workers.packages import use_packages
 from workers.parent_watchdog import exit_with_parent
 from workers.settings import DispatcherSettings, describe_invalid_setting
 
@@ -77,7 +73,6 @@ def main() -> int:
 
     Return 1, with one line on stderr, if the database or Ray cannot be used.
     """
-    ray: ManagedRay | None = None
     try:
         settings = _settings()
         exit_with_parent(settings.parent_pid)
@@ -90,32 +85,40 @@ def main() -> int:
         # A write that changes nothing, so that a read-only database is reported before Ray takes its seconds
         # to start.
         store.sign_off(settings.name)
-        ray = ManagedRay(settings)
-        ray.start()
-        use_packages(settings.packages)
-        store.announce(installed_catalog(), dispatcher=settings.name)
-        return _serve(Dispatcher(settings, store, ray=ray), ray, name=settings.name)
+        return _serve(settings, store)
     except ValidationError as error:
         return _fail(describe_invalid_setting(error))
     except TangentError as error:
         return _fail(str(error))
+
+
+def _serve(settings: DispatcherSettings, store: Store) -> int:
+    # Their imports take seconds, and a wrong setting is to be reported at once.
+    from workers.catalog import installed_catalog
+    from workers.dispatcher import Dispatcher
+    from workers.managed_ray import ManagedRay
+    from workers.packages import use_packages
+
+    ray = ManagedRay(settings)
+    try:
+        ray.start()
+        use_packages(settings.packages)
+        store.announce(installed_catalog(), dispatcher=settings.name)
+        dispatcher = Dispatcher(settings, store, ray=ray)
+
+        def end(_signal: int, _frame: Any) -> None:
+            dispatcher.end()
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", settings.name, ray.address)
+        logging.getLogger("tangent.dispatcher").info(
+            "packages of workloads and optimizers: %s", describe_packages()
+        )
+        dispatcher.serve()
+        return 1 if dispatcher.has_lost_ray else 0
     finally:
-        if ray is not None:
-            ray.stop()
-
-
-def _serve(dispatcher: Dispatcher, ray: ManagedRay, *, name: str) -> int:
-    def end(_signal: int, _frame: Any) -> None:
-        dispatcher.end()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    logging.getLogger("tangent.dispatcher").info("ready on %s, Ray at %s", name, ray.address)
-    logging.getLogger("tangent.dispatcher").info(
-        "packages of workloads and optimizers: %s", describe_packages()
-    )
-    dispatcher.serve()
-    return 1 if dispatcher.has_lost_ray else 0
+        ray.stop()
 
 
 if __name__ == "__main__":

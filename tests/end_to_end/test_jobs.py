@@ -38,6 +38,7 @@ def test_every_job_is_listed_with_its_study() -> None:
         assert read_document(str(JOBS / "studies" / name))["workload"]
 
 
+@pytest.mark.slow
 def test_every_job_has_the_name_of_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     for package in LIBRARIES:
         pytest.importorskip(package)

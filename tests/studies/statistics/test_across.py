@@ -235,6 +235,7 @@ def test_equal_arms_are_called_different_no_more_often_than_stated() -> None:
     assert 0.04 < np.mean(np.array(found) < 0.05) < 0.06
 
 
+@pytest.mark.slow
 def test_suites_have_the_coverage_and_bias_that_the_documentation_states(tmp_path: Path) -> None:
     """Scales come from the runs themselves, as in a suite; docs/statistics.md has the whole table."""
     out = tmp_path / "found.json"
