@@ -76,7 +76,7 @@ def test_small_and_large_steps_are_as_precise_as_in_float64() -> None:
     source = torch.Generator().manual_seed(0)
     for scale in (1e-6, 1e-3, 1.0, 1e3):
         weight = nn.Parameter(torch.randn(40, 50, generator=source) * 0.1)
-        weight.grad = torch.randn(40, 50, generator=source)
+        weight.grad = gradient = torch.randn(40, 50, generator=source)
         probe = Probe([weight], projection=None)
         probe.before()
         before = weight.detach().double()
@@ -87,10 +87,8 @@ def test_small_and_large_steps_are_as_precise_as_in_float64() -> None:
         effective_step, cosine, _ = probe.read().tolist()
         expected = (after / after.norm() - before / before.norm()).norm().item()
         assert effective_step == pytest.approx(expected, rel=1e-5)
-        gradient = weight.grad.double()
-        assert cosine == pytest.approx(
-            abs((before * gradient).sum().item()) / (before.norm() * gradient.norm()).item(), rel=1e-4
-        )
+        overlap = (before * gradient.double()).sum() / before.norm() / gradient.double().norm()
+        assert cosine == pytest.approx(abs(overlap.item()), rel=1e-4)
 
 
 def test_weights_without_gradients_and_models_without_weights_are_passed_over() -> None:
