@@ -5,7 +5,7 @@ end it. On Linux a process can adopt all its descendants that lose their parent;
 found only while their parents live.
 """
 
-__all__ = ["adopt_orphans", "descendants", "end_adopted", "end_descendants", "end_orphans"]
+__all__ = ["adopt_orphans", "child_pids", "descendants", "end_adopted", "end_descendants", "end_orphans"]
 
 import contextlib
 import ctypes
@@ -35,7 +35,7 @@ def adopt_orphans() -> None:
 
 def descendants() -> set[psutil.Process]:
     """Return the living processes below this one."""
-    return set(_below(psutil.Process())) if _child_pids() else set()
+    return set(_below(psutil.Process())) if child_pids() else set()
 
 
 def end_descendants(
@@ -73,7 +73,7 @@ def end_orphans(asked_at: dict[psutil.Process, float], *, known: Collection[int]
     for process in set(asked_at):
         if not _is_alive(process):
             del asked_at[process]
-    pids = _child_pids().difference(known)
+    pids = child_pids().difference(known)
     _press(_with_descendants(pids), asked_at, _GRACE_S)
 
 
@@ -103,7 +103,7 @@ def _adopted() -> list[psutil.Process]:
     """Return the direct children in other sessions, and the processes below them."""
     own = os.getsid(0)
     foreign: list[int] = []
-    for pid in _child_pids():
+    for pid in child_pids():
         with contextlib.suppress(ProcessLookupError):
             if os.getsid(pid) != own:
                 foreign.append(pid)
@@ -143,7 +143,7 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _child_pids() -> set[int]:
+def child_pids() -> set[int]:
     """Return the ids of this process's children, ended ones included."""
     # psutil would read the files of all processes on the machine.
     found: set[int] = set()

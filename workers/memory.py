@@ -7,14 +7,13 @@ import math
 import os
 import resource
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import torch
 
-from studies.process_tree import descendants
+from studies.process_tree import child_pids, descendants
 
 _SHARE = 0.6
 """Share of the free memory that a worker counts on.
@@ -93,13 +92,11 @@ class PackMeter:
 
     Args:
         device: where the pack is trained.
-        spare: whether a process below this one does not belong to the pack.
+        keeper_pid: a process below this one that does not belong to the pack; None if there is none.
     """
 
-    def __init__(
-        self, device: torch.device, *, spare: Callable[[psutil.Process], bool] = lambda _: False
-    ) -> None:
-        self._device, self._spare = device, spare
+    def __init__(self, device: torch.device, *, keeper_pid: int | None = None) -> None:
+        self._device, self._keeper_pid = device, keeper_pid
         self._others, self._read_at = 0, -math.inf
         release_free_memory(at_least=_MUCH)
         if device.type == "cuda":
@@ -117,7 +114,10 @@ class PackMeter:
         return _peak_resident_set() + self._others, on_gpu
 
     def _below(self) -> list[psutil.Process]:
-        return [process for process in descendants() if not self._spare(process)]
+        # To find descendants, psutil reads files of every process on the machine.
+        if child_pids() <= {self._keeper_pid}:
+            return []
+        return [process for process in descendants() if process.pid != self._keeper_pid]
 
 
 def release_free_memory(*, at_least: int = 0) -> None:

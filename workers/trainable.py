@@ -220,7 +220,7 @@ class PackTrainable(tune.Trainable):
 
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
         keeper = None if self._output is None else self._output.keeper_pid
-        self._meter = PackMeter(resources.device, spare=lambda process: process.pid == keeper)
+        self._meter = PackMeter(resources.device, keeper_pid=keeper)
         workload = _installed(pack.workload, resources.workloads, "workload")
         entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
         _check_versions(pack, self._versions, resources)
@@ -265,7 +265,7 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
         )
     try:
         resources = _rank_resources(context.cpus, context.gpus)
-        meter = PackMeter(resources.device, spare=lambda process: process.pid == keeper)
+        meter = PackMeter(resources.device, keeper_pid=keeper)
         workload = copy(_installed(pack.workload, resources.workloads, "workload"))
         _check_versions(pack, context.versions, resources)
         vars(workload).update(rank=processes.rank, world_size=processes.size)

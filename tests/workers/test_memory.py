@@ -31,7 +31,7 @@ def test_processes_below_count_unless_they_are_spared() -> None:
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        alone = PackMeter(CPU, spare=lambda process: process.pid == child.pid).read()[0]
+        alone = PackMeter(CPU, keeper_pid=child.pid).read()[0]
         assert PackMeter(CPU).read()[0] > alone + 45 * MEBIBYTE
         child.communicate(b"\n")
 
