@@ -55,8 +55,10 @@ def _selected_card(
     if as_json:
         print_json(card.model_dump(mode="json"))
         return None
-    console().print(f"{card.title} ({card.name})", style="bold")
-    console().print(card.description)
+    named = card.name if card.title == card.name else f"{card.title} ({card.name})"
+    console().print(named, style="bold")
+    if card.description:
+        console().print(card.description)
     return card
 
 

@@ -52,6 +52,7 @@ def test_the_page_and_the_command_line_show_a_short_card(http: httpx.Client, liv
         found = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*command, "--url", live])
         assert (found.exit_code, "None" in found.output) == (0, False), found.output
         assert "recall, maximize" in found.output
+        assert found.output.count("mine") == 1
 
 
 def test_a_study_of_a_short_card_is_planned_played_and_described(
