@@ -1,9 +1,11 @@
 """Each light job of `examples/jobs` trains one epoch, or one interval of steps, and gets a test value."""
 
 import importlib
+import subprocess
 from pathlib import Path
 
 import pytest
+import sklearn.datasets
 from packs import CPU, OPTIMIZERS, member, outcome_of
 
 from studies.training_settings import TrainingSettings
@@ -58,3 +60,11 @@ def test_a_job_trains(
     assert outcome.test_value is not None
     if workload.card.unit == "fraction":
         assert 0.1 < outcome.test_value <= 1
+
+
+def test_the_shell_script_follows_a_trials_seed() -> None:
+    digits = Path(sklearn.datasets.__file__).parent / "data" / "digits.csv.gz"
+    script = ["sh", str(JOBS / "tangent_jobs" / "digits.sh"), str(digits), "0.1", "1"]
+    seeds = ("242578015185240", "242578015185241", "242578015185240")
+    found = [subprocess.run([*script, seed], capture_output=True, check=True).stdout for seed in seeds]
+    assert found[0] == found[2] != found[1]

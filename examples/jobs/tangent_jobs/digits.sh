@@ -12,7 +12,7 @@ function accuracy(first, last,    n, k, best, right) {
     return right / (last - first + 1)
 }
 END {
-    srand(seed)
+    srand(seed % 2147483647)  # mawk takes 32 bits.
     for (epoch = 1; epoch <= epochs; epoch++) {
         for (step = 1; step <= 1077; step++) {
             n = 1 + int(1077 * rand()); total = 0
