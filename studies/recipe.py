@@ -15,6 +15,15 @@ Argument = Scalar | tuple[Scalar, ...]
 """The value of one keyword argument of an optimizer's constructor."""
 
 _GROUP_OF = "group_of = {id(p): name for name, group in groups.items() for p in group}\n"
+_NORM, _EMBEDDING = '"Norm" in type(m).__name__', '"Embedding" in type(m).__name__'
+_KINDS = {
+    "biases": (
+        f"[p for m in model.modules() if not ({_NORM} or {_EMBEDDING})"
+        ' for n, p in m.named_parameters(recurse=False) if "bias" in n]'
+    ),
+    "norms": f"[p for m in model.modules() if {_NORM} for p in m.parameters(recurse=False)]",
+    "embeddings": f"[p for m in model.modules() if {_EMBEDDING} for p in m.parameters(recurse=False)]",
+}
 _PLACEHOLDER = re.compile(r"\{(params|groups|args):([^}]*)\}")
 
 
@@ -147,7 +156,7 @@ def construction(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool)
     name = "optimizers" if one_call.startswith("[") else "optimizer"
     preparation = f"{card.preparation}\n" if card.preparation else ""
     if has_groups:
-        preparation += _GROUP_OF
+        preparation += f"{_kinds(parameters)}{_GROUP_OF}"
     every = arguments(card, _own(parameters))
     others = [
         f"{argument}={python_value(every[argument])}"
@@ -156,6 +165,14 @@ def construction(card: OptimizerCard, parameters: Parameters, *, decay_1d: bool)
     ]
     comment = f"# not arguments of {card.constructor}: {', '.join(others)}\n" if others else ""
     return f"{preparation}{comment}{name} = {one_call}\n"
+
+
+def _kinds(parameters: Parameters) -> str:
+    """Return the code of the groups that a configuration names by the kind of their parameters."""
+    named = configurations_of_groups(parameters)
+    kinds = "".join(f'    "{kind}": {code},\n' for kind, code in _KINDS.items() if kind in named)
+    others = "    **groups,\n" if set(named) - set(_KINDS) else ""
+    return f"groups = {{\n{kinds}{others}}}\n" if kinds else ""
 
 
 def python_value(value: Argument) -> str:

@@ -10,10 +10,12 @@ fixed for all trials.
 
 __all__ = [
     "GROUPS",
+    "KINDS",
     "WORKLOAD",
     "broken_constraint",
     "conditions_of",
     "configurations_of_groups",
+    "groups_of",
     "is_of_other_optimizers",
     "is_optimizers_own",
     "must_share",
@@ -34,6 +36,12 @@ WORKLOAD: Final = "workload."
 """How the name of a workload's hyperparameter begins in a configuration."""
 GROUPS: Final = "groups."
 """How the name of a hyperparameter of one parameter group begins: `groups.GROUP.lr`."""
+KINDS: Final = ("biases", "norms", "embeddings")
+"""Groups that every model has by the kind of its parameters, beside those on the workload's card.
+
+`norms` are the parameters of modules with `Norm` in the name of their class, `embeddings` those of modules
+with `Embedding` in it, and `biases` those with `bias` in their own name that are in neither.
+"""
 _SCHEDULE = f"{PREFIX}schedule"
 _WARMUP = f"{PREFIX}warmup_fraction"
 _DECAY_1D = f"{PREFIX}decay_1d"
@@ -89,7 +97,7 @@ def searchable(
     own = [_prefixed(hyperparameter) for hyperparameter in workload.hyperparameters]
     in_groups = [
         _in_group(hyperparameter, group, card)
-        for group in workload.groups
+        for group in groups_of(workload)
         for hyperparameter in card.hyperparameters
         if hyperparameter.name in card.per_group
     ]
@@ -110,6 +118,11 @@ def _in_group(hyperparameter: Hyperparameter, group: str, card: OptimizerCard) -
             "follows": hyperparameter.name,
         }
     )
+
+
+def groups_of(workload: WorkloadCard) -> tuple[str, ...]:
+    """Return the names of the parameter groups that studies of a workload can name."""
+    return tuple(dict.fromkeys((*workload.groups, *KINDS)))
 
 
 def configurations_of_groups(parameters: Parameters) -> dict[str, Parameters]:
@@ -157,7 +170,7 @@ def is_of_other_optimizers(
         workload is not None
         and len(parts) == 3
         and name.startswith(GROUPS)
-        and parts[1] in workload.groups
+        and parts[1] in groups_of(workload)
         and any(parts[2] in card.per_group and parts[2] in card.names for card in optimizers)
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from studies.catalog import OptimizerCard, WorkloadCard, suggest_name
 from studies.errors import SpecProblem, json_pointer, shown
-from studies.searchable import GROUPS, WORKLOAD, is_optimizers_own, why_without_effect
+from studies.searchable import GROUPS, WORKLOAD, groups_of, is_optimizers_own, why_without_effect
 from studies.space import Space
 from studies.training_settings import PREFIX, TRAINING_HYPERPARAMETERS
 
@@ -29,8 +29,8 @@ def describe_unknown(
     if name.startswith(GROUPS) and workload is not None:
         group, _, setting = name.removeprefix(GROUPS).partition(".")
         numbers = ", ".join(each for each in card.names if each in card.per_group)
-        if group not in workload.groups:
-            groups = ", ".join(workload.groups) or "none"
+        if group not in groups_of(workload):
+            groups = ", ".join(groups_of(workload))
             return f"{workload.name} has no parameter group {shown(group)}; it has {groups}; {hint}"
         if setting in card.pairs:
             return f"expected one number, got a pair; set {' and '.join(card.pairs[setting])} instead"

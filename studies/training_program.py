@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from studies.catalog import OptimizerCard, WorkloadCard
 from studies.formatting import plural
 from studies.recipe import construction, python_value
-from studies.searchable import GROUPS, WORKLOAD
+from studies.searchable import KINDS, WORKLOAD, configurations_of_groups
 from studies.space import Parameters
 from studies.training_settings import TrainingSettings, settings_of
 
@@ -107,7 +107,7 @@ def _given(training: TrainingSettings, parameters: Parameters, workload: Workloa
         f"  loader: training batches of {size} in random order, without a last one that is smaller",
         f"  {function}",
     ]
-    if any(name.startswith(GROUPS) for name in parameters):
+    if set(configurations_of_groups(parameters)) - set(KINDS):
         lines.append(f"  groups: lists of the model's parameters by group, {', '.join(workload.groups)}")
     return "".join(f"# {line}\n" for line in lines)
 

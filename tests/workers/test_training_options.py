@@ -206,7 +206,7 @@ def test_no_setting_is_ignored_whether_it_is_fixed_or_a_trials_own(card: Hyperpa
     name = card.name.removeprefix(PREFIX)
     value, base = CHANGES[name]
 
-    def trained(given: Parameters, **settings: Any) -> list[tuple[float, ...]]:
+    def trained(given: Parameters, **settings: Any) -> list[tuple[float | None, ...]]:
         members = [
             member("adamw", str(n), lr=lr, given={**given, "weight_decay": 0.1})
             for n, lr in enumerate((0.01, 0.003))

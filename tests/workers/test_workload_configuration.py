@@ -8,11 +8,13 @@ from packs import data_of, member, pack_of
 from pydantic import ValidationError
 from torch import nn
 
-from studies.searchable import searchable
+from studies.recipe import recipe
+from studies.searchable import KINDS, searchable
+from studies.space import Parameters
 from workers.optimizers import build_optimizer, load_optimizers
 from workers.training import train_pack
 from workers.workload_errors import CannotTrain
-from workers.workloads import builtin_workloads, configured, grouped_parameters
+from workers.workloads import builtin_workloads, configured, grouped_parameters, with_kinds
 from workers.workloads.digits import DigitsMlp
 
 __all__: list[str] = []
@@ -98,11 +100,54 @@ def test_a_parameter_in_two_groups_is_refused() -> None:
         grouped_parameters(workload, workload.build_model(), {"groups.output.lr": 0.1})
 
 
+def test_parameters_are_grouped_by_kind_as_the_printed_code_does() -> None:
+    embedding, middle, last = nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 5)
+    last.weight = embedding.weight
+    model = nn.Sequential(embedding, nn.LayerNorm(4), middle, last)
+    kinds: Parameters = {f"groups.{kind}.weight_decay": decay for decay, kind in enumerate(KINDS)}
+    found = grouped_parameters(MLP, model, kinds)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {kind: [names[id(each)] for each in members] for kind, members in found.items()} == {
+        "biases": ["2.bias", "3.bias"],
+        "norms": ["1.weight", "1.bias"],
+        "embeddings": ["0.weight"],
+    }
+    configuration = {**ADAMW.card.defaults, "weight_decay": 0.5, **kinds}
+    built = build_optimizer(ADAMW, model, configuration, decay_1d=True, groups=found)
+    namespace: dict[str, Any] = {"model": model}
+    exec(recipe(ADAMW.card, configuration), namespace)
+
+    def decays(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+        return {
+            names[id(parameter)]: group["weight_decay"]
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+
+    assert decays(built) == decays(namespace["optimizer"])
+    assert decays(built) == {
+        "0.weight": 2,
+        "1.weight": 1,
+        "1.bias": 1,
+        "2.weight": 0.5,
+        "2.bias": 0,
+        "3.bias": 0,
+    }
+    with pytest.raises(CannotTrain, match="expected a model with norms"):
+        with_kinds({}, nn.Linear(2, 2), kinds)
+    own = with_kinds({"output": [middle.bias]}, model, {**kinds, "groups.output.lr": 0.1})
+    assert [names[id(each)] for each in own["biases"]] == ["3.bias"]
+
+
 def test_an_arm_can_search_the_workloads_hyperparameters_and_its_optimizers_in_each_group() -> None:
     found = searchable(MLP.card, ADAMW.card, {})
     assert {name for name in found if not name.startswith("training.")} == {
         "workload.dropout",
-        *(f"groups.output.{number}" for number in ("lr", "beta1", "beta2", "eps", "weight_decay")),
+        *(
+            f"groups.{group}.{number}"
+            for group in ("output", "biases", "norms", "embeddings")
+            for number in ("lr", "beta1", "beta2", "eps", "weight_decay")
+        ),
     }
 
 

@@ -16,6 +16,7 @@ from workers.probes import Probe, Projection, probed_steps, weight_norm, weights
 from workers.schedules import factor, scheduled
 from workers.script.trial_task import Probes
 from workers.solo import projection_of, restore_optimizer
+from workers.workloads import with_kinds
 
 
 class EntryRecipe:
@@ -30,7 +31,11 @@ class EntryRecipe:
     ) -> tuple[Optimizer, "_Watch"]:
         """Return a model's optimizer with the given parameter groups, and what observes it."""
         optimizer = build_optimizer(
-            self._entry, model, self._parameters, decay_1d=self._training.decay_1d, groups=groups
+            self._entry,
+            model,
+            self._parameters,
+            decay_1d=self._training.decay_1d,
+            groups=with_kinds(groups, model, self._parameters),
         )
         _follow_modes(optimizer, model)
         return optimizer, _Watch(optimizer, model, projection=projection_of(self._entry, self._parameters))

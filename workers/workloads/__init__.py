@@ -28,11 +28,12 @@ __all__ = [
     "load_data",
     "load_workloads",
     "to_device",
+    "with_kinds",
 ]
 
 from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
 from workers.workloads.command_workload import CommandWorkload
-from workers.workloads.configuration import configuration_of, configured, grouped_parameters
+from workers.workloads.configuration import configuration_of, configured, grouped_parameters, with_kinds
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device

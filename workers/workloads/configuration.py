@@ -1,6 +1,6 @@
 """A workload's own hyperparameters, with their values in one trial, and its parameter groups."""
 
-__all__ = ["Configurable", "configuration_of", "configured", "grouped_parameters"]
+__all__ = ["Configurable", "configuration_of", "configured", "grouped_parameters", "with_kinds"]
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from studies.catalog import WorkloadCard
-from studies.searchable import GROUPS, WORKLOAD
+from studies.searchable import KINDS, WORKLOAD, configurations_of_groups
 from studies.space import Parameters
 from workers.workload_errors import CannotTrain
 
@@ -58,14 +58,18 @@ def configured(workload: W, parameters: Parameters) -> W:
 def grouped_parameters(
     workload: Configurable, model: nn.Module, parameters: Parameters
 ) -> dict[str, list[nn.Parameter]]:
-    """Return a model's parameters by the workload's groups; empty if the configuration names no group.
+    """Return a model's parameters by group; empty if the configuration names no group.
+
+    The groups are the workload's own, and those of `with_kinds`.
 
     Raises:
-        CannotTrain: the groups are not those on the card, overlap, or hold what the model does not train.
+        CannotTrain: the groups are not those on the card, overlap, or hold what the model does not train; or
+            the model has no parameters of a kind.
     """
-    if not any(name.startswith(GROUPS) for name in parameters):
-        return {}
+    named = set(configurations_of_groups(parameters))
     function, card = workload.parameter_groups, workload.card
+    if not named & set(card.groups):
+        return with_kinds({}, model, parameters)
     given: Any = function(model)
     found = (
         {str(name): list(group) for name, group in cast("Mapping[Any, Iterable[Any]]", given).items()}
@@ -95,7 +99,48 @@ def grouped_parameters(
                     f"{names[id(parameter)]!r} in {other!r} and {group!r}",
                     function=function,
                 )
+    return with_kinds(found, model, parameters)
+
+
+def with_kinds(
+    groups: Mapping[str, Iterable[nn.Parameter]], model: nn.Module, parameters: Parameters
+) -> dict[str, list[nn.Parameter]]:
+    """Return groups together with those that a configuration names by the kind of their parameters.
+
+    Args:
+        groups: the workload's own. A parameter in one that the configuration names stays in it.
+        model: the model.
+        parameters: a trial's configuration.
+
+    Raises:
+        CannotTrain: the model has no parameters of a kind that the configuration names.
+    """
+    named = set(configurations_of_groups(parameters))
+    found = {name: list(members) for name, members in groups.items()}
+    taken = {id(parameter) for name in named & set(found) for parameter in found[name]}
+    for kind in KINDS:
+        if kind in named and kind not in found:
+            found[kind] = []
+    # torch leaves it partly untyped.
+    for module in cast("Iterable[nn.Module]", model.modules()):
+        for name, parameter in module.named_parameters(recurse=False):
+            kind = _kind_of(module, name)
+            is_free = parameter.requires_grad and id(parameter) not in taken
+            if kind in named and kind not in groups and is_free:
+                found[kind].append(parameter)
+    for kind in KINDS:
+        if kind in named and not found[kind] and kind not in groups:
+            raise CannotTrain(f"expected a model with {kind}, got one without; remove groups.{kind}.*")
     return found
+
+
+def _kind_of(module: nn.Module, name: str) -> str | None:
+    """Return the kind of one of a module's own parameters."""
+    if "Norm" in type(module).__name__:
+        return "norms"
+    if "Embedding" in type(module).__name__:
+        return "embeddings"
+    return "biases" if "bias" in name else None
 
 
 def _describe(value: Any) -> str:
