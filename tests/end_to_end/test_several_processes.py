@@ -46,6 +46,7 @@ def test_a_trial_whose_process_is_killed_resumes_as_a_whole_and_leaves_none_behi
     assert study.state is StudyState.COMPLETED, study.state_reason
     (trial,) = dispatcher.store.every_trial(study_id)
     assert (trial.state, trial.attempt) == (TrialState.COMPLETED, 2)
+    assert (trial.memory_bytes or 0) > 800 * 2**20, "of both processes, each with torch and Ray"
     measured = dispatcher.store.measurements(trial.id)
     assert [measurement.epoch for measurement in measured] == list(range(1, 26))
     until(lambda: not any(map(is_alive, first)), what="the first processes to end")
