@@ -36,6 +36,7 @@ UPDATES: list[dict[str, Any]] = [
     {"accumulation_steps": 4},
     {"ema_decay": 0.8, "label_smoothing": 0.1},
     {"precision": "bf16", "accumulation_steps": 3, "decay_1d": False},
+    {"precision": "fp16", "clip_norm": 0.5},
 ]
 GROUPS: Parameters = {
     "groups.output.lr": 0.02,
