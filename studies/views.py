@@ -337,6 +337,13 @@ class TrialView(FrozenModel):
         description="The workload's own frames of the error that failed it; none without an error.",
     )
     worker: str | None = Field(description="Host and process that trained it.")
+    heard_at: datetime | None = Field(
+        default=None, description="When its worker last said that it goes on; none before its first start."
+    )
+    step: int | None = Field(
+        default=None,
+        description="Steps since its last epoch, as its worker said then; none if that is not known.",
+    )
     created_at: datetime = Field(description="When its configuration was chosen.")
     started_at: datetime | None = Field(description="When its current attempt started; none while it waits.")
     ended_at: datetime | None = Field(description="When it ended; none before that.")

@@ -63,6 +63,11 @@ class Trained:
             done += 1
         return self
 
+    def take_steps(self, steps: int) -> None:
+        """Report a sign of life of the running trials, this many steps into their epoch."""
+        attempts = {each.trial.id: each.trial.attempt for each in self._in_flight}
+        self._writer.hear(attempts, dict.fromkeys(attempts, steps))
+
     def confirm(self) -> Self:
         """Retrain the best of each arm's replicates, and its defaults, on every fresh seed of the study."""
         known = {

@@ -221,6 +221,13 @@ class PackRecorder:
         if has_changed:
             self.settle([pack.queue])
 
+    def heard(self, pack_id: str, trial_ids: Sequence[str], step: int | None) -> None:
+        """Record that a pack goes on, and how many steps its trials in training have taken in their epoch."""
+        pack = self._packs.get(pack_id)
+        if pack is not None:
+            attempts = {trial.id: trial.attempt for trial in pack.members.values()}
+            self._retry.persist(lambda: self._writer.hear(attempts, dict.fromkeys(trial_ids, step)))
+
     def ended(
         self,
         pack_id: str,

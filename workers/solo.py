@@ -22,6 +22,7 @@ from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.sharded_state import sharded_state
+from workers.signs_of_life import note
 from workers.tensor_states import on_cpu
 from workers.training_tasks import training_task
 from workers.trial_files import TrialFolder
@@ -72,7 +73,7 @@ class Solo:
         check_every: int | None = None,
     ) -> None:
         self._processes = trial_processes()
-        self._seed = member.seed
+        self._trial_ids, self._seed = (member.trial_id,), member.seed
         self._device = device
         self._check_every = check_every or (1 if device.type == "cpu" else CHECK_EVERY)
         settings = pack.settings_of(member)
@@ -225,6 +226,7 @@ class Solo:
                 probe.after()
             else:
                 update.step()
+            note(self._trial_ids, step + 1)
         return losses
 
     def _backward(self, batches: Iterator[Any]) -> Tensor:

@@ -33,6 +33,8 @@ from workers.pack_protocol import EpochReport, Pack
 from workers.package_versions import version_difference
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
+from workers.ray_signs import send_sign
+from workers.signs_of_life import publish_signs
 from workers.trial_ranks import RankContext, RankFailure, TrialRanks
 from workers.unfit_machines import HOLD_S
 from workers.workload_errors import MachineUnfit, describe_error
@@ -198,6 +200,8 @@ class PackTrainable(tune.Trainable):
                 pack_id=pack.pack_id,
                 attempts={member.trial_id: member.attempt for member in pack.members},
             )
+        if _ray.is_initialized() and self._pack.processes == 1:
+            publish_signs(self._pack.pack_id, send_sign)
         self._is_begun = False
         self._differences: tuple[CardDifference, ...] = ()
         self._meter: PackMeter | None = None
@@ -256,6 +260,8 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
     # Libraries such as Accelerate read them. A process sees no other GPU than its own.
     os.environ.update(RANK=str(processes.rank), WORLD_SIZE=str(processes.size), LOCAL_RANK="0")
     output = _rank_output() if processes.is_main else None
+    if processes.is_main:
+        publish_signs(pack.pack_id, send_sign)
     keeper = None if output is None else output.keeper_pid
     if output is not None:
         output.begin(

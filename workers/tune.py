@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -39,7 +40,9 @@ from studies.catalog import PackageVersion
 from studies.child_environment import trial_environment
 from studies.spec import StudySpec
 from workers.pack_protocol import EpochReport, Pack
+from workers.ray_signs import forget_sign, read_sign
 from workers.scheduler import PackScheduler
+from workers.signs_of_life import Sign
 from workers.trainable import PackTrainable
 from workers.worker_failures import WorkerFailure, from_ray, hung, out_of_memory
 from workers.workload_errors import WorkloadFault
@@ -51,6 +54,7 @@ _ray = cast("Any", ray)
 # A worker ends itself when an epoch takes too long. One that is silent for this much longer was stopped, or
 # waits for a driver or a disk that does not answer.
 _GRACE_S = 30.0
+_SIGNS_EVERY_S = 10.0
 # We use none of Tune's own storage, so: no result files, no snapshots, and no waiting ten minutes for a trial
 # to be cleaned up.
 _ENVIRONMENT = {
@@ -96,12 +100,16 @@ class _PackTrial:
         trial: Tune's trial; None until a worker has started it.
         has_reported: whether it has reported an epoch.
         last_heard_at: when a worker started it or last reported; None while it waits for a worker.
+        sign: the last sign of life since then; None without one.
+        sign_at: when that came.
     """
 
     pack: Pack
     trial: Any = None
     has_reported: bool = False
     last_heard_at: float | None = None
+    sign: Sign | None = None
+    sign_at: float | None = None
 
     @property
     def silent_s(self) -> float:
@@ -141,6 +149,7 @@ class PackSearcher(_NotPickled, Searcher):
         self._config = config
         self._in_flight: dict[str, _PackTrial] = {}
         self._is_leaving = False
+        self._signs_read_at = time.monotonic()
         self.error: Exception | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -162,6 +171,22 @@ class PackSearcher(_NotPickled, Searcher):
         self._guarded(lambda: self._recorder.started(started.pack.pack_id))
         if self._is_leaving:
             started.ask_to_leave()
+
+    def read_signs(self) -> None:
+        """Record which packs have given a new sign of life, every few seconds."""
+        now = time.monotonic()
+        if now - self._signs_read_at < _SIGNS_EVERY_S:
+            return
+        self._signs_read_at = now
+        for each in self._in_flight.values():
+            # A pack that reports often needs no other sign.
+            if each.silent_s < _SIGNS_EVERY_S:
+                continue
+            pack_id = each.pack.pack_id
+            sign = read_sign(pack_id)
+            if sign is not None and sign != each.sign:
+                each.sign, each.sign_at = sign, now
+                self._guarded(partial(self._recorder.heard, pack_id, sign.trial_ids, sign.step))
 
     def leave(self) -> None:
         """Ask every pack in flight to end after its current epoch."""
@@ -190,6 +215,7 @@ class PackSearcher(_NotPickled, Searcher):
                 lambda: self._recorder.reported(reporting.pack.pack_id, report, worker=result["worker"])
             )
         reporting.last_heard_at, reporting.has_reported = time.monotonic(), True
+        reporting.sign_at = None
 
     # Tune's signature.
     def on_trial_complete(
@@ -206,6 +232,8 @@ class PackSearcher(_NotPickled, Searcher):
         if fault is not None:
             _log.warning("a pack failed: %s", fault.reason, extra={"exception": fault.traceback})
         ended = self._in_flight.pop(trial_id)
+        if ended.sign is not None:
+            forget_sign(ended.pack.pack_id)
         worker_failure = _worker_failure(ended, last, has_died=error)
         self._guarded(
             lambda: self._recorder.ended(
@@ -238,7 +266,8 @@ def _worker_failure(ended: _PackTrial, last: dict[str, Any], *, has_died: bool) 
     if has_died:
         # A worker that ends itself after a timeout can no longer report why.
         if ended.silent_s >= ended.pack.epoch_timeout_s:
-            return hung(ended.pack.epoch_timeout_s)
+            silent_s = None if ended.sign_at is None else time.monotonic() - ended.sign_at
+            return hung(ended.pack.epoch_timeout_s, silent_s=silent_s)
         return from_ray(_ray_error(ended.trial))
     if "left" in last:
         return WorkerFailure("its run or its machine was asked to end", is_charged=False)
@@ -286,6 +315,7 @@ class _RunStopper(_NotPickled, Stopper):
 
     def stop_all(self) -> bool:
         self._searcher.kill_stuck()
+        self._searcher.read_signs()
         if self._scheduler.mode.is_leaving:
             self._searcher.leave()
         if self._is_over() or self._searcher.error is not None or self._scheduler.is_drained:

@@ -32,10 +32,15 @@ class WorkerFailure:
     is_charged: bool = True
 
 
-def hung(seconds: float) -> WorkerFailure:
-    """Describe a pack that reported nothing for `seconds`."""
+def hung(seconds: float, *, silent_s: float | None = None) -> WorkerFailure:
+    """Describe a pack that finished no epoch for `seconds`, and whose last step was `silent_s` ago."""
+    steps = ""
+    if silent_s is not None:
+        steps = f"; its last step was {silent_s:.0f} s before"
+        if silent_s < seconds / 2:
+            steps += ": raise epoch_timeout_s if an epoch takes this long"
     return WorkerFailure(
-        f"no epoch finished within {seconds:g} s, so its process was killed", is_own_fault=True
+        f"no epoch finished within {seconds:g} s, so its process was killed{steps}", is_own_fault=True
     )
 
 

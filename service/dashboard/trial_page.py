@@ -89,7 +89,8 @@ def describe_dimension(dimension: AnyDimension) -> str:
 
 
 def _version(trial: TrialView) -> str:
-    return f"{trial.state}-{trial.attempt}-{trial.epochs_done}-{trial.to_epoch}"
+    heard = "" if trial.heard_at is None else f"-{trial.heard_at.timestamp():.0f}"
+    return f"{trial.state}-{trial.attempt}-{trial.epochs_done}-{trial.to_epoch}{heard}"
 
 
 def _context(store: Store, trial: TrialView) -> dict[str, Any]:
@@ -182,7 +183,8 @@ def _outcome(trial: TrialView, study: StudyView, measurements: tuple[Measurement
             next_rung = (
                 f"; next rung after epoch {count(trial.to_epoch)}" if trial.to_epoch < study.epochs else ""
             )
-            return f"In training: {done} done{next_rung}."
+            steps = f", and {plural(trial.step, 'step')} of the next" if trial.step else ""
+            return f"In training: {done} done{steps}{next_rung}."
         case TrialState.COMPLETED:
             return f"Trained for {done}.{reason}"
         case TrialState.PRUNED:

@@ -32,6 +32,7 @@ from studies.store import (
     environments,
     events,
     fair_share,
+    signs_of_life,
     stack_widths,
     study_queries,
     submissions,
@@ -234,6 +235,7 @@ class RunWriter:
                 changes[row.id] = {
                     "state": move_trial(TrialState.QUEUED, TrialMove.START).value,
                     "started_at": row.started_at or now,
+                    **signs_of_life.of_report(now),
                 }
                 place = {**events.place_of(row), "attempt": trial.attempt}
                 new_events.append(("trial.started", {**place, "parameters": trial.parameters}))
@@ -291,6 +293,7 @@ class RunWriter:
                         # A repeated report is charged once.
                         "charged_s": values.get("charged_s", row.charged_s) + report.charged_s,
                         "worker": report.worker and report.worker[:128],
+                        **signs_of_life.of_report(now),
                     }
                     values |= {"pack_size": report.pack_size}
                     for name in ("memory_bytes", "device_memory_bytes"):
@@ -318,6 +321,12 @@ class RunWriter:
             artifacts.insert_all(connection, self._claim.study_id, kept)
             events.append(connection, self._claim.study_id, new_events)
         return frozenset(accepted)
+
+    def hear(self, attempts: Mapping[str, int], steps: Mapping[str, int | None]) -> None:
+        """Store that trials in training go on: their attempts by id, and steps since their last epoch."""
+        with self._database.write() as connection:
+            self._lock(connection)
+            signs_of_life.note(connection, self._claim.study_id, attempts, steps)
 
     def settle(
         self, *, promoted: Sequence[tuple[str, int, int]], pruned: Sequence[tuple[str, int]]

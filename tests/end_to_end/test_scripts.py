@@ -93,6 +93,25 @@ def test_the_workers_of_a_node_load_shared_data_once_and_the_node_removes_them(
     nodes.rmdir()
 
 
+def test_a_long_epoch_shows_its_steps_and_does_not_look_hung(dispatcher: DispatcherProcess) -> None:
+    study_id = dispatcher.submit(
+        "slow-steps", trials=1, max_retries=0, resources={"epoch_timeout_s": 40}, check_workload=False
+    )
+    until(
+        lambda: any((trial.step or 0) > 10 for trial in dispatcher.store.every_trial(study_id)),
+        what="a step within the first epoch",
+    )
+    [trial] = dispatcher.store.every_trial(study_id)
+    assert trial.heard_at is not None
+    assert trial.started_at is not None
+    assert trial.heard_at > trial.started_at
+    assert trial.epochs_done == 0
+    dispatcher.closed(study_id, timeout_s=120)
+    [trial] = dispatcher.store.every_trial(study_id)
+    assert trial.state is TrialState.FAILED
+    assert "raise epoch_timeout_s" in str(trial.reason)
+
+
 def test_a_script_whose_worker_is_killed_continues_from_what_it_has_saved(
     dispatcher: DispatcherProcess,
 ) -> None:

@@ -379,6 +379,18 @@ class _OwnLoop(ScriptWorkload):
             trial.save(parts)
 
 
+class _SlowSteps(ScriptWorkload):
+    """Takes a step every quarter of a second, of which an epoch has 400."""
+
+    card = _Plane("slow-steps", epochs=1).card
+
+    def run(self, trial: Trial) -> None:
+        for _ in trial.steps(steps_per_epoch=400):
+            time.sleep(0.25)
+            if trial.is_due:
+                trial.report(validation=0.5, test=0.5)
+
+
 class _SharedLoop(ScriptWorkload):
     """Fits the plane in processes that average their gradients, of which each starts a daemon."""
 
@@ -484,6 +496,7 @@ WORKLOADS = [
     _BrokenLoop(),
     _OwnLoop(),
     _SharedLoop(),
+    _SlowSteps(),
     _PROGRAM,
     _SGD_ONLY,
     _Slow("slow-plane", epochs=10),

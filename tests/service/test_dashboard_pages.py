@@ -459,6 +459,10 @@ def test_a_trial_in_training_updates_its_page(pages: httpx.Client, store: Store)
     assert pages.get(ask).status_code == 204
     run.train(1)
     assert "In training: 2 of 4 epochs done." in read(pages, ask)
+    run.take_steps(120)
+    page = read(pages, f"/trials/{run.id}.adamp.0")
+    assert "In training: 2 of 4 epochs done, and 120 steps of the next." in page
+    assert "Last heard of" in page
 
 
 def test_a_retried_trial_says_why(pages: httpx.Client, store: Store) -> None:

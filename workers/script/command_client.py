@@ -10,6 +10,7 @@ import atexit
 import json
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 VARIABLE = "TANGENT_TRIAL"
 """Environment variable with the path of the file that describes a program's trial."""
 
+_GOES_ON_EVERY_S = 5.0
 # A program's line is the innermost that is not in these files.
 _OURS = {"program.py", "trial.py"}
 
@@ -43,6 +45,7 @@ class WorkerConnection:
             )
         self.trial: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
         self._socket: socket.socket | None = None
+        self._went_on_at = time.monotonic()
 
     def end_epoch(
         self,
@@ -73,6 +76,13 @@ class WorkerConnection:
             else:
                 return bool(order["is_over"])
         raise ConnectionError("the worker has ended this trial")
+
+    def goes_on(self, step: int | None) -> None:
+        """Tell the worker every few seconds that the program goes on, and its steps since the last epoch."""
+        now = time.monotonic()
+        if now - self._went_on_at > _GOES_ON_EVERY_S:
+            self._went_on_at = now
+            self._send({"step": step})
 
     def _send(self, message: Mapping[str, object]) -> None:
         if self._socket is None:
@@ -171,6 +181,7 @@ class CommandTrial:
             while not self.is_over:
                 self._step += 1
                 yield self._step
+                self._connection.goes_on(self._step - self._done * each)
                 if self.is_due:
                     self._end_body()
         finally:

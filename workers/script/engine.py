@@ -27,6 +27,7 @@ from workers.script.global_state import GlobalState
 from workers.script.trial import Trial
 from workers.script.trial_task import ScriptReport, TrialTask, states_of
 from workers.seeding import initialisation_seed, seed_generators
+from workers.signs_of_life import note
 from workers.trial_files import TrialFolder
 from workers.trial_processes import TrialProcesses, trial_processes
 from workers.workload_errors import CannotTrain
@@ -246,6 +247,10 @@ class _Loop:
             self._events.put(test())
         if command == "stop":
             raise _Stopped
+
+    def heard(self, step: int | None) -> None:
+        """Note that the loop goes on."""
+        note((self._task.trial_id,), step)
 
     def _switch(
         self, command: _Command, *, timeout_s: float | None = None

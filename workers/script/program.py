@@ -90,6 +90,10 @@ class _Worker:
             state=None if state is None else saved,
         )
 
+    def heard(self, step: int | None) -> None:
+        """Pass on that the loop goes on."""
+        self._connection.goes_on(step)
+
 
 class _Current:
     """Stands for the trial of this process, which is read with the first use of one of its members."""

@@ -254,7 +254,13 @@ class RunningCommand:
                 self._process.wait(timeout=_POLL_S)
 
     def _receive(self) -> dict[str, Any] | None:
-        """Return the program's next message; None if it has ended."""
+        """Return the program's next message that needs an answer; None if it has ended."""
+        while (message := self._next_message()) is not None and "step" in message:
+            step = message["step"]
+            self._trial.heard(step if isinstance(step, int) else None)
+        return message
+
+    def _next_message(self) -> dict[str, Any] | None:
         while b"\n" not in self._buffer:
             has_ended = self._process.poll() is not None
             source = self._connection or self._listener
@@ -304,6 +310,7 @@ class RunningCommand:
             while chunk := os.read(stream.fileno(), _CHUNK):
                 with suppress(OSError):
                     os.write(1, chunk)
+                self._trial.heard(None)
                 *lines, rest = (rest + decoder.decode(chunk)).split("\n")
                 rest = rest[-_MAX_LINE:]
                 for line in lines:

@@ -114,6 +114,8 @@ class Trial:
         # Steps from one report to the next, if that is known, and the step that is being taken.
         self._each = task.interval_steps
         self._step = 0
+        # Steps of the optimizer since the last epoch.
+        self._taken = 0
         self._is_closed = False
         self._done = 0
         self._pending: tuple[ScriptReport, Callable[[], Mapping[str, float]]] | None = None
@@ -137,6 +139,12 @@ class Trial:
             values: by name; what JSON cannot hold is written as text.
         """
         self._folder.log(**values)
+        self.heard(None)
+
+    def heard(self, step: int | None) -> None:
+        """Note that the loop goes on; to be called by the trial's host alone."""
+        if not self._is_closed:
+            self._host.heard(step)
 
     @property
     def is_over(self) -> bool:
@@ -187,6 +195,8 @@ class Trial:
             raise self._refused("expected one optimizer in a trial, got a second call of trial.optimizer")
         named = {name: tuple(members) for name, members in (groups or {}).items()}
         optimizer, self._watch = self._recipe.build(model, named)
+        # Torch leaves the signatures of hooks untyped.
+        optimizer.register_step_post_hook(cast("Any", self._note_step))
         return optimizer
 
     def scheduler(self, optimizer: Optimizer, *, steps_per_epoch: int | None = None) -> LambdaLR:
@@ -258,6 +268,7 @@ class Trial:
             while not self.is_over:
                 self._step += 1
                 yield self._step
+                self.heard(self._step - self._done * each)
                 if self.is_due:
                     self._end_body("call trial.report where trial.is_due is true")
         finally:
@@ -434,6 +445,12 @@ class Trial:
             # Its tensors may be as large as the model's.
             self._stored = None
 
+    def _note_step(self, *_: object) -> None:
+        # A step of a loop over `steps()` may have several steps of the optimizer, or none.
+        if self._loop != "steps":
+            self._taken += 1
+            self.heard(self._taken)
+
     def _enter(self, loop: Literal["epochs", "steps"]) -> None:
         """Begin a loop over epochs or steps."""
         if self._loop is not None:
@@ -458,6 +475,7 @@ class Trial:
         self._pending = None
         state, self._state = self._state, None
         self._done += 1
+        self._taken = 0
         if self._done > self.task.from_epoch:
             self._host.epoch_ended(replace(report, state=state), test)
         self._seed(self._done)

@@ -112,6 +112,10 @@ class TrialHost(Protocol):
         """
         ...
 
+    def heard(self, step: int | None) -> None:
+        """Note that the loop goes on, and the steps since its last epoch; None if they are not known."""
+        ...
+
 
 class OptimizerWatch(Protocol):
     """Observes the optimizer of a user's loop."""

@@ -17,6 +17,7 @@ from workers.probes import probed_steps
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import generator_states, noise_seed, seeded
+from workers.signs_of_life import note
 from workers.solo import CHECK_EVERY
 from workers.stacked.clipping import Clipping
 from workers.stacked.compiled import CompiledStep
@@ -221,6 +222,7 @@ class Stack:
         train, probed = plan.data.train, probed_steps(plan.steps)
         names, tables = self._tables(epoch, factors)
         losses: list[Tensor] = []
+        trial_ids = [member.trial_id for member in self.members]
         batches = iter(self._batches(epoch))
         for step, table in enumerate(tables):
             if self.compiled_step is not None and step not in probed:
@@ -235,6 +237,7 @@ class Stack:
                 self._step(grads, dict(zip(names, table.unbind(), strict=True)), is_probed=step in probed)
                 self._move_average(is_first=epoch == 1 and step == 0)
                 losses.append(loss)
+            note(trial_ids, step + 1)
             if step % CHECK_EVERY == CHECK_EVERY - 1 and not bool(losses[-1].isfinite().any()):
                 break
         return torch.stack(losses)

@@ -55,6 +55,28 @@ def test_creating_nothing_creates_nothing(play: SimulatedDispatcher) -> None:
     assert run.writer.trials() == ()
 
 
+def test_a_sign_of_life_counts_for_the_running_attempt_until_the_next_report(
+    play: SimulatedDispatcher,
+) -> None:
+    run = play.run()
+    first, second, waiting = *run.begin(0, 1), *run.create(2)
+    attempts = {trial.id: trial.attempt for trial in (first, second, waiting)}
+    started_at = run.trial(first).heard_at
+    assert started_at == run.trial(first).started_at
+    run.writer.hear({**attempts, second.id: 2}, {first.id: 7})
+    assert [run.trial(trial).step for trial in (first, second, waiting)] == [7, None, None]
+    assert run.trial(second).heard_at == started_at
+    assert run.trial(waiting).heard_at is None
+    heard_at = run.trial(first).heard_at
+    assert heard_at is not None
+    assert started_at is not None
+    assert heard_at > started_at
+    run.writer.hear(attempts, {})
+    assert run.trial(first).step == 7
+    run.writer.record([report(first, 1)])
+    assert run.trial(first).step is None
+
+
 def test_a_started_trial_is_running_and_has_an_event(play: SimulatedDispatcher) -> None:
     run = play.run()
     trial = run.begin(0)[0]

@@ -1,0 +1,125 @@
+"""Signs of life: what training notes is published for its run, and nothing else is."""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, train
+from plane_scripts import CARD
+from plane_scripts import pack_of as script_pack
+from torch import nn
+
+from workers import signs_of_life
+from workers.script import command_client
+from workers.script.trial import Trial
+from workers.signs_of_life import Sign, note, publish_signs
+from workers.training import train_pack
+from workers.worker_failures import hung
+from workers.workloads import CommandWorkload, ScriptWorkload
+
+__all__: list[str] = []
+
+
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], int | None]]:
+    """What is noted in this process from now on."""
+    found: list[tuple[tuple[str, ...], int | None]] = []
+    for module in ("solo", "stacked.stack", "script.engine"):
+        monkeypatch.setattr(f"workers.{module}.note", lambda ids, step: found.append((tuple(ids), step)))
+    return found
+
+
+def test_only_a_new_sign_is_published_for_the_pack_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signs_of_life, "_process", signs_of_life._Process())
+    found: list[tuple[str, Sign]] = []
+    has_come = threading.Event()
+
+    def publish(pack_id: str, sign: Sign) -> None:
+        found.append((pack_id, sign))
+        has_come.set()
+        if sign.number == 1:
+            raise ConnectionError("Ray is not there")
+
+    def published() -> tuple[str, Sign]:
+        assert has_come.wait(5)
+        has_come.clear()
+        return found[-1]
+
+    publish_signs("first", publish, every_s=0.01)
+    note(["a", "b"], 7)
+    assert published() == ("first", Sign(trial_ids=("a", "b"), step=7, number=1))
+    assert not has_come.wait(0.05)
+    publish_signs("second", publish)
+    assert not has_come.wait(0.05)
+    note(["c"], None)
+    assert published() == ("second", Sign(trial_ids=("c",), step=None, number=2))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_every_step_of_the_loop_is_a_sign(
+    width: int, noted: list[tuple[tuple[str, ...], int | None]]
+) -> None:
+    workload = WORKLOADS["digits-mlp"]
+    members = [member("adamw", str(n)) for n in range(2)]
+    pack = pack_of(workload, "adamw", *members, epochs=2, batch_size=16, width=width)
+    train(pack, data=shortened(data_of(workload), 48, 16))
+    ids = [member.trial_id for member in members]
+    if width == 2:
+        # The equivalence check comes first.
+        assert noted[-6:] == [(tuple(ids), step) for _ in range(2) for step in (1, 2, 3)]
+    else:
+        assert noted == [((id_,), step) for _ in range(2) for id_ in ids for step in (1, 2, 3)]
+
+
+def test_steps_and_logs_of_a_script_are_signs(
+    noted: list[tuple[tuple[str, ...], int | None]], tmp_path: Path
+) -> None:
+    class Steps(ScriptWorkload):
+        card = CARD
+
+        def run(self, trial: Trial) -> None:
+            model = nn.Linear(2, 1)
+            optimizer = trial.optimizer(model)
+            for epoch in trial.epochs() if trial.evaluate_every is None else trial.steps():
+                model(torch.ones(2)).sum().backward()
+                optimizer.step()
+                trial.log(epoch=epoch)
+                if trial.is_due:
+                    trial.report(validation=0.5, test=0.5)
+
+    def signs(**changes: Any) -> list[int | None]:
+        noted.clear()
+        pack = script_pack(tmp_path, **changes)
+        list(train_pack(pack, workload=Steps(), entry=OPTIMIZERS["adamp"], data=None, device=CPU))
+        return [step for _, step in noted]
+
+    assert signs() == [1, None] * 4
+    assert signs(interval_steps=2) == [None, 1, None, 2] * 4
+
+
+def test_a_program_says_that_it_goes_on(
+    noted: list[tuple[tuple[str, ...], int | None]], tmp_path: Path
+) -> None:
+    client = Path(command_client.__file__).parent
+    program = tmp_path / "program.py"
+    program.write_text(
+        f"import sys; sys.path.insert(0, {str(client)!r})\n"
+        "import command_client; command_client._GOES_ON_EVERY_S = 0\n"
+        "trial = command_client.CommandTrial()\n"
+        "for step in trial.steps(steps_per_epoch=2):\n"
+        "    if trial.is_due:\n"
+        "        trial.report(validation=0.5, test=0.5)\n"
+    )
+    command = CommandWorkload(CARD, [sys.executable, "-I", "-S", str(program)])
+    pack = script_pack(tmp_path, optimizer="sgd")
+    list(train_pack(pack, workload=command, entry=OPTIMIZERS["sgd"], data=None, device=CPU))
+    assert noted == [(("t0",), step) for step in (1, 2) * 4]
+
+
+def test_the_reason_of_a_hung_trial_tells_a_slow_one_from_a_silent_one() -> None:
+    assert "raise epoch_timeout_s" in hung(600, silent_s=3).reason
+    assert "last step was 590 s before" in hung(600, silent_s=590).reason
+    assert "raise" not in hung(600, silent_s=590).reason + hung(600).reason
