@@ -1,8 +1,8 @@
 """What keeps a study's training settings from being used with its workload and resources."""
 
-__all__ = ["measured_card", "training_problems"]
+__all__ = ["measured_card", "training_problems", "used_values"]
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from studies.catalog import WorkloadCard, average_of
 from studies.errors import SpecProblem, json_pointer
@@ -59,6 +59,26 @@ def measured_card(spec: StudySpec, workload: WorkloadCard) -> tuple[WorkloadCard
             "that do not end with ' (EMA)'; write 'instead', or change the metrics on its card"
         )
         return workload, [SpecProblem(pointer, found)]
+
+
+def used_values(spec: StudySpec, spaces: Iterable[Space], setting: str) -> set[Scalar]:
+    """Return the values of a training setting in a study's trials; of a range, its ends.
+
+    Args:
+        spec: the study.
+        spaces: the complete space of each arm.
+        setting: the setting's name.
+    """
+    found: set[Scalar] = set()
+    for space in spaces:
+        match space.get(f"{PREFIX}{setting}", Fixed(value=getattr(spec.training, setting))):
+            case Range(low=low, high=high):
+                found |= {low, high}
+            case Choices(choices=choices):
+                found |= set(choices)
+            case Fixed(value=value):
+                found.add(value)
+    return found
 
 
 def _pointer(spec: StudySpec, arm: str, setting: str) -> str:

@@ -26,6 +26,7 @@ def results_on_worker(
     versions: Sequence[Mapping[str, Any]],
     cpus: float,
     within_s: float,
+    settings: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Check a workload in this process, which ends if that takes too long, and return plain data."""
     adopt_orphans()
@@ -33,13 +34,18 @@ def results_on_worker(
         use_packages([*os.environ.get("TANGENT_PACKAGES", "").split(os.pathsep), *packages])
         expected = {each.name: each for each in map(PackageVersion.model_validate, versions)}
         try:
-            return [asdict(result) for result in _results(WorkloadVersion(**checked), expected, cpus=cpus)]
+            found = _results(WorkloadVersion(**checked), expected, cpus=cpus, settings=settings)
+            return [asdict(result) for result in found]
         finally:
             end_descendants()
 
 
 def _results(
-    checked: WorkloadVersion, expected: Mapping[str, PackageVersion], *, cpus: float
+    checked: WorkloadVersion,
+    expected: Mapping[str, PackageVersion],
+    *,
+    cpus: float,
+    settings: Mapping[str, Any],
 ) -> list[CheckResult]:
     import torch
 
@@ -72,5 +78,6 @@ def _results(
         batch_size=checked.batch_size,
         entry=optimizers[checked.optimizer],
         in_steps=checked.budget == "steps",
+        **settings,
     )
     return list(found)

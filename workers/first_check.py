@@ -19,6 +19,7 @@ from studies.formatting import duration, plural
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.store import RunWriter
+from studies.training_problems import used_values
 from studies.trials import CheckResult, WorkloadVersion
 from workers.check_on_worker import results_on_worker
 from workers.retry import DatabaseRetry
@@ -68,6 +69,11 @@ class FirstCheck:
         self._writer, self._retry = writer, retry
         self._packages, self._versions = packages, versions
         self._within_s = within_s
+        spaces = [arm.space for arm in plan.arms]
+        self._settings: dict[str, Any] = {
+            "precisions": sorted(used_values(spec, spaces, "precision") - {"float32"}),
+            "smooths_labels": any(used_values(spec, spaces, "label_smoothing")),
+        }
         self._version = WorkloadVersion(
             workload=plan.workload.name,
             package="" if package is None else str(versions.get(package.name, package)),
@@ -88,14 +94,16 @@ class FirstCheck:
         Args:
             is_interrupted: returns whether to end at once.
         """
-        known = self._retry.persist(lambda: self._writer.known_check(self._version))
+        # What is known holds for float32 and a loss without smoothing.
+        has_settings = any(self._settings.values())
+        known = None if has_settings else self._retry.persist(lambda: self._writer.known_check(self._version))
         found = self._check_on_worker(is_interrupted) if known is None else known
         if found is None:
             return
         if isinstance(found, str):
             results, is_new = (CheckResult("check", "warning", found),), False
         else:
-            results, is_new = found, known is None
+            results, is_new = found, known is None and not has_settings
         checked = self._version if is_new else None
         self._retry.persist(lambda: self._writer.record_check(results, checked=checked))
         self.failure = _failure(self._version.workload, results)
@@ -112,6 +120,7 @@ class FirstCheck:
             versions=[version.model_dump() for version in self._versions.values()],
             cpus=cpus,
             within_s=self._within_s,
+            settings=self._settings,
         )
         while not _ray.wait([pending], timeout=_POLL_S)[0]:
             if is_interrupted():

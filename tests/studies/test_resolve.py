@@ -11,6 +11,7 @@ from studies.errors import CatalogEmpty, SpecInvalid
 from studies.resolve import ResolvedArm, ResolvedStudy, resolve
 from studies.space import Choices, Fixed, Range, every_point, without_inert
 from studies.spec import StudySpec, Training, parse_spec
+from studies.training_problems import used_values
 
 __all__: list[str] = []
 
@@ -462,6 +463,10 @@ def test_settings_that_the_workload_does_not_allow_are_refused_fixed_or_searched
         assert all(text in found[pointer] for pointer, text in expected.items())
     allowed = {"precision": "fp16", "label_smoothing": "tune", "batch_size": 100, "accumulation_steps": 10}
     assert resolved(training=allowed).batch_size == 100
+    spec = parse_spec(study_body(training=allowed))
+    spaces = [arm.space for arm in resolve(spec, CATALOG).arms]
+    assert used_values(spec, spaces, "precision") == {"fp16"}
+    assert used_values(spec, spaces, "label_smoothing") == {0.0, 0.2}
 
 
 def test_average_weights_beside_the_weights_give_each_metric_a_twin() -> None:

@@ -16,10 +16,19 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import WorkloadCard
+from studies.training_settings import PrecisionName
 from studies.trials import CheckResult
 from workers.workload_check import check_workload
 from workers.workload_check.__main__ import main
-from workers.workloads import Data, LoopWorkload, Split, SplitName, TensorWorkload, builtin_workloads
+from workers.workloads import (
+    AnyWorkload,
+    Data,
+    LoopWorkload,
+    Split,
+    SplitName,
+    TensorWorkload,
+    builtin_workloads,
+)
 
 __all__: list[str] = []
 
@@ -370,6 +379,30 @@ def test_a_mean_over_batches_of_different_sizes_is_found(
     warned = [result for result in results if "batches of other sizes" in result.sentence]
     assert [result.check for result in warned] == (["validation metric", "test metric"] if is_wrong else [])
     assert all("weight each by its number of examples" in result.sentence for result in warned)
+
+
+class Halved(LoopedClouds):
+    """It fails in bf16, and has an argument for label smoothing that it does not use."""
+
+    def training_step(
+        self, model: nn.Module, batch: tuple[Tensor, Tensor], *, label_smoothing: float = 0.0
+    ) -> Tensor:
+        del label_smoothing
+        outputs = model(batch[0])
+        outputs.detach().numpy()
+        return functional.cross_entropy(outputs, batch[1])
+
+
+def test_the_settings_of_a_study_are_tried() -> None:
+    def found(workload: AnyWorkload, *precisions: PrecisionName) -> list[str]:
+        results = check_workload(workload, device=CPU, precisions=precisions, smooths_labels=True)
+        return [f"{each.check}: {each.status}" for each in results if each.check in checks]
+
+    checks = ("precision bf16", "precision fp16", "label smoothing")
+    assert found(Halved(0), "fp16") == ["precision fp16: ok", "label smoothing: error"]
+    assert found(Halved(0), "bf16") == ["precision bf16: error"]
+    sound = builtin_workloads()["digits-mlp"]
+    assert found(sound, "bf16", "fp16") == [f"{check}: ok" for check in checks]
 
 
 @pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d"])

@@ -2,10 +2,11 @@
 
 __all__ = ["check_workload"]
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 
+from studies.training_settings import PrecisionName
 from studies.trials import CheckResult
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.trial_files import TrialFolder
@@ -13,6 +14,7 @@ from workers.workload_check.check_result import CheckFailed
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.script_checks import check_script
+from workers.workload_check.settings_checks import check_settings
 from workers.workload_check.training_checks import check_training
 from workers.workloads import AnyWorkload, Data, LoopWorkload, ScriptWorkload, TensorWorkload
 
@@ -24,6 +26,8 @@ def check_workload(
     batch_size: int | None = None,
     entry: OptimizerEntry | None = None,
     in_steps: bool = False,
+    precisions: Collection[PrecisionName] = (),
+    smooths_labels: bool = False,
 ) -> Iterator[CheckResult]:
     """Yield what is right, noteworthy and wrong about a workload.
 
@@ -37,6 +41,8 @@ def check_workload(
         batch_size: examples in a batch; None stands for the card's.
         entry: the optimizer to train with; None stands for AdamP.
         in_steps: whether a script gets a budget of steps, instead of epochs.
+        precisions: precisions beside float32 in which a study runs the model.
+        smooths_labels: whether a study smooths labels.
     """
     entry = entry or load_optimizers()["adamp"]
     folder = TrialFolder()
@@ -64,6 +70,14 @@ def check_workload(
         if has_errors:
             yield CheckResult("training", "note", "not checked, because of the errors above")
             return
+        yield from check_settings(
+            workload,
+            data,
+            device,
+            batch_size=size,
+            precisions=precisions,
+            smooths_labels=smooths_labels,
+        )
         yield from check_training(workload, data, device, entry=entry, batch_size=size)
     except CheckFailed as error:
         yield error.result
