@@ -79,7 +79,7 @@ def _publish(publish: Callable[[str, Sign], None], every_s: float) -> None:
         number += 1
         try:
             publish(pack_id, Sign(trial_ids=tuple(latest[0]), step=latest[1], number=number))
-        # Training must not end because nobody hears of it.
+        # Training goes on although its run does not hear of it.
         except Exception:  # noqa: BLE001
             _log.warning("a sign of life could not be published", exc_info=True)
         published = latest
