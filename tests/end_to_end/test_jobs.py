@@ -129,7 +129,8 @@ def test_a_study_continues_from_the_best_weights_of_another_and_keeps_event_file
     after = completed(jobs, "fine_tune.yaml")
     trials = {trial.id: trial for trial in jobs.store.every_trial(after)}
     files = [each for each in jobs.store.artifacts(after) if "tfevents" in each.name]
-    assert {each.trial_id for each in files} == {one for one, trial in trials.items() if trial.test_value}
+    # Confirmation runs have some too.
+    assert {each.trial_id for each in files} >= {one for one, trial in trials.items() if trial.test_value}
     earlier = jobs.store.trial(kept.trial_id).test_metrics["clean_accuracy"]
     assert earlier is not None
     # One epoch more, on clean pictures.
