@@ -107,6 +107,7 @@ def test_intervals_of_steps_replace_the_epochs() -> None:
 
 def test_the_time_of_an_interval_follows_from_its_share_of_the_data() -> None:
     card, training = CATALOG.workloads["digits-mlp"], Training(accumulation_steps=2)
+    assert card.epoch_s is not None
     assert resolved().epoch_s(training) == card.epoch_s
     found = resolved(budget=STEPS, training={"accumulation_steps": 2})
     share = 5 * 2 * card.batch_size / card.examples["train"]

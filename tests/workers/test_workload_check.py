@@ -134,7 +134,7 @@ class MissingFile(Sound):
 
 
 class UnusedLayer(Sound):
-    card = Sound.card.model_copy(update={"parameters": Sound.card.parameters + 9})
+    card = Sound.card.model_copy(update={"parameters": (Sound.card.parameters or 0) + 9})
 
     def build_model(self) -> nn.Module:
         class Model(nn.Module):
