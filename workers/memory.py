@@ -23,6 +23,7 @@ The rest is left for evaluation, other users of the device, and the error of an 
 _CGROUP = Path("/sys/fs/cgroup")
 _CLEAR, _PEAK = Path("/proc/self/clear_refs"), "5"
 """Writing this number resets the process's peak resident set to its current one (proc(5))."""
+_STATUS = Path("/proc/self/status")
 _OTHERS_EVERY_S = 1.0
 _MUCH = 256 * 2**20
 """Free memory below which a pack does not give it back: it would soon have to ask for it again."""
@@ -157,7 +158,12 @@ def _proportional_set(process: psutil.Process) -> int:
 
 
 def _peak_resident_set() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # The peak of getrusage is never below that of the process which started this one.
+    try:
+        lines = _STATUS.read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _available_bytes() -> int:

@@ -16,8 +16,8 @@ from workers.storage import discard
 _log = logging.getLogger("tangent.run")
 _EVERY_S = 3.0
 # The output of a worker that has died is written by another process, which may still be about to do so. If
-# its machine is gone, there is nothing to wait for.
-_WRITTEN_WITHIN_S = 5.0
+# it has printed nothing, there is nothing to wait for.
+_WRITTEN_WITHIN_S = 4.0
 _POLL_S = 0.1
 
 
@@ -65,7 +65,7 @@ class OutputCollector:
         try:
             with self._lock:
                 for output in read_outputs(self._folder):
-                    if output.url not in self._stored and output.size > 0:
+                    if output.url not in self._stored:
                         self._writer.record_output(
                             output.pack_id, output.attempts, text=output.text, size=output.size
                         )

@@ -81,9 +81,9 @@ class _Keeper:
             self._writer.join()
 
     def write_last(self) -> None:
-        """Write the output even if it has not grown: the worker is gone, and the study's run waits for it."""
+        """Write the output, if there is any, even if it has not grown: the study's run waits for it."""
         self._header = {**self._header, "is_last": True}
-        self._written_bytes = -1
+        self._written_bytes = 0
         self.write()
 
     def _start_writing(self) -> None:

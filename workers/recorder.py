@@ -105,7 +105,7 @@ class PackRecorder:
         # How the trials of each arm's search have ended.
         self._tallies = {name: ArmTally() for name in self.arms}
         self._outdated: deque[str] = deque()
-        # When each pack lost its worker.
+        # When each pack's worker has died.
         self._lost_at: dict[str, float] = {}
         self._load()
         for name, keys in writer.weights_kept().items():
@@ -130,7 +130,7 @@ class PackRecorder:
         return (self._failed >= ENOUGH_FAILED and not self._has_result) or any(self._unusable_arms())
 
     def lost_packs(self, within_s: float) -> set[str]:
-        """Return the ids of the packs that lost their worker within the last `within_s`."""
+        """Return the ids of the packs whose worker has died within the last `within_s`."""
         since = self._clock() - within_s
         self._lost_at = {pack_id: at for pack_id, at in self._lost_at.items() if at > since}
         return set(self._lost_at)
@@ -254,7 +254,7 @@ class PackRecorder:
             is_handed_back: whether its machine is one of those that lack what a member needs.
         """
         pack = self._packs.pop(pack_id, None)
-        if worker_failure is not None:
+        if worker_failure is not None and worker_failure.has_died:
             self._lost_at[pack_id] = self._clock()
         if pack is None or not pack.members:
             return

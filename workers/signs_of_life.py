@@ -32,7 +32,7 @@ class Sign(BaseModel):
 
 
 @dataclass
-class _Process:
+class _Noted:
     """What this process has noted, and where it is published."""
 
     # A new tuple with each note.
@@ -41,7 +41,7 @@ class _Process:
     thread: threading.Thread | None = None
 
 
-_process = _Process()
+_noted = _Noted()
 
 
 def note(trial_ids: Sequence[str], step: int | None) -> None:
@@ -51,7 +51,7 @@ def note(trial_ids: Sequence[str], step: int | None) -> None:
         trial_ids: the trials that are being trained.
         step: the steps that they have taken since their last epoch; None if that is not known.
     """
-    _process.latest = trial_ids, step
+    _noted.latest = trial_ids, step
 
 
 def publish_signs(pack_id: str, publish: Callable[[str, Sign], None], *, every_s: float = _EVERY_S) -> None:
@@ -62,18 +62,18 @@ def publish_signs(pack_id: str, publish: Callable[[str, Sign], None], *, every_s
         publish: publishes a pack's sign from another thread; the first one given is used for all packs.
         every_s: seconds from one sign to the next.
     """
-    _process.latest, _process.pack_id = None, pack_id
-    if _process.thread is None:
-        _process.thread = threading.Thread(
+    _noted.latest, _noted.pack_id = None, pack_id
+    if _noted.thread is None:
+        _noted.thread = threading.Thread(
             target=_publish, args=(publish, every_s), name="signs of life", daemon=True
         )
-        _process.thread.start()
+        _noted.thread.start()
 
 
 def _publish(publish: Callable[[str, Sign], None], every_s: float) -> None:
     published, number, pause = None, 0, threading.Event()
     while not pause.wait(every_s):
-        latest, pack_id = _process.latest, _process.pack_id
+        latest, pack_id = _noted.latest, _noted.pack_id
         if latest is None or latest is published:
             continue
         number += 1

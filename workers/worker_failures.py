@@ -25,11 +25,13 @@ class WorkerFailure:
         reason: shown to users.
         is_own_fault: whether one of its own trials is known to be the cause; each then runs alone.
         is_charged: whether it counts as a retry; False if the pack was ended on purpose.
+        has_died: whether its process is gone, but not its machine.
     """
 
     reason: str
     is_own_fault: bool = False
     is_charged: bool = True
+    has_died: bool = False
 
 
 def hung(seconds: float, *, silent_s: float | None = None) -> WorkerFailure:
@@ -40,7 +42,9 @@ def hung(seconds: float, *, silent_s: float | None = None) -> WorkerFailure:
         if silent_s < seconds / 2:
             steps += ": raise epoch_timeout_s if an epoch takes this long"
     return WorkerFailure(
-        f"no epoch finished within {seconds:g} s, so its process was killed{steps}", is_own_fault=True
+        f"no epoch finished within {seconds:g} s, so its process was killed{steps}",
+        is_own_fault=True,
+        has_died=True,
     )
 
 
@@ -57,6 +61,7 @@ def from_ray(text: str) -> WorkerFailure:
             f"its worker was killed: {memory['ip']} ran out of memory ({memory['used']} of "
             f"{memory['limit']} GB in use)",
             is_own_fault=True,
+            has_died=True,
         )
     address = _ADDRESS.search(text)
     machine = f"its machine {address['ip']}" if address is not None else "its machine"
@@ -65,5 +70,6 @@ def from_ray(text: str) -> WorkerFailure:
     if _NODE_DIED in text:
         return WorkerFailure(f"its worker was lost: {machine} died or became unreachable")
     return WorkerFailure(
-        "its worker was lost: the process crashed, or the system killed it because memory ran out"
+        "its worker was lost: the process crashed, or the system killed it because memory ran out",
+        has_died=True,
     )

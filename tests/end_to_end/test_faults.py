@@ -66,6 +66,7 @@ def test_a_study_survives_a_kill(own: Own, kill: Callable[[DispatcherProcess, st
             ] * 4
 
 
+@pytest.mark.slow
 def test_a_study_survives_the_end_of_its_local_ray(own: Own) -> None:
     with own() as dispatcher:
         study_id = dispatcher.submit("slow-plane", trials=2, epochs=40, resources={"max_concurrent_packs": 1})

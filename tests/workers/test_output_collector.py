@@ -50,9 +50,6 @@ def test_the_last_output_of_a_lost_worker_is_waited_for(play: SimulatedDispatche
     collector.collect_last(lost_packs={"pack"})
     writing.join()
     assert play.store.trial_output(trial.id).text == "early and last"
-    written(tmp_path, trial.id, "", version=11, is_last=True)
-    collector.collect_last(lost_packs={"pack"})
-    assert play.store.trial_output(trial.id).text == "early and last"
 
 
 def test_output_that_cannot_be_stored_stays(play: SimulatedDispatcher, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], int | 
 
 
 def test_only_a_new_sign_is_published_for_the_pack_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signs_of_life, "_process", signs_of_life._Process())
+    monkeypatch.setattr(signs_of_life, "_noted", signs_of_life._Noted())
     found: list[tuple[str, Sign]] = []
     has_come = threading.Event()
 

@@ -36,7 +36,8 @@ MEMORY = (
         (
             DIED + KILLED,
             WorkerFailure(
-                "its worker was lost: the process crashed, or the system killed it because memory ran out"
+                "its worker was lost: the process crashed, or the system killed it because memory ran out",
+                has_died=True,
             ),
         ),
         (
@@ -53,12 +54,14 @@ MEMORY = (
             WorkerFailure(
                 "its worker was killed: 10.0.0.7 ran out of memory (30.10 of 31.40 GB in use)",
                 is_own_fault=True,
+                has_died=True,
             ),
         ),
         (
             "",
             WorkerFailure(
-                "its worker was lost: the process crashed, or the system killed it because memory ran out"
+                "its worker was lost: the process crashed, or the system killed it because memory ran out",
+                has_died=True,
             ),
         ),
     ],
@@ -69,7 +72,7 @@ def test_rays_error_text_becomes_a_reason_that_users_understand(text: str, failu
 
 def test_a_pack_that_hung_or_ran_out_of_memory_is_at_fault_itself() -> None:
     assert hung(600) == WorkerFailure(
-        "no epoch finished within 600 s, so its process was killed", is_own_fault=True
+        "no epoch finished within 600 s, so its process was killed", is_own_fault=True, has_died=True
     )
     assert out_of_memory("MemoryError: ").is_own_fault
 
