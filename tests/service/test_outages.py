@@ -72,7 +72,7 @@ def test_a_frozen_database_is_reported_to_forty_callers_within_eight_seconds(
         finally:
             server.thaw()
         assert {status for status, _ in alive} == {200}
-        assert max(waited for _, waited in alive) < 1
+        assert max(waited for _, waited in alive) < 2
         assert {status for status, _ in answers} == {503}
         assert max(waited for _, waited in answers) < 8
         assert {status for status, _ in pool.map(ask, asked[: len(places)])} == {200}, (
