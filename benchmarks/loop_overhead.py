@@ -5,16 +5,18 @@
 Both sides train the same model with the same optimizer, batches, cosine schedule and evaluation, each epoch
 in turn and in a new order, in one process of one thread. The ratio of their processor times, which other
 processes disturb less than wall times, is computed within each round, and the median is printed with its
-quartiles. Tangent's side also seeds, probes the weights, watches for divergence and makes a report of each
-epoch. The first epoch, which allocates, does not count.
+quartiles. The allocator keeps freed memory, as in a worker. Tangent's side also seeds, probes the weights,
+watches for divergence and makes a report of each epoch. The first epoch, which allocates, does not count.
 
 `digits-cnn` is a workload of tensors, trained alone. The other job has a `DataLoader` and 10 million
 parameters.
 """
 
 import argparse
+import os
 import random
 import statistics
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any, cast
@@ -28,6 +30,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from studies.catalog import WorkloadCard
 from studies.training_settings import TrainingSettings
+from workers.node_process import WORKER_ENVIRONMENT
 from workers.optimizers import OptimizerEntry, build_optimizer, load_optimizers
 from workers.pack_protocol import Member, Pack
 from workers.training import train_pack
@@ -218,6 +221,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=41, help="epochs that count (default: 41)")
     add_outputs(parser)
     given = parser.parse_args()
+    if not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
+        # The allocator reads its settings when a process starts.
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**WORKER_ENVIRONMENT, **os.environ})
     torch.set_num_threads(1)
     entry = load_optimizers()[given.optimizer]
     jobs: dict[str, TensorWorkload | Wide] = {

@@ -211,7 +211,9 @@ class Solo:
                 self._set_lr(done + step)
             unread.append(self._backward(batches))
             if len(unread) == self._check_every or step == task.steps - 1:
-                read = _floats(self._processes.mean(torch.stack(unread)))
+                # A stack of one tensor would be a copy in every step.
+                together = unread[0].reshape(1) if len(unread) == 1 else torch.stack(unread)
+                read = _floats(self._processes.mean(together))
                 unread.clear()
                 losses += read
                 if not all(map(math.isfinite, read)):
