@@ -15,8 +15,8 @@ from workers.storage import discard
 
 _log = logging.getLogger("tangent.run")
 _EVERY_S = 3.0
-# The output of a worker that has died is written by another process, which may still be about to do so. If
-# it has printed nothing, there is nothing to wait for.
+# The output of a worker that has died is written by another process, which may still be about to do so. None
+# comes if it has printed nothing.
 _WRITTEN_WITHIN_S = 4.0
 _POLL_S = 0.1
 

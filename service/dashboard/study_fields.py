@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from service.dashboard.trial_page import describe_dimension
 from studies.catalog import Catalog, Hyperparameter, WorkloadCard
+from studies.searchable import KINDS
 from studies.training_settings import TRAINING_HYPERPARAMETERS
 
 
@@ -74,20 +75,16 @@ def searchable_of(catalog: Catalog) -> list[tuple[str, list[Addition]]]:
     """Return what studies can search and compare by, under titles: the training, then each workload."""
     training = [_dimension(h.name, h) for h in TRAINING_HYPERPARAMETERS]
     workloads = [(card.title, _of_workload(card)) for card in catalog.workloads.values()]
-    return [("Training", training), *((title, own) for title, own in workloads if own)]
+    return [
+        ("Training", training),
+        ("Parameter groups of every model", [_group(kind) for kind in KINDS]),
+        *((title, own) for title, own in workloads if own),
+    ]
 
 
 def _of_workload(card: WorkloadCard) -> list[Addition]:
     own = [_dimension(f"workload.{h.name}", h) for h in card.hyperparameters]
-    own += [
-        Addition(
-            json.dumps({"space": {f"groups.{group}.lr": "tune"}}),
-            f"groups.{group}.lr",
-            f"Learning rate of the parameters in the group {group}; each optimizer's card lists what else a "
-            "group can have.",
-        )
-        for group in card.groups
-    ]
+    own += [_group(group) for group in card.groups]
     for metric in card.metrics:
         own += [
             Addition(
@@ -102,6 +99,15 @@ def _of_workload(card: WorkloadCard) -> list[Addition]:
             ),
         ]
     return own
+
+
+def _group(group: str) -> Addition:
+    return Addition(
+        json.dumps({"space": {f"groups.{group}.lr": "tune"}}),
+        f"groups.{group}.lr",
+        f"Learning rate of the parameters in the group {group}; each optimizer's card lists what else a "
+        "group can have.",
+    )
 
 
 def _dimension(name: str, hyperparameter: Hyperparameter) -> Addition:

@@ -309,7 +309,7 @@ def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: s
     page.locator("#searchable summary").click()
     for text in ("evaluate_every", '"objective": {"at"', '"keep"', '"check_workload"'):
         page.locator("#fields tr", has_text=text).get_by_role("button").click()
-    for name in ("training.batch_size", "training.clip_norm"):
+    for name in ("training.batch_size", "groups.norms.lr"):
         page.get_by_role("button", name=f"Add {name}", exact=True).click()
     expect(page.locator("#added")).to_have_text("Added: space")
     page.get_by_role("button", name="Submit study").click()
@@ -318,7 +318,7 @@ def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: s
     spec = store.study(summary.id).spec
     assert (spec.budget.steps, spec.objective.at, spec.keep.weights) == (2000, "best", "best")
     assert not spec.check_workload
-    assert list(spec.space) == ["training.batch_size", "training.clip_norm"]
+    assert list(spec.space) == ["training.batch_size", "groups.norms.lr"]
     page.goto(f"{url}/new")
     page.locator("#spec-text").fill("workload: digits-mlp")
     page.locator("#fields summary").click()

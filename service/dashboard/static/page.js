@@ -32,9 +32,18 @@
     const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
     const result = { ...study };
     for (const [name, value] of Object.entries(fields)) {
-      // A budget of steps replaces one of epochs; anything else is merged.
+      // A budget of steps replaces one of epochs, and arms replace arms; anything else is merged.
       const isMerged = name !== "budget" && isObject(value) && isObject(result[name]);
-      result[name] = isMerged ? { ...result[name], ...value } : value;
+      result[name] = isMerged ? mergedObject(result[name], value) : value;
+    }
+    return result;
+  }
+
+  function mergedObject(before, added) {
+    const result = { ...before };
+    for (const [name, value] of Object.entries(added)) {
+      const isList = Array.isArray(value) && Array.isArray(result[name]);
+      result[name] = isList ? [...new Set([...result[name], ...value])] : value;
     }
     return result;
   }
