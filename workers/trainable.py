@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import torch
 
     from workers.entry_points import Installed
-    from workers.memory import PackMeter
+    from workers.memory_meters import PackMeter
     from workers.optimizers import OptimizerEntry
     from workers.stacked.width_tuning import WidthTuner
     from workers.workloads import AnyWorkload, DataCache
@@ -219,7 +219,7 @@ class PackTrainable(tune.Trainable):
                 versions=self._versions,
             )
             return self._ranks.train(pack, train_rank, is_leaving=lambda: self._is_leaving)
-        from workers.memory import PackMeter
+        from workers.memory_meters import PackMeter
         from workers.training import train_pack
 
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
@@ -251,7 +251,7 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
     """
     import torch
 
-    from workers.memory import PackMeter
+    from workers.memory_meters import PackMeter
     from workers.training import train_pack
     from workers.trial_processes import trial_processes
 

@@ -14,7 +14,8 @@ import torch
 from studies.searchable import stack_kind
 from studies.space import Parameters
 from studies.training_settings import training_parameters
-from workers.memory import MemoryMeter, is_out_of_memory, spare_bytes
+from workers.memory import is_out_of_memory, spare_bytes
+from workers.memory_meters import MemoryMeter
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Pack, StackWidth
 from workers.solo import Solo

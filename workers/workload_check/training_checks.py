@@ -17,7 +17,7 @@ from studies.formatting import duration, listed, number, plural
 from studies.training_settings import TrainingSettings
 from studies.trials import CheckResult
 from workers.checkpoints import load, save
-from workers.memory import MemoryMeter
+from workers.memory_meters import MemoryMeter
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Member, Pack
 from workers.results import EpochResult

@@ -20,7 +20,7 @@ from torch import Tensor
 from studies.catalog import PackageVersion
 from studies.private_files import create_private_folder
 from studies.trials import CardDifference
-from workers.memory import release_free_memory
+from workers.memory_meters import release_free_memory
 from workers.workloads.card_differences import card_differences
 from workers.workloads.tensor_workload import Data, Split, TensorWorkload, load_data
 

@@ -8,7 +8,8 @@ import torch
 from packs import CPU, OPTIMIZERS, WORKLOADS, data_of, member, pack_of, shortened, train
 
 from workers import memory
-from workers.memory import MemoryMeter, spare_bytes
+from workers.memory import spare_bytes
+from workers.memory_meters import MemoryMeter
 from workers.pack_protocol import Pack, StackWidth
 from workers.stacked import width_tuning
 from workers.stacked.width_tuning import MAX_WIDTH, WidthTuner, _TrialRun

@@ -7,7 +7,7 @@ import sys
 import torch
 from packs import CPU
 
-from workers.memory import PackMeter
+from workers.memory_meters import PackMeter
 
 __all__: list[str] = []
 
@@ -38,7 +38,7 @@ def test_processes_below_count_unless_they_are_spared() -> None:
 
 def test_a_pack_gives_back_what_an_earlier_one_has_freed() -> None:
     code = (
-        "import torch; from workers.memory import PackMeter; cpu = torch.device('cpu')\n"
+        "import torch; from workers.memory_meters import PackMeter; cpu = torch.device('cpu')\n"
         "kept = [torch.ones(2**20 // 4) for _ in range(600)]; end = torch.ones(1000)\n"
         "full = PackMeter(cpu).read()[0]; del kept; print(full - PackMeter(cpu).read()[0])"
     )
