@@ -33,7 +33,7 @@ def training_program(
 
     It runs as it is once the names are bound that its first comment lists: `model`, `loader` and `loss_of`;
     of a workload with a training step of its own, `training_step` instead of `loss_of`; with hyperparameters
-    of parameter groups, `groups`. Of a workload with a loop of its own it has only what precedes the loop.
+    of parameter groups, `groups`. Of a workload with a loop of its own it has only what precedes the loop, and says of which calls of the loop it is true.
 
     Args:
         card: the optimizer.
@@ -53,9 +53,12 @@ def training_program(
     is_constant = card.schedule == "constant" or (training.schedule == "constant" and not training.warmup)
     built = construction(card, parameters, decay_1d=training.decay_1d)
     several = "optimizers = [" in built
-    made = _made(training, is_constant=is_constant, several=several, total=length.total)
+    schedule = "" if is_constant else _schedule(training, several=several, total=length.total)
     if workload.kind == "script":
-        given, body = _settings(training, parameters), f"{built}{made}"
+        if schedule:
+            schedule = f"\n# If the script calls trial.scheduler:{schedule}"
+        given = _settings(training, parameters)
+        body = f"# If the script calls trial.optimizer:\n{built}{schedule}"
     else:
         loop = _LoopLines(
             training,
@@ -65,7 +68,8 @@ def training_program(
             several=several,
         )
         lines = loop.lines(length)
-        given, body = _given(training, parameters, workload), f"{built}{made}\n" + "\n".join(lines) + "\n"
+        made = f"{built}{schedule}{_average_and_scaler(training)}"
+        given, body = _given(training, parameters, workload), f"{made}\n" + "\n".join(lines) + "\n"
     return f"{_imports(card, body)}\n{given}\n{body}"
 
 
@@ -126,13 +130,16 @@ def _settings(training: TrainingSettings, parameters: Parameters) -> str:
     )
 
 
-def _made(training: TrainingSettings, *, is_constant: bool, several: bool, total: str) -> str:
-    """Return the code of the schedule, the average of the weights and the scaler."""
+def _schedule(training: TrainingSettings, *, several: bool, total: str) -> str:
+    """Return the code of the schedule."""
+    one = "LambdaLR(optimizer, factor)"
+    made = f"schedulers = [{one} for optimizer in optimizers]" if several else f"scheduler = {one}"
+    return f"\nsteps = {total}\n\n\n{_factor(training)}\n\n\n{made}\n"
+
+
+def _average_and_scaler(training: TrainingSettings) -> str:
+    """Return the code of the average of the weights and of the scaler."""
     parts: list[str] = []
-    if not is_constant:
-        one = "LambdaLR(optimizer, factor)"
-        made = f"schedulers = [{one} for optimizer in optimizers]" if several else f"scheduler = {one}"
-        parts.append(f"\nsteps = {total}\n\n\n{_factor(training)}\n\n\n{made}\n")
     if training.ema_decay:
         average = f"AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn({training.ema_decay!r}))"
         parts.append(f"average = {average}\n")

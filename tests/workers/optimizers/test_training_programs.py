@@ -132,7 +132,7 @@ def test_a_program_has_everything_that_the_trial_has_searched(optimizer: str) ->
 def test_a_program_says_what_the_model_is_built_with_and_what_a_script_reads() -> None:
     card = OPTIMIZERS["adamw"].card
     parameters: Parameters = {**card.defaults, "workload.dropout": 0.25}
-    settings = TrainingSettings(batch_size=32, schedule="cosine", clip_norm=1.0)
+    settings = TrainingSettings(batch_size=32, schedule="cosine", clip_norm=1.0, ema_decay=0.9)
 
     def program(kind: str) -> str:
         workload = MLP.card.model_copy(update={"kind": kind})
@@ -141,5 +141,9 @@ def test_a_program_says_what_the_model_is_built_with_and_what_a_script_reads() -
     assert "#   model, built with dropout=0.25\n" in program("tensors")
     assert "loss = training_step(model, batch)\n" in program("loop")
     script = program("script")
-    assert "# The script reads: batch_size=32, clip_norm=1.0, workload.dropout=0.25\n" in script
+    assert "# The script reads: batch_size=32, clip_norm=1.0, ema_decay=0.9, workload.dropout=0.25\n" in script
+    assert "\n# If the script calls trial.optimizer:\noptimizer = " in script
+    assert "\n# If the script calls trial.scheduler:\nsteps = " in script
     assert script.endswith("scheduler = LambdaLR(optimizer, factor)\n")
+    settings = settings.model_copy(update={"schedule": "constant"})
+    assert "scheduler" not in program("script")
