@@ -33,7 +33,8 @@ def training_program(
 
     It runs as it is once the names are bound that its first comment lists: `model`, `loader` and `loss_of`;
     of a workload with a training step of its own, `training_step` instead of `loss_of`; with hyperparameters
-    of parameter groups, `groups`. Of a workload with a loop of its own it has only what precedes the loop, and says of which calls of the loop it is true.
+    of parameter groups, `groups`. Of a workload with a loop of its own it has only what precedes the loop,
+    and comments say which calls of the loop would do the same.
 
     Args:
         card: the optimizer.

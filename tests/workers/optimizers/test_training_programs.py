@@ -141,7 +141,8 @@ def test_a_program_says_what_the_model_is_built_with_and_what_a_script_reads() -
     assert "#   model, built with dropout=0.25\n" in program("tensors")
     assert "loss = training_step(model, batch)\n" in program("loop")
     script = program("script")
-    assert "# The script reads: batch_size=32, clip_norm=1.0, ema_decay=0.9, workload.dropout=0.25\n" in script
+    read = "batch_size=32, clip_norm=1.0, ema_decay=0.9, workload.dropout=0.25"
+    assert f"# The script reads: {read}\n" in script
     assert "\n# If the script calls trial.optimizer:\noptimizer = " in script
     assert "\n# If the script calls trial.scheduler:\nsteps = " in script
     assert script.endswith("scheduler = LambdaLR(optimizer, factor)\n")
