@@ -33,9 +33,10 @@ _POLL_S: Final = 0.25
 
 
 class FirstCheck:
-    """Checks a study's workload, unless its version has been checked before.
+    """Checks a study's workload, unless a check of its version has found no error before.
 
-    A built-in workload has been checked by our own tests.
+    An error may be the machine's, which can be repaired without another version. A built-in workload has
+    been checked by our own tests.
 
     Args:
         spec: the study as submitted.
@@ -104,9 +105,10 @@ class FirstCheck:
             results, is_new = (CheckResult("check", "warning", found),), False
         else:
             results, is_new = found, known is None and not has_settings
-        checked = self._version if is_new else None
+        failure = _failure(self._version.workload, results)
+        checked = self._version if is_new and failure is None else None
         self._retry.persist(lambda: self._writer.record_check(results, checked=checked))
-        self.failure = _failure(self._version.workload, results)
+        self.failure = failure
         self.is_due = False
 
     def _check_on_worker(self, is_interrupted: Callable[[], bool]) -> tuple[CheckResult, ...] | str | None:

@@ -449,7 +449,8 @@ class RunWriter:
 
         Args:
             results: what it found.
-            checked: the version that other studies need not check again; None if the check did not end.
+            checked: the version that other studies need not check again; None if the check did not end,
+                or found an error.
         """
         with self._database.write() as connection:
             workload_checks.record(connection, self._lock(connection).id, results, checked=checked)

@@ -1,4 +1,4 @@
-"""Results of checks of workloads, so that one version of a workload is checked once."""
+"""Results of checks of workloads, so that one version of a workload that has no errors is checked once."""
 
 __all__ = ["read", "record"]
 
@@ -25,7 +25,8 @@ def record(
         connection: an open write transaction.
         study_id: the study.
         results: what was found.
-        checked: the version that other studies need not check again; None if the check did not end.
+        checked: the version that other studies need not check again; None if the check did not end, or
+            found an error.
     """
     stored = [
         {name: tables.storable(value) for name, value in asdict(result).items() if value is not None}

@@ -93,14 +93,33 @@ def test_a_disk_without_space_means_data_of_ones_own(tmp_path: Path) -> None:
     assert (len(data.train), len(differences)) == (4, 1)
 
 
-def test_data_that_cannot_be_loaded_leave_nothing_behind(tmp_path: Path) -> None:
+def test_data_that_cannot_be_loaded_leave_nothing_behind_and_are_loaded_once(tmp_path: Path) -> None:
     class Broken(Shared):
         def load_data(self, device: torch.device) -> Any:
             return device
 
+    class WithoutFile(Shared):
+        def load_data(self, device: torch.device) -> Any:
+            self.loaded += 1
+            return torch.load(tmp_path / "no-such-file", map_location=device)
+
     with pytest.raises(CannotTrain, match="to return a Data"):
         SharedData(tmp_path).load(Broken(), None)
-    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+    without = WithoutFile()
+    with pytest.raises(FileNotFoundError):
+        SharedData(tmp_path).load(without, None)
+    assert without.loaded == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"] * 2
+
+
+def test_what_a_killed_worker_left_is_deleted(tmp_path: Path) -> None:
+    SharedData(tmp_path).load(Shared(), None)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    folder.rename(folder.with_name(f"{folder.name}.unfinished"))
+    other = tmp_path / "another.unfinished"
+    other.mkdir()
+    SharedData(tmp_path).load(Shared(), None)
+    assert {path for path in tmp_path.iterdir() if path.is_dir()} == {folder, other}
 
 
 def test_workloads_share_only_if_they_say_so(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,16 +63,32 @@ class SharedData:
         kind = type(workload)
         key = [workload.card.name, kind.__module__, kind.__qualname__, package and package.model_dump()]
         folder = self._folder / hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-        try:
-            create_private_folder(self._folder)
-            with _locked(folder.with_suffix(".lock")):
-                if not folder.is_dir():
-                    _write(workload, folder)
-            return _read(folder)
-        except OSError as error:
-            _log.warning("cannot share the data of %s on this node: %s", workload.card.name, error)
-        data = load_data(workload, device=_CPU)
-        return data, card_differences(workload.card, data)
+        cannot = "cannot share the data of %s on this node: %s"
+        with ExitStack() as held:
+            try:
+                create_private_folder(self._folder)
+                held.enter_context(_locked(folder.with_suffix(".lock")))
+                if folder.is_dir():
+                    return _read(folder)
+                is_shared = True
+            except OSError as error:
+                _log.warning(cannot, workload.card.name, error)
+                is_shared = False
+            # An OSError of the workload is its own.
+            data = load_data(workload, device=_CPU)
+            differences = card_differences(workload.card, data)
+            if is_shared:
+                try:
+                    _write(data, differences, folder)
+                    shared = _read(folder)
+                except OSError as error:
+                    _log.warning(cannot, workload.card.name, error)
+                else:
+                    del data
+                    # Later packs of this worker use the files.
+                    release_free_memory()
+                    return shared
+        return data, differences
 
 
 @contextmanager
@@ -83,21 +99,22 @@ def _locked(file: Path) -> Generator[None]:
         yield
 
 
-def _write(workload: TensorWorkload, folder: Path) -> None:
-    """Load a workload's data and write them to a folder, completely or not at all."""
+def _write(data: Data, differences: Sequence[CardDifference], folder: Path) -> None:
+    """Write data to a folder, completely or not at all; the folder must be locked."""
+    # A worker that was killed has left what it had written.
+    for left in folder.parent.glob(f"{folder.name}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
     unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
     unfinished.mkdir(mode=0o700)
     try:
-        _write_files(workload, unfinished)
+        _write_files(data, differences, unfinished)
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        # Later packs of this worker use the files.
-        release_free_memory()
 
 
-def _write_files(workload: TensorWorkload, folder: Path) -> None:
-    data = load_data(workload, device=_CPU)
+def _write_files(data: Data, differences: Sequence[CardDifference], folder: Path) -> None:
     tensors: dict[str, Any] = {}
     for split in _SPLITS:
         for part in _PARTS:
@@ -108,8 +125,8 @@ def _write_files(workload: TensorWorkload, folder: Path) -> None:
             }
             # numpy has no bfloat16.
             tensor.reshape(-1).view(torch.uint8).numpy().tofile(folder / f"{split}-{part}")
-    differences = [each.model_dump() for each in card_differences(workload.card, data)]
-    description = json.dumps({"tensors": tensors, "differences": differences})
+    dumped = [each.model_dump() for each in differences]
+    description = json.dumps({"tensors": tensors, "differences": dumped})
     (folder / _DESCRIPTION).write_text(description, encoding="utf-8")
 
 
