@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from packs import OPTIMIZERS
@@ -18,6 +19,8 @@ from torch.nn import functional
 
 from studies.catalog import WorkloadCard
 from studies.training_settings import TrainingSettings
+from workers import training
+from workers.checkpoints import CheckpointNotSaved
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.solo import Solo
 from workers.training import train_pack
@@ -167,6 +170,17 @@ def refusal(workload: LoopWorkload, **changes: Any) -> str:
     return ""
 
 
+def unsaved() -> str:
+    """Return how a trial ends that cannot save its checkpoint at a rung, and tries again for a moment."""
+    of = pack(processes=2, to_epoch=1, checkpoints="/dev/null/checkpoints")
+    with patch.object(training, "_SAVE_WITHIN_S", 0.05), patch.object(training, "_SAVE_AGAIN_S", 0.01):
+        try:
+            trained(Rows(), of)
+        except CheckpointNotSaved:
+            return "not saved"
+    return ""
+
+
 def claims(folder: Path) -> Iterator[tuple[str, Any]]:
     for optimizer in ("adamp", "adamw", "muon"):
         yield optimizer, numbers(trained(Rows(), pack(processes=2, optimizer=optimizer)))
@@ -184,6 +198,7 @@ def claims(folder: Path) -> Iterator[tuple[str, Any]]:
     yield "repeated", numbers(trained(Rows(dropout=0.5), pack(processes=2)))
     [diverged] = trained(Diverging(), pack(processes=2))
     yield "diverged", diverged.members[0].outcome is not None and diverged.members[0].outcome.state
+    yield "unsaved", unsaved()
     yield "uneven", refusal(Rows(), training=TrainingSettings(batch_size=7))
 
 

@@ -445,7 +445,7 @@ def _save_at_rung(
         try:
             urls = [_save(pack, index, engine, objectives.get(index), epoch=epoch) for index in alive]
         except CheckpointNotSaved as error:
-            if is_leaving() or time.monotonic() > give_up_at:
+            if is_leaving() or trial_processes().from_main(lambda: time.monotonic() > give_up_at):
                 raise
             _log.warning("%s; trying again", error)
             time.sleep(_SAVE_AGAIN_S)
@@ -472,7 +472,11 @@ def _try_to_save(
 
 
 def _save(pack: Pack, index: int, engine: Engine, objective: _Objective | None, *, epoch: int) -> str:
-    """Save a member's checkpoint after the epoch just trained, and return its URL."""
+    """Save a member's checkpoint after the epoch just trained, and return its URL.
+
+    Raises:
+        CheckpointNotSaved: in all processes of the trial, although only the first one writes.
+    """
     assert pack.checkpoints is not None
     member = pack.members[index]
     url = checkpoint_url(pack.checkpoints, trial_id=member.trial_id, attempt=member.attempt, epoch=epoch)
@@ -482,9 +486,19 @@ def _save(pack: Pack, index: int, engine: Engine, objective: _Objective | None, 
         "objective": asdict(objective) if objective is not None else None,
     }
     state = {**engine.checkpoint(index), **progress}
-    if trial_processes().is_main:
-        save(url, state)
+    error = trial_processes().from_main(lambda: _not_saved(url, state))
+    if error is not None:
+        raise error
     return url
+
+
+def _not_saved(url: str, state: Mapping[str, Any]) -> CheckpointNotSaved | None:
+    """Save a state, and return the error if it could not be saved."""
+    try:
+        save(url, state)
+    except CheckpointNotSaved as error:
+        return error
+    return None
 
 
 def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objective | None) -> Outcome | None:

@@ -82,6 +82,10 @@ class Mailbox:
         except TimeoutError:
             return None
 
+    async def rest(self) -> list[str]:
+        """Return all reports that have not been taken."""
+        return [self._reports.get_nowait() for _ in range(self._reports.qsize())]
+
     async def leave(self) -> None:
         """Ask the processes to end after their current epoch."""
         self._is_leaving = True
@@ -149,8 +153,12 @@ class TrialRanks:
                 if is_leaving() and not has_left:
                     mailbox.leave.remote()
                     has_left = True
+                are_done = _are_done(futures)
                 _raise_failure(futures)
-                if _are_done(futures) and taken is None:
+                if are_done:
+                    # One may have come since the last look, but none comes after the processes are done.
+                    rest = _ray.get(mailbox.rest.remote())
+                    reports += [EpochReport.model_validate_json(report) for report in rest]
                     is_whole = True
                     yield from reports
                     return

@@ -99,6 +99,10 @@ def test_a_script_that_breaks_the_group_of_its_processes_is_told_why(claims: dic
     assert first["dead program"].startswith("lost")
 
 
+def test_all_processes_give_up_to_save_a_checkpoint_together(claims: dict[str, Any]) -> None:
+    assert [process["unsaved"] for process in claims["together"]] == ["not saved", "not saved"]
+
+
 def test_a_batch_that_cannot_be_divided_is_refused(claims: dict[str, Any]) -> None:
     for process in claims["together"]:
         assert "divided by 2" in process["uneven"]
