@@ -13,6 +13,7 @@ __all__ = [
     "StateRejected",
     "checkpoint_url",
     "load",
+    "not_saved",
     "save",
     "write_state",
 ]
@@ -67,6 +68,15 @@ def save(url: str, state: Mapping[str, Any]) -> None:
             f"expected to save a checkpoint at {url}, got {type(error).__name__}: {error}; make the place "
             "writable, or set another"
         ) from error
+
+
+def not_saved(url: str, state: Mapping[str, Any]) -> CheckpointNotSaved | None:
+    """Save a state, and return the error if it could not be saved, which can be sent to other processes."""
+    try:
+        save(url, state)
+    except CheckpointNotSaved as error:
+        return error
+    return None
 
 
 def load(url: str) -> dict[str, Any]:

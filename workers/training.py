@@ -18,7 +18,7 @@ import torch
 from studies.artifacts import WeightsOf
 from studies.searchable import GROUPS
 from studies.trials import Measurement
-from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, save
+from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoint_url, load, not_saved
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack, StackWidth
 from workers.results import EpochResult
@@ -486,19 +486,10 @@ def _save(pack: Pack, index: int, engine: Engine, objective: _Objective | None, 
         "objective": asdict(objective) if objective is not None else None,
     }
     state = {**engine.checkpoint(index), **progress}
-    error = trial_processes().from_main(lambda: _not_saved(url, state))
+    error = trial_processes().from_main(lambda: not_saved(url, state))
     if error is not None:
         raise error
     return url
-
-
-def _not_saved(url: str, state: Mapping[str, Any]) -> CheckpointNotSaved | None:
-    """Save a state, and return the error if it could not be saved."""
-    try:
-        save(url, state)
-    except CheckpointNotSaved as error:
-        return error
-    return None
 
 
 def _outcome(pack: Pack, result: EpochResult, *, epoch: int, objective: _Objective | None) -> Outcome | None:

@@ -128,7 +128,7 @@ def test_checkpoints_take_at_most_a_tenth_of_the_time_however_slow_they_are(
         saved_at.append(state["epoch"])
 
     monkeypatch.setattr(OneByOneEngine, "train_epoch", epoch_of_two_seconds)
-    monkeypatch.setattr("workers.training.save", save_in_six_seconds)
+    monkeypatch.setattr("workers.checkpoints.save", save_in_six_seconds)
     data = shortened(data_of(MLP), 32, 10)
     train(pack_of(MLP, "sgd", member("sgd", "a"), epochs=70, checkpoints=str(tmp_path)), data=data)
     # After the first, 60 s must pass: the next epoch of two seconds that ends later.
