@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from workers.named_metrics import NamedMetrics, checked_names
+from workers.signs_of_life import note_again
 from workers.workload_errors import CannotTrain, place_of
 from workers.workloads import Split, TensorWorkload
 
@@ -285,7 +286,11 @@ def split_means(split: Split, *, batch_size: int, sums: Callable[[Tensor, Tensor
         sums: returns `batch_sums` of a batch's inputs and targets, [2 + M] or [2 + M, K].
     """
     batches = zip(torch.split(split.inputs, batch_size), torch.split(split.targets, batch_size), strict=True)
-    loss_sum, weight, *metric_sums = torch.stack([sums(*batch) for batch in batches]).sum(dim=0)
+    found: list[Tensor] = []
+    for inputs, targets in batches:
+        found.append(sums(inputs, targets))
+        note_again()
+    loss_sum, weight, *metric_sums = torch.stack(found).sum(dim=0)
     return torch.stack([loss_sum / weight, *(metric_sum / len(split) for metric_sum in metric_sums)])
 
 

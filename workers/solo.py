@@ -256,6 +256,7 @@ class Solo:
     def _evaluate(self, split: SplitName) -> Tensor:
         """Return the loss and all metrics of a split."""
         metrics, update = self._metrics, self._update
+        note(self._trial_ids, self._task.steps)
         with update.evaluated(average=metrics.counts_average):
             counted = self._task.evaluate(split)
         if not metrics.has_both:

@@ -34,7 +34,7 @@ from workers.package_versions import version_difference
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 from workers.ray_signs import send_sign
-from workers.signs_of_life import publish_signs
+from workers.signs_of_life import end_signs, publish_signs
 from workers.trial_ranks import RankContext, RankFailure, TrialRanks
 from workers.unfit_machines import HOLD_S
 from workers.workload_errors import MachineUnfit, describe_error
@@ -112,6 +112,7 @@ class PackTrainable(tune.Trainable):
             _ray.actor.exit_actor()
         result = self._train_epoch()
         if result["done"]:
+            end_signs()
             # A pack that ends early holds its members' loops.
             self._reports = None
         if result["done"] and self._output is not None:
@@ -299,6 +300,7 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
     except Exception as error:  # noqa: BLE001
         return _ended_by(error, pack)
     finally:
+        end_signs()
         end_descendants(spare=lambda process: process.pid == keeper or _is_reused(process))
         if output is not None:
             output.end()

@@ -24,7 +24,8 @@ from workers.named_metrics import NamedMetrics, checked_names, named_metrics
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, scalar_of, split_means
 from workers.trial_processes import OwnRandomness, trial_processes
 from workers.workload_errors import CannotTrain
-from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload, to_device
+from workers.workloads import Data, LoopWorkload, ModelWorkload, SplitName, TensorWorkload
+from workers.workloads.loop_workload import moved
 
 
 class TrainingTask(Protocol):
@@ -276,7 +277,7 @@ class LoopTask:
         """
         if self._stream is not None:
             for batch in self._stream.take((epoch - 1) * self._batches, self._batches):
-                yield to_device(batch, self._device)
+                yield moved(batch, self._device)
             return
         yielded = 0
         self._randomness.restart()
@@ -284,7 +285,7 @@ class LoopTask:
         for batch in self._workload.train_batches(batch_size=self._batch_size, epoch=epoch):
             if not splits:
                 batch = self._processes.share(batch, function=self._workload.train_batches)
-            yield to_device(batch, self._device)
+            yield moved(batch, self._device)
             yielded += 1
             if yielded == self._batches:
                 return

@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -42,7 +42,7 @@ from studies.spec import StudySpec
 from workers.pack_protocol import EpochReport, Pack
 from workers.ray_signs import forget_sign, read_sign
 from workers.scheduler import PackScheduler
-from workers.signs_of_life import Sign
+from workers.signs_of_life import EVERY_S, Sign
 from workers.trainable import PackTrainable
 from workers.worker_failures import WorkerFailure, from_ray, hung, out_of_memory
 from workers.workload_errors import WorkloadFault
@@ -54,7 +54,6 @@ _ray = cast("Any", ray)
 # A worker ends itself when an epoch takes too long. One that is silent for this much longer was stopped, or
 # waits for a driver or a disk that does not answer.
 _GRACE_S = 30.0
-_SIGNS_EVERY_S = 10.0
 # We use none of Tune's own storage, so: no result files, no snapshots, and no waiting ten minutes for a trial
 # to be cleaned up.
 _ENVIRONMENT = {
@@ -97,6 +96,7 @@ class _PackTrial:
 
     Attributes:
         pack: the pack.
+        dispatched_at: when it was dispatched.
         trial: Tune's trial; None until a worker has started it.
         has_reported: whether it has reported an epoch.
         last_heard_at: when a worker started it or last reported; None while it waits for a worker.
@@ -105,6 +105,7 @@ class _PackTrial:
     """
 
     pack: Pack
+    dispatched_at: float = field(default_factory=time.monotonic)
     trial: Any = None
     has_reported: bool = False
     last_heard_at: float | None = None
@@ -125,6 +126,11 @@ class _PackTrial:
         """Whether its worker should have ended itself but has not."""
         timeout_s = self.pack.epoch_timeout_s if self.has_reported else self.pack.start_timeout_s
         return self.silent_s > timeout_s + _GRACE_S
+
+    def forget_sign(self) -> None:
+        """Remove the sign of its worker, which may never have been read."""
+        if time.monotonic() - self.dispatched_at >= EVERY_S:
+            forget_sign(self.pack.pack_id)
 
     def ask_to_leave(self) -> None:
         """Ask its worker to end it after the current epoch.
@@ -175,12 +181,12 @@ class PackSearcher(_NotPickled, Searcher):
     def read_signs(self) -> None:
         """Record which packs have given a new sign of life, every few seconds."""
         now = time.monotonic()
-        if now - self._signs_read_at < _SIGNS_EVERY_S:
+        if now - self._signs_read_at < EVERY_S:
             return
         self._signs_read_at = now
         for each in self._in_flight.values():
             # A pack that reports often needs no other sign.
-            if each.silent_s < _SIGNS_EVERY_S:
+            if each.silent_s < EVERY_S:
                 continue
             pack_id = each.pack.pack_id
             sign = read_sign(pack_id)
@@ -207,6 +213,11 @@ class PackSearcher(_NotPickled, Searcher):
             if each.actor is not None:
                 _ray.kill(each.actor)
 
+    def forget_signs(self) -> None:
+        """Remove the signs of the packs that were in flight when Tune has ended."""
+        for each in self._in_flight.values():
+            each.forget_sign()
+
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         reporting = self._in_flight[trial_id]
         if "report" in result:
@@ -232,8 +243,7 @@ class PackSearcher(_NotPickled, Searcher):
         if fault is not None:
             _log.warning("a pack failed: %s", fault.reason, extra={"exception": fault.traceback})
         ended = self._in_flight.pop(trial_id)
-        if ended.sign is not None:
-            forget_sign(ended.pack.pack_id)
+        ended.forget_sign()
         worker_failure = _worker_failure(ended, last, has_died=error)
         self._guarded(
             lambda: self._recorder.ended(
@@ -392,5 +402,6 @@ def run_packs(
                 checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         ).fit()
+    searcher.forget_signs()
     if searcher.error is not None:
         raise searcher.error

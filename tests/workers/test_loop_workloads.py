@@ -20,7 +20,7 @@ from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.training import train_pack
 from workers.workload_check import check_workload
 from workers.workload_errors import CannotTrain
-from workers.workloads import LoopWorkload, SplitName, to_device
+from workers.workloads import LoopWorkload, SplitName, loop_workload, to_device
 
 __all__: list[str] = []
 
@@ -340,3 +340,13 @@ def test_an_error_names_the_function_of_the_workload_that_raised_it() -> None:
     *_, last = check_workload(Broken(), device=CPU)
     assert last.status == "error"
     assert last.sentence.startswith("training_step of workload 'pictures' raised KeyError")
+
+
+def test_each_batch_of_an_evaluation_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    signs: list[int | None] = []
+    monkeypatch.setattr("workers.solo.note", lambda _, step: signs.append(step))
+    monkeypatch.setattr(loop_workload, "note_again", lambda: signs.append(None))
+    pack = pack_of(Loop(), epochs=1, to_epoch=1)
+    pack = pack.model_copy(update={"members": pack.members[:1]})
+    trained(Loop(), pack)
+    assert signs == [1, 2, 3, 4, 5, *[5, None, None] * 2]

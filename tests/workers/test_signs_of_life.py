@@ -2,8 +2,10 @@
 
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,10 +14,10 @@ from plane_scripts import CARD
 from plane_scripts import pack_of as script_pack
 from torch import nn
 
-from workers import signs_of_life
+from workers import signs_of_life, tune
 from workers.script import command_client
 from workers.script.trial import Trial
-from workers.signs_of_life import Sign, note, publish_signs
+from workers.signs_of_life import Sign, end_signs, note, note_again, publish_signs
 from workers.training import train_pack
 from workers.worker_failures import hung
 from workers.workloads import CommandWorkload, ScriptWorkload
@@ -29,6 +31,8 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[str, ...], int | 
     found: list[tuple[tuple[str, ...], int | None]] = []
     for module in ("solo", "stacked.stack", "script.engine"):
         monkeypatch.setattr(f"workers.{module}.note", lambda ids, step: found.append((tuple(ids), step)))
+    for module in ("results", "workloads.loop_workload"):
+        monkeypatch.setattr(f"workers.{module}.note_again", lambda: found.append(found[-1]))
     return found
 
 
@@ -56,22 +60,32 @@ def test_only_a_new_sign_is_published_for_the_pack_in_training(monkeypatch: pyte
     assert not has_come.wait(0.05)
     note(["c"], None)
     assert published() == ("second", Sign(trial_ids=("c",), step=None, number=2))
+    note_again()
+    assert published() == ("second", Sign(trial_ids=("c",), step=None, number=3))
+    end_signs()
+    note(["c"], 8)
+    assert not has_come.wait(0.05)
+    publish_signs("short", publish)
+    signs_of_life._noted.began_at += 60
+    note(["d"], 1)
+    assert not has_come.wait(0.05)
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_every_step_of_the_loop_is_a_sign(
+def test_every_step_and_every_evaluated_batch_is_a_sign(
     width: int, noted: list[tuple[tuple[str, ...], int | None]]
 ) -> None:
     workload = WORKLOADS["digits-mlp"]
     members = [member("adamw", str(n)) for n in range(2)]
     pack = pack_of(workload, "adamw", *members, epochs=2, batch_size=16, width=width)
     train(pack, data=shortened(data_of(workload), 48, 16))
-    ids = [member.trial_id for member in members]
-    if width == 2:
-        # The equivalence check comes first.
-        assert noted[-6:] == [(tuple(ids), step) for _ in range(2) for step in (1, 2, 3)]
-    else:
-        assert noted == [((id_,), step) for _ in range(2) for id_ in ids for step in (1, 2, 3)]
+    groups = [("0", "1")] if width == 2 else [("0",), ("1",)]
+    # An evaluation begins, and has one batch.
+    epochs = [(ids, step) for _ in range(2) for ids in groups for step in (1, 2, 3, 3, 3)]
+    tests = [(ids, 3) for ids in groups for _ in range(2)]
+    # Of a stack the equivalence check comes first.
+    assert noted[-len(epochs + tests) :] == epochs + tests
+    assert (len(noted) == len(epochs + tests)) == (width == 1)
 
 
 def test_steps_and_logs_of_a_script_are_signs(
@@ -123,3 +137,21 @@ def test_the_reason_of_a_hung_trial_tells_a_slow_one_from_a_silent_one() -> None
     assert "raise epoch_timeout_s" in hung(600, silent_s=3).reason
     assert "last step was 590 s before" in hung(600, silent_s=590).reason
     assert "raise" not in hung(600, silent_s=590).reason + hung(600).reason
+
+
+def test_a_run_forgets_the_sign_of_a_long_pack_that_it_has_never_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forgotten: list[str] = []
+    monkeypatch.setattr(tune, "forget_sign", forgotten.append)
+    pack = pack_of(WORKLOADS["digits-mlp"], "adamw", member("adamw", "0"), epochs=1)
+    searcher = tune.PackSearcher(MagicMock(), config={})
+    for name, age_s in (("long", 20), ("short", 0), ("lost", 20)):
+        ended = pack.model_copy(update={"pack_id": name})
+        searcher._in_flight[name] = tune._PackTrial(ended, dispatched_at=time.monotonic() - age_s)
+    searcher.on_trial_complete("long", {"left": True})
+    searcher.on_trial_complete("short", {"left": True})
+    assert forgotten == ["long"]
+    searcher.forget_signs()
+    assert forgotten == ["long", "lost"]
+    assert searcher.error is None

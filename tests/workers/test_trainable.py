@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from studies.space import Parameters
+from workers import signs_of_life
 from workers.checkpoints import load
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
@@ -53,10 +54,14 @@ def pack(folder: Path, *, checkpoints: tuple[str | None, ...] = (None, None), **
     )
 
 
-def test_a_pack_that_ends_at_a_rung_reports_its_checkpoints(tmp_path: Path) -> None:
+def test_a_pack_that_ends_at_a_rung_reports_its_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signs_of_life, "_noted", signs_of_life._Noted(pack_id="p"))
     worker = PackTrainable(config(pack(tmp_path)))
     result = worker.step()
     assert result["done"]
+    assert signs_of_life._noted == signs_of_life._Noted(), "it gives no more signs of life"
     report = EpochReport.model_validate_json(result["report"])
     assert [member.outcome for member in report.members] == [None, None]
     assert report.memory_bytes is not None

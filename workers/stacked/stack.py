@@ -308,6 +308,7 @@ class Stack:
     def _evaluate(self, split: str) -> Tensor:
         """Return the loss and all metrics of a split, [1 + M, K]."""
         metrics = self.plan.metrics
+        note([member.trial_id for member in self.members], self.plan.steps)
 
         def values(*, average: bool) -> Tensor:
             weights = self._weights_for(average=average)

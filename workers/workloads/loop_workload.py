@@ -1,6 +1,6 @@
 """A workload with its own batches, training step and evaluation, trained by Tangent's loop."""
 
-__all__ = ["ComputedMetric", "LoopWorkload", "MetricValue", "SplitName", "to_device"]
+__all__ = ["ComputedMetric", "LoopWorkload", "MetricValue", "SplitName", "moved", "to_device"]
 
 import copy
 from abc import ABC, abstractmethod
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from workers.signs_of_life import note_again
 from workers.trial_files import TrialFolder
 from workers.workloads.configuration import Configurable
 
@@ -151,21 +152,25 @@ class LoopWorkload(Configurable, ABC):
 def to_device(batch: B, device: torch.device) -> B:
     """Return a batch with every tensor in it on a device.
 
+    In an evaluation it is also a sign of life, as a step is in training.
+
     Args:
         batch: a tensor, or a dict, list or tuple (named ones too) of batches; other values stay as they are.
         device: where the tensors go. Pinned memory is copied without waiting.
     """
-    return cast("B", _moved(batch, device))
+    note_again()
+    return cast("B", moved(batch, device))
 
 
-def _moved(batch: Any, device: torch.device) -> Any:
+def moved(batch: Any, device: torch.device) -> Any:
+    """Return what `to_device` does, without a sign of life."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
         items = cast("Mapping[Any, Any]", batch).items()
-        return {key: _moved(value, device) for key, value in items}
+        return {key: moved(value, device) for key, value in items}
     if isinstance(batch, list | tuple):
-        parts = [_moved(part, device) for part in cast("Sequence[Any]", batch)]
+        parts = [moved(part, device) for part in cast("Sequence[Any]", batch)]
         if isinstance(batch, list):
             return parts
         kind = cast("type[Any]", type(cast("Any", batch)))
