@@ -45,6 +45,7 @@ class _PackInFlight:
     # Of its first member.
     parameters: Parameters
     is_started: bool = False
+    is_heard: bool = False
     # When its worker started it, or when its last charged report arrived.
     charged_at: float | None = None
     last_epoch: int = 0
@@ -225,6 +226,7 @@ class PackRecorder:
         """Record that a pack goes on, and how many steps its trials in training have taken in their epoch."""
         pack = self._packs.get(pack_id)
         if pack is not None:
+            pack.is_heard = True
             attempts = {trial.id: trial.attempt for trial in pack.members.values()}
             self._retry.persist(lambda: self._writer.hear(attempts, dict.fromkeys(trial_ids, step)))
 
@@ -260,22 +262,15 @@ class PackRecorder:
             return
         members = list(pack.members.values())
         charged_s = pack.charge_s(self._clock(), members=len(members))
-        ids = [trial.id for trial in members]
-        if (
-            fault is not None
-            and fault.unfit_machine is not None
-            and self.unfit_machines.is_worth_a_try(ids, host=fault.unfit_machine, reason=fault.reason)
-        ):
-            self._requeue(pack.queue, members, reason=fault.reason, is_charged=False, charged_s=charged_s)
-        elif is_handed_back:
-            failure = self.unfit_machines.failure(ids)
-            self._requeue(
-                pack.queue,
-                members,
-                reason=failure or "its machine lacks what it needs, and handed it back",
-                max_retries=None if failure is None else 0,
-                is_charged=failure is not None,
+        if fault is not None and fault.unfit_machine is not None:
+            again = self.unfit_machines.worth_a_try(
+                pack.members, host=fault.unfit_machine, reason=fault.reason, epoch=pack.last_epoch
             )
+            tried = [trial for trial in members if trial.id in again]
+            self._requeue(pack.queue, tried, reason=fault.reason, is_charged=False, charged_s=charged_s)
+            members = [trial for trial in members if trial.id not in again]
+        if is_handed_back:
+            self._requeue_handed_back(pack)
         elif fault is not None and pack.size > 1 and not fault.is_for_all:
             self._quarantine.add_error(trial.id for trial in members)
             self._requeue(pack.queue, members, reason=fault.reason, is_charged=False, charged_s=charged_s)
@@ -314,6 +309,21 @@ class PackRecorder:
                 charged_s=charged_s,
             )
         self.settle([pack.queue])
+
+    def _requeue_handed_back(self, pack: _PackInFlight) -> None:
+        """Requeue the members of a pack that its machine handed back, or fail those that waited too long."""
+        # A machine may hold another pack too, which is started but never heard.
+        is_training = any(
+            each.is_started
+            and (each.is_heard or each.last_epoch > 0 or not self.unfit_machines.hosts(each.members))
+            for each in self._packs.values()
+        )
+        failures = self.unfit_machines.handed_back(pack.members, is_training=is_training)
+        for trial_id, reason in failures.items():
+            self._requeue(pack.queue, [pack.members[trial_id]], reason=reason, max_retries=0)
+        waiting = [trial for trial in pack.members.values() if trial.id not in failures]
+        reason = "its machine lacks what it needs, and handed it back"
+        self._requeue(pack.queue, waiting, reason=reason, is_charged=False)
 
     def requeue_all(self, *, reason: str) -> None:
         """Requeue all packs in flight, uncharged: their workers are gone, but not because of a failure."""
@@ -367,6 +377,7 @@ class PackRecorder:
 
     def _apply(self, pack: _PackInFlight, trial: PendingTrial, member: MemberReport, *, epoch: int) -> bool:
         """Apply a stored report; return whether the member has finished this pack."""
+        self.unfit_machines.reported(trial.id, epoch=epoch)
         has_reached_rung = pack.queue.measured(trial, epoch, member.measurement.validation_metric)
         if member.outcome is not None:
             state = TrialState(member.outcome.state)

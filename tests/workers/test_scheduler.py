@@ -12,7 +12,6 @@ from studies.trials import CardDifference
 from workers.pack_protocol import EpochReport, StackWidth
 from workers.scheduler import RunMode
 from workers.worker_failures import WorkerFailure, hung, out_of_memory
-from workers.workload_errors import WorkloadFault
 
 __all__: list[str] = []
 
@@ -369,48 +368,6 @@ def test_an_error_that_no_configuration_avoids_fails_a_whole_pack_at_once(store:
     for trial in running.trials():
         assert (trial.state, trial.attempt) == (TrialState.FAILED, 1)
         assert (trial.reason, trial.traceback) == (BROKEN.reason, BROKEN.traceback)
-
-
-WITHOUT_FILE = WorkloadFault(
-    "FileNotFoundError: points.csv", "Traceback", is_for_all=True, unfit_machine="10.0.0.7"
-)
-
-
-def test_trials_that_miss_a_file_are_tried_on_another_machine_once(store: Store) -> None:
-    running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 2, "epochs": 1})
-    running.machines = 2
-    assert running.begin("a").not_on == ()
-    running.recorder.ended("a", fault=WITHOUT_FILE)
-    assert running.begin("b").not_on == ("10.0.0.7",)
-    running.recorder.ended("b", is_handed_back=True)
-    pack = running.begin("c")
-    assert (pack.not_on, len(pack.members)) == (("10.0.0.7",), 2)
-    assert {(trial.attempt, trial.retries) for trial in running.trials()} == {(3, 0)}
-    running.recorder.ended("c", fault=replace(WITHOUT_FILE, unfit_machine="10.0.0.8"))
-    assert {(trial.state, trial.reason) for trial in running.trials()} == {
-        (TrialState.FAILED, WITHOUT_FILE.reason)
-    }
-
-
-def test_a_trial_that_no_other_machine_takes_fails_with_its_reason(store: Store) -> None:
-    running = Running(store, slots=1, resources=ONE)
-    running.machines = 2
-    running.begin("a")
-    running.recorder.ended("a", fault=WITHOUT_FILE)
-    for pack_id in ("b", "c"):
-        running.begin(pack_id)
-        running.seconds += 31
-        running.recorder.ended(pack_id, is_handed_back=True)
-    trial = running.trials()[0]
-    assert trial.state is TrialState.FAILED
-    assert trial.reason == f"{WITHOUT_FILE.reason}; no other machine took it"
-
-
-def test_on_one_machine_a_missing_file_fails_a_trial_at_once(store: Store) -> None:
-    running = Running(store, resources=ONE)
-    running.begin("a")
-    running.recorder.ended("a", fault=WITHOUT_FILE)
-    assert running.trials()[0].state is TrialState.FAILED
 
 
 def test_a_study_whose_first_ten_trials_all_fail_ends_early(store: Store) -> None:
