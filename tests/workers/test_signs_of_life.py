@@ -133,6 +133,34 @@ def test_a_program_says_that_it_goes_on(
     assert noted == [(("t0",), step) for step in (1, 2) * 4]
 
 
+def test_each_process_of_a_program_has_a_connection_of_its_own(
+    noted: list[tuple[tuple[str, ...], int | None]], tmp_path: Path
+) -> None:
+    client = Path(command_client.__file__).parent
+    program = tmp_path / "program.py"
+    # The second process connects first, and keeps its connection; its steps are no counts.
+    program.write_text(
+        f"import sys; sys.path.insert(0, {str(client)!r})\n"
+        "import os, time, command_client\n"
+        "connected, ready = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    other = command_client.WorkerConnection()\n"
+        "    for step in (2**63, -1, True, 'x'):\n"
+        "        other._send({'step': step})\n"
+        "    os.write(ready, b'.')\n"
+        "    time.sleep(600)\n"
+        "os.read(connected, 1)\n"
+        "trial = command_client.CommandTrial()\n"
+        "for epoch in trial.epochs():\n"
+        "    trial.report(validation=0.5, test=lambda: 0.5)\n"
+    )
+    command = CommandWorkload(CARD, [sys.executable, "-I", "-S", str(program)])
+    pack = script_pack(tmp_path, optimizer="sgd")
+    reports = list(train_pack(pack, workload=command, entry=OPTIMIZERS["sgd"], data=None, device=CPU))
+    assert len(reports) == 4
+    assert noted == [(("t0",), None)] * 4
+
+
 def test_the_reason_of_a_hung_trial_tells_a_slow_one_from_a_silent_one() -> None:
     assert "raise epoch_timeout_s" in hung(600, silent_s=3).reason
     assert "last step was 590 s before" in hung(600, silent_s=590).reason

@@ -25,7 +25,9 @@ _OURS = {"program.py", "trial.py"}
 
 
 class WorkerConnection:
-    """A program's connection to its worker, which owns the trial's budget; it is made with the first report.
+    """A program's connection to its worker, which owns the trial's budget; it is made with the first message.
+
+    Each process of a program has its own.
 
     Attributes:
         trial: what the worker has written about the trial.

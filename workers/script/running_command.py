@@ -6,10 +6,8 @@ import codecs
 import json
 import os
 import re
-import select
 import socket
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +22,7 @@ from torch import Tensor
 
 from studies.process_tree import end_descendants
 from workers.script.command_client import VARIABLE, is_ours
+from workers.script.command_messages import CommandMessages
 from workers.script.trial import Trial
 from workers.script.trial_task import Probes
 from workers.tensor_states import mapped
@@ -33,13 +32,10 @@ PATTERN_GROUPS: Final = frozenset({"validation", "test", "validation_loss", "tra
 """The groups that a pattern may name."""
 
 _FRAME: Final = re.compile(r'File "(.+)", line (\d+)')
-# A message is a line of JSON with numbers; a program may write anything.
-_MAX_MESSAGE: Final = 1 << 20
 _MAX_LINE: Final = 10_000
 _CHUNK: Final = 1 << 16
 _POLL_S: Final = 0.2
 _TAIL_LINES: Final = 40
-_MAX_SOCKET_PATH: Final = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,20 +94,11 @@ class RunningCommand:
         self._matches: deque[CommandReport] = deque()
         self._reported = 0
         self._is_paused = False
-        self._buffer = b""
-        self._connection: socket.socket | None = None
+        self._messages = CommandMessages(trial.heard)
         task = trial.task
         self._description = trial.folder / "trial.json"
-        self._place = tempfile.TemporaryDirectory(prefix="tangent-")
-        listening = Path(self._place.name) / "socket"
-        if len(os.fsencode(listening)) > _MAX_SOCKET_PATH:
-            self._place = tempfile.TemporaryDirectory(prefix="tangent-", dir="/tmp")  # short
-            listening = Path(self._place.name) / "socket"
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(listening))
-        self._listener.listen(1)
         described = {
-            "socket": str(listening),
+            "socket": str(self._messages.path),
             "id": trial.id,
             "seed": trial.seed,
             "device": str(trial.device),
@@ -152,7 +139,7 @@ class RunningCommand:
                 start_new_session=True,
             )
         except OSError as error:
-            self._close()
+            self._messages.close()
             raise CannotTrain(
                 f"expected the command of workload {self._trial.task.workload!r} to start on "
                 f"{socket.gethostname()}, got {error.strerror}: {error.filename!r}; install it there, or "
@@ -165,22 +152,16 @@ class RunningCommand:
         end_descendants(spare=lambda process: not self._owns(process))
         with suppress(ChildProcessError):
             self._process.wait()
-        self._close()
+        self._messages.close()
         # A process that has left the tree may hold the pipe open.
         self._pump.join(timeout=1.0)
-
-    def _close(self) -> None:
-        self._listener.close()
-        if self._connection is not None:
-            self._connection.close()
-        self._place.cleanup()
 
     def reports(self) -> Iterator[CommandReport]:
         """Yield the program's reports until it ends, or until its trial pauses or is complete."""
         if self._pattern is not None:
             yield from self._matched()
             return
-        while (message := self._receive()) is not None:
+        while (message := self._messages.report(has_ended=self._has_ended)) is not None:
             found: Any = message.get("report")
             if not isinstance(found, dict):
                 raise CannotTrain(f"expected a report from the command, got {str(message)[:200]}")
@@ -199,8 +180,8 @@ class RunningCommand:
 
     def ask(self, what: str) -> object:
         """Ask the waiting program for its `test` values or the path of its `state`, and return the answer."""
-        self._send({"do": what})
-        answer = self._receive()
+        self._messages.send({"do": what})
+        answer = self._messages.answer(has_ended=self._has_ended)
         if answer is None:
             self.wait()
             raise CommandFailed(f"expected the command to answer with its {what}, but it ended")
@@ -209,7 +190,7 @@ class RunningCommand:
     def go_on(self, *, is_over: bool) -> None:
         """Let the waiting program go on."""
         if self._pattern is None:
-            self._send({"do": "go on", "is_over": is_over})
+            self._messages.send({"do": "go on", "is_over": is_over})
 
     def wait(self) -> None:
         """Wait for the program's end.
@@ -238,7 +219,7 @@ class RunningCommand:
         """Yield the reports in the output of a program that does not wait for answers."""
         task = self._trial.task
         while True:
-            has_ended = self._process.poll() is not None
+            has_ended = self._has_ended()
             if has_ended:
                 self._pump.join(timeout=1.0)
             while self._matches and not (self._trial.is_over and task.to_epoch < task.epochs):
@@ -253,53 +234,8 @@ class RunningCommand:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=_POLL_S)
 
-    def _receive(self) -> dict[str, Any] | None:
-        """Return the program's next message that needs an answer; None if it has ended."""
-        while (message := self._next_message()) is not None and "step" in message:
-            step = message["step"]
-            self._trial.heard(step if isinstance(step, int) else None)
-        return message
-
-    def _next_message(self) -> dict[str, Any] | None:
-        while b"\n" not in self._buffer:
-            has_ended = self._process.poll() is not None
-            source = self._connection or self._listener
-            ready, _, _ = select.select([source], [], [], 0 if has_ended else _POLL_S)
-            if not ready:
-                if has_ended:
-                    return None
-                continue
-            if self._connection is None:
-                self._connection, _ = self._listener.accept()
-                continue
-            try:
-                received = self._connection.recv(_CHUNK)
-            except ConnectionError:
-                received = b""
-            if not received:
-                # The program has closed its connection, and may connect again.
-                self._connection.close()
-                self._connection, self._buffer = None, b""
-                continue
-            self._buffer += received
-            if len(self._buffer) > _MAX_MESSAGE:
-                raise CannotTrain(
-                    f"expected a message of at most {_MAX_MESSAGE} bytes from the command, got more"
-                )
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        try:
-            message: Any = json.loads(line)
-        except ValueError:
-            message = None
-        if not isinstance(message, dict):
-            raise CannotTrain(f"expected a JSON object from the command, got {line[:200]!r}")
-        return cast("dict[str, Any]", message)
-
-    def _send(self, message: Mapping[str, object]) -> None:
-        # A program that has ended is noticed when it does not answer.
-        with suppress(OSError):
-            if self._connection is not None:
-                self._connection.sendall(json.dumps(message).encode() + b"\n")
+    def _has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def _read_output(self) -> None:
         """Pass on the program's output, keep its last lines, and find reports in it; the body of a thread."""
