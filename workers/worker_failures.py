@@ -35,14 +35,14 @@ class WorkerFailure:
 
 
 def hung(seconds: float, *, silent_s: float | None = None) -> WorkerFailure:
-    """Describe a pack that finished no epoch for `seconds`, and whose last step was `silent_s` ago."""
-    steps = ""
+    """Describe a pack that finished no epoch for `seconds`, and was last heard of `silent_s` before."""
+    heard = ""
     if silent_s is not None:
-        steps = f"; its last step was {silent_s:.0f} s before"
+        heard = f"; it was last heard of {silent_s:.0f} s before"
         if silent_s < seconds / 2:
-            steps += ": raise epoch_timeout_s if an epoch takes this long"
+            heard += ": raise epoch_timeout_s if an epoch takes this long"
     return WorkerFailure(
-        f"no epoch finished within {seconds:g} s, so its process was killed{steps}",
+        f"no epoch finished within {seconds:g} s, so its process was killed{heard}",
         is_own_fault=True,
         has_died=True,
     )

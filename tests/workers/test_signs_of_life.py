@@ -110,8 +110,8 @@ def test_steps_and_logs_of_a_script_are_signs(
         list(train_pack(pack, workload=Steps(), entry=OPTIMIZERS["adamp"], data=None, device=CPU))
         return [step for _, step in noted]
 
-    assert signs() == [1, None] * 4
-    assert signs(interval_steps=2) == [None, 1, None, 2] * 4
+    assert signs() == [1, 1] * 4
+    assert signs(interval_steps=2) == [None, 1, 1, 2] * 4
 
 
 def test_a_program_says_that_it_goes_on(
@@ -138,7 +138,7 @@ def test_each_process_of_a_program_has_a_connection_of_its_own(
 ) -> None:
     client = Path(command_client.__file__).parent
     program = tmp_path / "program.py"
-    # The second process connects first, and keeps its connection; its steps are no counts.
+    # The second process connects first, and keeps its connection; its steps are not valid.
     program.write_text(
         f"import sys; sys.path.insert(0, {str(client)!r})\n"
         "import os, time, command_client\n"
@@ -163,7 +163,7 @@ def test_each_process_of_a_program_has_a_connection_of_its_own(
 
 def test_the_reason_of_a_hung_trial_tells_a_slow_one_from_a_silent_one() -> None:
     assert "raise epoch_timeout_s" in hung(600, silent_s=3).reason
-    assert "last step was 590 s before" in hung(600, silent_s=590).reason
+    assert "it was last heard of 590 s before" in hung(600, silent_s=590).reason
     assert "raise" not in hung(600, silent_s=590).reason + hung(600).reason
 
 

@@ -42,7 +42,7 @@ class _Process:
         """Read what has come, pass on signs of life, and return whether the connection is still open.
 
         Raises:
-            CannotTrain: it is no message.
+            CannotTrain: a line is not a JSON object, or too long.
         """
         try:
             received = self.connection.recv(_CHUNK)
@@ -119,7 +119,7 @@ class CommandMessages:
 
     def _read(self, *, has_ended: bool) -> bool:
         """Wait a moment for messages, and return False if none can come any more."""
-        # Whoever has said something that needs an answer has to wait for it.
+        # A process with a message that needs an answer has to wait for it.
         sources = [
             self._listener,
             *(each.connection for each in self._processes.values() if not each.messages),

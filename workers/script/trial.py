@@ -114,8 +114,8 @@ class Trial:
         # Steps from one report to the next, if that is known, and the step that is being taken.
         self._each = task.interval_steps
         self._step = 0
-        # Steps of the optimizer since the last epoch.
-        self._taken = 0
+        # Steps of the optimizer since the last epoch, and the step of the last sign of life since then.
+        self._taken, self._noted = 0, cast("int | None", None)
         self._is_closed = False
         self._done = 0
         self._pending: tuple[ScriptReport, Callable[[], Mapping[str, float]]] | None = None
@@ -142,9 +142,10 @@ class Trial:
         self.heard(None)
 
     def heard(self, step: int | None) -> None:
-        """Note that the loop goes on; to be called by the trial's host alone."""
+        """Note that the loop goes on, at the epoch's last step without one; for the trial's host alone."""
         if not self._is_closed:
-            self._host.heard(step)
+            self._noted = self._noted if step is None else step
+            self._host.heard(self._noted)
 
     @property
     def is_over(self) -> bool:
@@ -475,7 +476,7 @@ class Trial:
         self._pending = None
         state, self._state = self._state, None
         self._done += 1
-        self._taken = 0
+        self._taken, self._noted = 0, None
         if self._done > self.task.from_epoch:
             self._host.epoch_ended(replace(report, state=state), test)
         self._seed(self._done)
