@@ -19,10 +19,11 @@ from plane_scripts import CARD, pack_of
 
 from studies import process_tree
 from workers.checkpoints import load
-from workers.pack_protocol import EpochReport
+from workers.pack_protocol import EpochReport, Keeping
 from workers.script import command_client
 from workers.script.program import trial
 from workers.training import train_pack
+from workers.weights import load_weights
 from workers.workload_errors import describe_error
 from workers.workloads import CommandWorkload
 
@@ -60,6 +61,17 @@ def command_of(
 def train(workload: CommandWorkload, **changes: Any) -> list[EpochReport]:
     pack = pack_of(optimizer="sgd", **changes)
     return list(train_pack(pack, workload=workload, entry=OPTIMIZERS["sgd"], data=None, device=CPU))
+
+
+def kept_model(workload: CommandWorkload, folder: Path) -> dict[str, Any]:
+    """Return what is kept as the model of a trial that is trained to its end."""
+    (member,) = pack_of(optimizer="sgd").members
+    keeper = member.model_copy(update={"trial_id": "study.sgd.c0", "keep_weights": "best"})
+    keeping = Keeping(folder=str(folder), max_weights_bytes=10**6)
+    pack = pack_of(optimizer="sgd", keeping=keeping).model_copy(update={"members": (keeper,)})
+    *_, report = train_pack(pack, workload=workload, entry=OPTIMIZERS["sgd"], data=None, device=CPU)
+    last = report.members[0]
+    return load_weights(folder / last.kept[0].id)["model"]
 
 
 def reason_of(workload: CommandWorkload, **changes: Any) -> str:
@@ -162,7 +174,7 @@ def test_a_program_that_does_not_save_starts_over_at_a_rung(tmp_path: Path) -> N
     ]
 
 
-def test_a_python_program_imports_the_same_trial(tmp_path: Path) -> None:
+def test_a_python_program_imports_the_same_trial_and_keeps_the_weights_of_its_model(tmp_path: Path) -> None:
     program = """
         from tangent import trial
         import torch
@@ -192,6 +204,19 @@ def test_a_python_program_imports_the_same_trial(tmp_path: Path) -> None:
     assert last.measurement.lr == pytest.approx(0.01 * (1 + math.cos(math.pi * 3 / 8)))
     assert last.checkpoint is not None
     assert load(last.checkpoint)["script"]["file"]["bytes"].numel() > 0
+    assert kept_model(workload, tmp_path).keys() == {"weight", "bias"}
+
+
+def test_of_another_program_the_bytes_of_its_file_are_kept(tmp_path: Path) -> None:
+    program = """
+        trial = CommandTrial()
+        for epoch in trial.epochs():
+            (trial.folder / "state").write_text(str(epoch))
+            trial.report(validation=0.5, test=0.5)
+            trial.save(trial.folder / "state")
+    """
+    kept = kept_model(command_of(tmp_path, program), tmp_path)
+    assert bytes(kept["file"]["bytes"].tolist()) == b"4"
 
 
 def test_a_pattern_reads_the_output_of_a_program_that_cannot_be_changed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 
@@ -25,7 +25,7 @@ from workers.results import EpochResult, script_result
 from workers.script.arm_recipe import EntryRecipe
 from workers.script.global_state import GlobalState
 from workers.script.trial import Trial
-from workers.script.trial_task import ScriptReport, TrialTask, states_of
+from workers.script.trial_task import ForeignState, ScriptReport, TrialTask, model_of, states_of
 from workers.seeding import initialisation_seed, seed_generators
 from workers.signs_of_life import note
 from workers.trial_files import TrialFolder
@@ -109,13 +109,12 @@ class ScriptEngine:
         return self._loops[member].checkpoint()
 
     def weights(self, member: int) -> dict[str, Any]:
-        """Return what a member's loop has saved as `model` in the epoch just trained.
+        """Return the state of the model that a member's loop has saved in the epoch just trained.
 
-        Everything that it has saved if nothing has that name; empty if it has saved nothing.
+        That is what it has saved as `model`: everything that it has saved if nothing has that name, and
+        nothing if it has saved nothing.
         """
-        saved: dict[str, Any] = self._loops[member].checkpoint()["script"] or {}
-        model = saved.get("model")
-        return dict(cast("Mapping[str, Any]", model)) if isinstance(model, Mapping) else saved
+        return self._loops[member].weights()
 
     def folder(self, member: int) -> TrialFolder:
         """Return a member's own folder."""
@@ -217,6 +216,14 @@ class _Loop:
             # Once only: processes may read a state that they share together.
             self._states = states_of(self._saved)
         return {"script": self._states, "elapsed_s": self._elapsed_s}
+
+    def weights(self) -> dict[str, Any]:
+        """Return the state of the model that the loop has saved in the epoch just trained."""
+        for part in (self._saved or {}).values():
+            found = part.weights() if isinstance(part, ForeignState) else None
+            if found is not None:
+                return dict(found)
+        return dict(model_of(self.checkpoint()["script"] or {}))
 
     def finish(self) -> None:
         """Let the loop end by itself."""

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from studies.process_tree import end_descendants
+from workers.checkpoints import CheckpointUnusable, load
 from workers.script.command_client import VARIABLE, is_ours
 from workers.script.command_messages import CommandMessages
 from workers.script.trial import Trial
-from workers.script.trial_task import Probes
+from workers.script.trial_task import ForeignState, Probes, model_of
 from workers.tensor_states import mapped
 from workers.workload_errors import CannotTrain, CommandFailed
 
@@ -52,15 +53,28 @@ class CommandReport:
     place: str = ""
 
 
-class StateFile:
+class StateFile(ForeignState):
     """What a program has saved, asked for only when a checkpoint is due."""
 
     def __init__(self, program: "RunningCommand") -> None:
         self._program = program
+        self._path: Path | None = None
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the bytes of the program's file, mapped into memory."""
-        return {"bytes": mapped(Path(str(self._program.ask("state"))))}
+        return {"bytes": mapped(self._file())}
+
+    def weights(self) -> Mapping[str, Any] | None:
+        """Return what a program has saved as `model` by `from tangent import trial`; None for others."""
+        try:
+            return model_of(load(str(self._file())))
+        except CheckpointUnusable:
+            return None
+
+    def _file(self) -> Path:
+        # The program would write it again.
+        self._path = self._path or Path(str(self._program.ask("state")))
+        return self._path
 
 
 class RunningCommand:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.script.trial import Trial
+from workers.script.trial_task import ForeignState
 from workers.seeding import noise_seed, seed_generators
 from workers.tensor_states import mapped
 from workers.workload_errors import CannotTrain
@@ -127,7 +128,7 @@ def fit_lightning(
     )
 
 
-class _LightningState:
+class _LightningState(ForeignState):
     """A trainer's checkpoint, written when it is needed."""
 
     def __init__(self, trainer: "lightning.Trainer", file: Path) -> None:
@@ -139,6 +140,10 @@ class _LightningState:
         self._file.unlink(missing_ok=True)
         self._trainer.save_checkpoint(self._file)
         return {"file": mapped(self._file)}
+
+    def weights(self) -> Mapping[str, Any]:
+        """Return the state of the model."""
+        return self._trainer.lightning_module.state_dict()
 
 
 def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_dataset: Any = None) -> None:
@@ -201,7 +206,8 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             del args
             losses = [line["loss"] for line in state.log_history if "loss" in line]
-            trial.save({_CHECKPOINT: _TransformersState(folder / f"checkpoint-{state.global_step}")})
+            checkpoint = folder / f"checkpoint-{state.global_step}"
+            trial.save({_CHECKPOINT: _TransformersState(checkpoint, untyped.model)})
             trial.report(
                 validation=_named(trial, measured, "eval"),
                 test=test,
@@ -227,11 +233,11 @@ def train_transformers(trial: Trial, trainer: "transformers.Trainer", *, test_da
     trainer.train(resume_from_checkpoint=str(next(folder.glob("checkpoint-*"))))
 
 
-class _TransformersState:
+class _TransformersState(ForeignState):
     """A checkpoint folder, read when it is needed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, model: nn.Module) -> None:
+        self._folder, self._model = folder, model
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the files of the folder, as an archive."""
@@ -241,6 +247,10 @@ class _TransformersState:
         files = mapped(archived)
         archived.unlink()
         return {"files": files}
+
+    def weights(self) -> Mapping[str, Any]:
+        """Return the state of the model."""
+        return self._model.state_dict()
 
 
 def _refuse_processes(trial: Trial, function: str) -> None:

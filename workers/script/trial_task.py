@@ -2,19 +2,22 @@
 
 __all__ = [
     "ArmRecipe",
+    "ForeignState",
     "OptimizerWatch",
     "Probes",
     "ScriptReport",
     "TrialHost",
     "TrialTask",
     "Values",
+    "model_of",
     "states_of",
 ]
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -157,9 +160,27 @@ class ArmRecipe(Protocol):
         ...
 
 
+class ForeignState(ABC):
+    """What a program or another library saves, in a file of its own kind."""
+
+    @abstractmethod
+    def state_dict(self) -> Mapping[str, Tensor]:
+        """Return the bytes of the file."""
+
+    @abstractmethod
+    def weights(self) -> Mapping[str, Any] | None:
+        """Return the state of the model alone; None if it is not known where that is in the file."""
+
+
 def states_of(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the states of models, optimizers and schedulers by name; any other value as it is."""
     return {
         name: part.state_dict() if callable(getattr(part, "state_dict", None)) else part
         for name, part in parts.items()
     }
+
+
+def model_of(states: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the state that has the name `model`, or all states if none has."""
+    model = states.get("model")
+    return cast("Mapping[str, Any]", model) if isinstance(model, Mapping) else states
