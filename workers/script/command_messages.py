@@ -30,7 +30,7 @@ _MAX_WAITING: Final = 128
 _MAX_STEP: Final = 2**31 - 1
 
 
-class _Process:
+class _ProcessOfProgram:
     """The connection of one of the program's processes, and what it has said that needs an answer."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -83,8 +83,8 @@ class CommandMessages:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen(_MAX_WAITING)
-        self._processes: dict[socket.socket, _Process] = {}
-        self._reporter: _Process | None = None
+        self._processes: dict[socket.socket, _ProcessOfProgram] = {}
+        self._reporter: _ProcessOfProgram | None = None
 
     def report(self, *, has_ended: Callable[[], bool]) -> dict[str, Any] | None:
         """Return the next message of any process that needs an answer; None if the program has ended."""
@@ -128,7 +128,7 @@ class CommandMessages:
         for source in ready:
             if source is self._listener:
                 connection, _ = self._listener.accept()
-                self._processes[connection] = _Process(connection)
+                self._processes[connection] = _ProcessOfProgram(connection)
             elif not self._processes[source].read(self._heard):
                 # Its process has ended, or may connect again.
                 del self._processes[source]
