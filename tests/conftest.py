@@ -1,5 +1,6 @@
 """Settings shared by all tests: one thread, repeatable examples, and reasons for skipped tests."""
 
+import ctypes
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from postgres_server import PostgresServer, binaries, postgres_server
 from proxy_servers import nginx_binary
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from studies import process_tree
 
 __all__: list[str] = []
 
@@ -65,6 +68,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def own_children() -> Iterator[None]:
+    """End the adoption of orphans that a test has begun: in later tests it would end processes of theirs."""
+    yield
+    if process_tree._has_adopted:
+        ctypes.CDLL(None).prctl(process_tree._PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        process_tree._has_adopted = False
 
 
 @pytest.fixture(scope="session")

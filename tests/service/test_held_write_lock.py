@@ -80,7 +80,7 @@ def test_reads_go_on_and_changes_are_refused_within_eight_seconds(
         assert max(waited for _, waited in answers) < 8
         assert {status for status, _ in reads} == {200}
         # Unaffected, but measured on a machine that is busy with other tests.
-        assert max(waited for _, waited in reads) < 2
+        assert max(waited for _, waited in reads) < 5
         assert submit()[0].status_code == 201
         assert http.get("/v1/studies").json()["total"] == 1
         assert store.token("ada").last_used_at is not None

@@ -1,6 +1,5 @@
 """Workloads that are programs: what they get, how they report, and how bad ones end."""
 
-import ctypes
 import json
 import math
 import os
@@ -39,12 +38,10 @@ from command_client import CommandTrial
 
 
 @pytest.fixture(autouse=True)
-def adopting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Adopt orphans, as a worker does, until the end of the test."""
-    monkeypatch.setattr(process_tree, "_has_adopted", False)
+def adopting() -> Iterator[None]:
+    """Adopt orphans, as a worker does."""
     process_tree.adopt_orphans()
     yield
-    ctypes.CDLL(None).prctl(process_tree._PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
     assert [
         process for process in process_tree.descendants() if "command_client" in " ".join(process.cmdline())
     ] == []
