@@ -13,11 +13,16 @@ Parts:
     family      studies of four arms with the same optimizer: how often any of the six pairs is called.
     metrics     studies of two arms with the same optimizer that name metrics beside the objective: how often
                 any of them calls an arm.
+    budget      studies whose arms have paired trials, judged by tuning budget without confirmation: false
+                words (the most in any column), how often the better arm is called, and how often the band
+                over all budgets and pairs holds all true differences. One factor is varied at a time. The
+                service does not show this verdict yet.
     tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`.
                 Each table is searched once and the searches are assigned to studies at random; those of the
                 better arm are the same ones, shifted by the gap.
 
-All parts take about ten minutes on one core, most of it for `tables`.
+All parts but `budget` take about ten minutes on one core, most of it for `tables`. `budget` takes as long
+with 150 studies per figure.
 """
 
 import argparse
@@ -34,6 +39,7 @@ from studies.spec import ADAPTIVE_SAMPLERS
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from budget_settings import budget_verdicts
 from numpy.typing import NDArray
 from races import Outcomes, Search, Surface, called_by_metrics, moved, outcomes, searches_of_table, undoubted
 from tables import Table, add_outputs, machine, publish
@@ -43,7 +49,7 @@ from studies.statistics.paired import mean_interval
 
 __all__ = ["main"]
 
-_PARTS = ("coverage", "surface", "family", "metrics", "tables")
+_PARTS = ("coverage", "surface", "family", "metrics", "budget", "tables")
 _TOP = 0.93
 
 
@@ -337,6 +343,7 @@ def main() -> None:
         default=[1.0, 0.1],
         help="noise of a run, as fractions of the tables' noise (1 0.1)",
     )
+    parser.add_argument("--processes", type=int, default=2, help="processes that simulate `budget` (2)")
     parser.add_argument("--searches", type=int, default=50, help="searches per table (50)")
     add_outputs(parser)
     given = parser.parse_args()
@@ -345,6 +352,7 @@ def main() -> None:
         "surface": _surface,
         "family": _family,
         "metrics": _metrics,
+        "budget": lambda given: budget_verdicts(given.studies, processes=given.processes),
         "tables": _tables,
     }
     results = {part: runs[part](given) for part in given.parts}

@@ -1,0 +1,166 @@
+"""Studies of arms with paired trials and a known truth, judged by tuning budget."""
+
+__all__ = ["BudgetOutcomes", "Peak", "Race", "budget_outcomes"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studies.statistics.budget_statistic import chosen_test
+from studies.statistics.budget_verdict import ArmTrials, judge_budgets
+
+_Floats = NDArray[np.float64]
+_EXAMPLES = 360
+_TRUE_TRIALS = 200_000
+_LOWEST = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peak:
+    """An arm's accuracy over two hyperparameters in [0, 1).
+
+    Attributes:
+        top: accuracy at the peak.
+        at: where the peak is on the first axis; it is at 0.6 on the second.
+        width: distance from the peak at which a tenth of the accuracy is lost, as a share of an axis.
+        diverging: the share of the first axis, at its end, where training diverges.
+    """
+
+    top: float = 0.93
+    at: float = 0.6
+    width: float = 0.4
+    diverging: float = 0.1
+
+    def true(self, places: _Floats) -> _Floats:
+        """Return the true accuracy at places [N, 2], [N]; NaN where training diverges."""
+        away = ((places - np.array([self.at, 0.6])) / self.width) ** 2
+        accuracy = np.maximum(self.top - 0.1 * away.sum(axis=1), _LOWEST)
+        return np.where(places[:, 0] > 1 - self.diverging, np.nan, accuracy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """A study whose arms have paired trials.
+
+    Attributes:
+        peaks: of the arms.
+        trials: paired trials of each arm.
+        budget: the primary one, in trials.
+        noise: standard deviation of a run's accuracy over seeds; 0.6 of a seed's effect is common to both
+            splits.
+        has_heavy_tails: whether a run's noise is Student's t with three degrees of freedom, scaled to the
+            same standard deviation, instead of normal.
+        is_paired: whether trial i of every arm is at the same place.
+        correction: over the pairs of arms.
+    """
+
+    peaks: Sequence[Peak]
+    trials: int
+    budget: int
+    noise: float = 0.005
+    has_heavy_tails: bool = False
+    is_paired: bool = True
+    correction: Literal["holm", "max-t"] = "max-t"
+
+    def arms(self, rng: np.random.Generator) -> list[ArmTrials]:
+        """Draw one study."""
+        places = [rng.random((self.trials, 2))]
+        places += [places[0] if self.is_paired else rng.random((self.trials, 2)) for _ in self.peaks[1:]]
+        return [
+            self._measured(f"arm {n}", peak.true(where), rng)
+            for n, (peak, where) in enumerate(zip(self.peaks, places, strict=True))
+        ]
+
+    def truth(self, budgets: Sequence[int]) -> _Floats:
+        """Return each arm's true expected test value at each budget, [arms, K], from many trials."""
+        rng = np.random.default_rng(9)
+        places = rng.random((_TRUE_TRIALS, 2))
+        many = [self._measured("", peak.true(places), rng) for peak in self.peaks]
+        return np.array(
+            [
+                chosen_test(
+                    np.where(np.isnan(arm.validation), -np.inf, arm.validation),
+                    np.where(np.isnan(arm.test), _LOWEST, arm.test),
+                    budgets,
+                )
+                for arm in many
+            ]
+        )
+
+    def _measured(self, name: str, true: _Floats, rng: np.random.Generator) -> ArmTrials:
+        common, *own = (self._luck(rng, len(true)) for _ in range(3))
+        validation, test = (
+            np.round(_EXAMPLES * np.clip(true + self.noise * (0.6 * common + 0.8 * each), 0, 1)) / _EXAMPLES
+            for each in own
+        )
+        return ArmTrials(name=name, validation=np.where(np.isnan(true), -np.inf, validation), test=test)
+
+    def _luck(self, rng: np.random.Generator, size: int) -> _Floats:
+        return rng.standard_t(3, size) / np.sqrt(3) if self.has_heavy_tails else rng.normal(size=size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetOutcomes:
+    """Outcomes of studies, as fractions of all of them.
+
+    Attributes:
+        false: some word contradicts the sign of the true difference; any word of arms that are equal does.
+        detected: the last arm is better than every other.
+        covered: the band holds the true differences of all pairs at all budgets.
+        inside: the interval of the last pair at the primary budget holds its true difference.
+    """
+
+    false: float
+    detected: float
+    covered: float
+    inside: float
+
+
+def budget_outcomes(race: Race, *, studies: int, seed: int) -> BudgetOutcomes:
+    """Simulate studies of a race and return their outcomes."""
+    rng = np.random.default_rng(seed)
+    at_primary = race.truth([race.budget])[:, 0]
+    equal = {(i, j) for i, one in enumerate(race.peaks) for j, other in enumerate(race.peaks) if one == other}
+    over_budgets: _Floats | None = None
+    false = detected = covered = inside = 0
+    last = f"arm {len(race.peaks) - 1}"
+    for _ in range(studies):
+        found = judge_budgets(
+            race.arms(rng),
+            direction="maximize",
+            primary=race.budget,
+            diverged=_LOWEST,
+            is_paired=race.is_paired,
+            correction=race.correction,
+        )
+        if over_budgets is None:
+            over_budgets = race.truth(found.budgets.tolist())
+        places = {pair: (int(pair.first[4:]), int(pair.second[4:])) for pair in found.pairs}
+        false += any(
+            pair.word != "undecided"
+            and (where in equal or (pair.word == "better") != (at_primary[where[0]] > at_primary[where[1]]))
+            for pair, where in places.items()
+        )
+        detected += all(pair.word == "worse" for pair in found.pairs if pair.second == last)
+        differences = [_true(over_budgets, where, equal) for where in places.values()]
+        covered += all(
+            bool(np.all(np.isnan(band.low) | ((band.low <= true) & (true <= band.high))))
+            for band, true in zip(found.band, differences, strict=True)
+        )
+        final, where = list(places.items())[-1]
+        true = float(_true(at_primary[:, None], where, equal)[0])
+        inside += bool(np.isnan(final.low) or final.low <= true <= final.high)
+    return BudgetOutcomes(
+        false=false / studies,
+        detected=detected / studies,
+        covered=covered / studies,
+        inside=inside / studies,
+    )
+
+
+def _true(curves: _Floats, where: tuple[int, int], equal: set[tuple[int, int]]) -> _Floats:
+    """Return a pair's true difference at each budget; exactly 0 for equal arms."""
+    return (curves[where[0]] - curves[where[1]]) * (where not in equal)
