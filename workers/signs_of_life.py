@@ -25,7 +25,7 @@ class Sign(BaseModel):
     Attributes:
         trial_ids: the trials that are being trained.
         step: the steps that they have taken since their last epoch; None if that is not known.
-        number: tells it from the one before.
+        number: counts the signs of a process, so that an old one is not taken for a new one.
     """
 
     trial_ids: tuple[str, ...]

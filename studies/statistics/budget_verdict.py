@@ -34,7 +34,7 @@ from studies.statistics.verdict import LEVEL, Word
 _Floats = NDArray[np.float64]
 
 LEAST_PAIRS: Final = 8
-"""With fewer trials of an arm there is no verdict."""
+"""The fewest trials of an arm, or pairs of trials, for which a verdict is given."""
 
 TRIALS_PER_BUDGET: Final = 4
 """Trials for each trial of the largest budget: with fewer, n/k - 1 degrees of freedom are too few."""
