@@ -7,7 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-from paired_races import BudgetOutcomes, Peak, Race, budget_outcomes
+from paired_races import BudgetOutcomes, Race, budget_outcomes
+from races import Peak
 from tables import Table
 
 _TOP: Final = 0.93

@@ -1,6 +1,6 @@
 """Studies of arms with paired trials and a known truth, judged by tuning budget."""
 
-__all__ = ["BudgetOutcomes", "Peak", "Race", "budget_outcomes"]
+__all__ = ["BudgetOutcomes", "Race", "budget_outcomes"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,37 +8,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from races import LOWEST, Peak, on_examples
 
 from studies.statistics.budget_statistic import chosen_test
 from studies.statistics.budget_verdict import ArmTrials, judge_budgets
 
 _Floats = NDArray[np.float64]
-_EXAMPLES = 360
 _TRUE_TRIALS = 200_000
-_LOWEST = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Peak:
-    """An arm's accuracy over two hyperparameters in [0, 1).
-
-    Attributes:
-        top: accuracy at the peak.
-        at: where the peak is on the first axis; it is at 0.6 on the second.
-        width: distance from the peak at which a tenth of the accuracy is lost, as a share of an axis.
-        diverging: the share of the first axis, at its end, where training diverges.
-    """
-
-    top: float = 0.93
-    at: float = 0.6
-    width: float = 0.4
-    diverging: float = 0.1
-
-    def true(self, places: _Floats) -> _Floats:
-        """Return the true accuracy at places [N, 2], [N]; NaN where training diverges."""
-        away = ((places - np.array([self.at, 0.6])) / self.width) ** 2
-        accuracy = np.maximum(self.top - 0.1 * away.sum(axis=1), _LOWEST)
-        return np.where(places[:, 0] > 1 - self.diverging, np.nan, accuracy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +46,7 @@ class Race:
         places = [rng.random((self.trials, 2))]
         places += [places[0] if self.is_paired else rng.random((self.trials, 2)) for _ in self.peaks[1:]]
         return [
-            self._measured(f"arm {n}", peak.true(where), rng)
+            self._measured(f"arm {n}", peak, where, rng)
             for n, (peak, where) in enumerate(zip(self.peaks, places, strict=True))
         ]
 
@@ -78,25 +54,27 @@ class Race:
         """Return each arm's true expected test value at each budget, [arms, K], from many trials."""
         rng = np.random.default_rng(9)
         places = rng.random((_TRUE_TRIALS, 2))
-        many = [self._measured("", peak.true(places), rng) for peak in self.peaks]
+        many = [self._measured("", peak, places, rng) for peak in self.peaks]
         return np.array(
             [
                 chosen_test(
-                    np.where(np.isnan(arm.validation), -np.inf, arm.validation),
-                    np.where(np.isnan(arm.test), _LOWEST, arm.test),
+                    arm.validation,
+                    np.where(np.isnan(arm.test), LOWEST, arm.test),
                     budgets,
                 )
                 for arm in many
             ]
         )
 
-    def _measured(self, name: str, true: _Floats, rng: np.random.Generator) -> ArmTrials:
+    def _measured(self, name: str, peak: Peak, places: _Floats, rng: np.random.Generator) -> ArmTrials:
+        true, diverged = peak.accuracy(places), peak.diverges(places)
         common, *own = (self._luck(rng, len(true)) for _ in range(3))
-        validation, test = (
-            np.round(_EXAMPLES * np.clip(true + self.noise * (0.6 * common + 0.8 * each), 0, 1)) / _EXAMPLES
-            for each in own
+        validation, test = (on_examples(true + self.noise * (0.6 * common + 0.8 * each)) for each in own)
+        return ArmTrials(
+            name=name,
+            validation=np.where(diverged, -np.inf, validation),
+            test=np.where(diverged, np.nan, test),
         )
-        return ArmTrials(name=name, validation=np.where(np.isnan(true), -np.inf, validation), test=test)
 
     def _luck(self, rng: np.random.Generator, size: int) -> _Floats:
         return rng.standard_t(3, size) / np.sqrt(3) if self.has_heavy_tails else rng.normal(size=size)
@@ -132,7 +110,7 @@ def budget_outcomes(race: Race, *, studies: int, seed: int) -> BudgetOutcomes:
             race.arms(rng),
             direction="maximize",
             primary=race.budget,
-            diverged=_LOWEST,
+            diverged=LOWEST,
             is_paired=race.is_paired,
             correction=race.correction,
         )

@@ -1,11 +1,14 @@
 """Studies with a known truth: confirmed searches of a closed-form surface or of HPOBench's tables."""
 
 __all__ = [
+    "LOWEST",
     "Outcomes",
+    "Peak",
     "Search",
     "Surface",
     "called_by_metrics",
     "moved",
+    "on_examples",
     "outcomes",
     "searches_of_table",
     "undoubted",
@@ -23,6 +26,9 @@ from numpy.typing import NDArray
 from studies.spec import SamplerName
 from studies.states import TrialState
 from studies.statistics.verdict import ArmScores, Judgement, judge, judge_together
+
+LOWEST = 0.1
+"""The accuracy far from a peak."""
 
 _EXAMPLES = 360
 
@@ -43,32 +49,57 @@ class Search:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surface:
-    """Accuracy over two hyperparameters in [0, 1).
-
-    A smooth peak, a cliff beyond which training diverges, and splits of 360 examples.
+class Peak:
+    """True accuracy over two hyperparameters in [0, 1): a smooth peak, and a cliff where training diverges.
 
     Attributes:
         top: accuracy at the peak.
-        noise: standard deviation of a run over seeds; 0.6 of a seed's effect is common to both splits.
-        gap: standard deviation, over configurations, of the difference between test and validation accuracy.
+        at: where the peak is on the first axis; it is at 0.6 on the second.
         width: distance from the peak at which a tenth of the accuracy is lost, as a share of an axis.
+        diverging: the share of the first axis, at its end, where training diverges.
     """
 
-    top: float
+    top: float = 0.93
+    at: float = 0.6
+    width: float = 0.4
+    diverging: float = 0.1
+
+    def accuracy(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the true accuracy at each of the places [N, 2], also where training diverges."""
+        away = ((places - np.array([self.at, 0.6])) / self.width) ** 2
+        return np.maximum(self.top - 0.1 * away.sum(axis=1), LOWEST)
+
+    def diverges(self, places: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return at which of the places [N, 2] training diverges."""
+        return places[:, 0] > 1 - self.diverging
+
+
+def on_examples(accuracy: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return the accuracy that a split of 360 examples shows, which comes in steps."""
+    return np.round(_EXAMPLES * np.clip(accuracy, 0, 1)) / _EXAMPLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface(Peak):
+    """What runs measure on a peak, on splits of 360 examples.
+
+    Attributes:
+        noise: standard deviation of a run over seeds; 0.6 of a seed's effect is common to both splits.
+        gap: standard deviation, over configurations, of the difference between test and validation accuracy.
+    """
+
     noise: float
     gap: float = 0.003
-    width: float = 0.4
 
     def search(self, rng: np.random.Generator, *, trials: int, seeds: int) -> Search:
         """Return a random search and the confirmation of its best."""
         x = rng.random((trials, 2))
-        true = self._true(x)
+        true = self.accuracy(x)
         tested = true + self.gap * rng.normal(size=trials)
         luck = rng.normal(size=trials)
         values = self._measured(true, 0.6 * luck + 0.8 * rng.normal(size=trials))
         tests = self._measured(tested, 0.6 * luck + 0.8 * rng.normal(size=trials))
-        diverged = x[:, 0] > 0.9
+        diverged = self.diverges(x)
         values[diverged], tests[diverged] = -np.inf, np.nan
         best = int(np.argmax(values))
         return Search(values=values, tests=tests, scores=self._measured(tested[best], rng.normal(size=seeds)))
@@ -86,9 +117,9 @@ class Surface:
             scores.
         """
         x = rng.random((trials, 2))
-        accuracies = self._true(np.random.default_rng(0).random((100_000, 2)))
+        accuracies = self.accuracy(np.random.default_rng(0).random((100_000, 2)))
         middle, spread = float(accuracies.mean()), float(accuracies.std())
-        true, diverged = self._true(x), x[:, 0] > 0.9
+        true, diverged = self.accuracy(x), self.diverges(x)
         values = np.where(diverged, -np.inf, self._measured(true, rng.normal(size=trials)))
         best = int(np.argmax(values))
         found: list[Search] = []
@@ -101,14 +132,10 @@ class Surface:
             found.append(Search(values=values, tests=tests, scores=scores))
         return found
 
-    def _true(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the accuracy at each of the points [N, 2]."""
-        return np.maximum(self.top - 0.1 * (((x - 0.6) / self.width) ** 2).sum(axis=1), 0.1)
-
     def _measured(
         self, accuracy: NDArray[np.float64] | float, luck: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        return np.round(_EXAMPLES * np.clip(accuracy + self.noise * luck, 0, 1)) / _EXAMPLES
+        return on_examples(accuracy + self.noise * luck)
 
 
 def searches_of_table(
