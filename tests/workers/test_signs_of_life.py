@@ -114,20 +114,25 @@ def test_steps_and_logs_of_a_script_are_signs(
     assert signs(interval_steps=2) == [None, 1, 1, 2] * 4
 
 
+def command_of(folder: Path, program: str) -> CommandWorkload:
+    """Return a command that runs a program, which has imported the client."""
+    client = Path(command_client.__file__).parent
+    path = folder / "program.py"
+    path.write_text(f"import sys; sys.path.insert(0, {str(client)!r}); import command_client\n{program}")
+    return CommandWorkload(CARD, [sys.executable, "-I", "-S", str(path)])
+
+
 def test_a_program_says_that_it_goes_on(
     noted: list[tuple[tuple[str, ...], int | None]], tmp_path: Path
 ) -> None:
-    client = Path(command_client.__file__).parent
-    program = tmp_path / "program.py"
-    program.write_text(
-        f"import sys; sys.path.insert(0, {str(client)!r})\n"
-        "import command_client; command_client._GOES_ON_EVERY_S = 0\n"
+    command = command_of(
+        tmp_path,
+        "command_client._GOES_ON_EVERY_S = 0\n"
         "trial = command_client.CommandTrial()\n"
         "for step in trial.steps(steps_per_epoch=2):\n"
         "    if trial.is_due:\n"
-        "        trial.report(validation=0.5, test=0.5)\n"
+        "        trial.report(validation=0.5, test=0.5)\n",
     )
-    command = CommandWorkload(CARD, [sys.executable, "-I", "-S", str(program)])
     pack = script_pack(tmp_path, optimizer="sgd")
     list(train_pack(pack, workload=command, entry=OPTIMIZERS["sgd"], data=None, device=CPU))
     assert noted == [(("t0",), step) for step in (1, 2) * 4]
@@ -136,12 +141,10 @@ def test_a_program_says_that_it_goes_on(
 def test_each_process_of_a_program_has_a_connection_of_its_own(
     noted: list[tuple[tuple[str, ...], int | None]], tmp_path: Path
 ) -> None:
-    client = Path(command_client.__file__).parent
-    program = tmp_path / "program.py"
     # The second process connects first, and keeps its connection; its steps are not valid.
-    program.write_text(
-        f"import sys; sys.path.insert(0, {str(client)!r})\n"
-        "import os, time, command_client\n"
+    command = command_of(
+        tmp_path,
+        "import os, time\n"
         "connected, ready = os.pipe()\n"
         "if os.fork() == 0:\n"
         "    other = command_client.WorkerConnection()\n"
@@ -152,9 +155,8 @@ def test_each_process_of_a_program_has_a_connection_of_its_own(
         "os.read(connected, 1)\n"
         "trial = command_client.CommandTrial()\n"
         "for epoch in trial.epochs():\n"
-        "    trial.report(validation=0.5, test=lambda: 0.5)\n"
+        "    trial.report(validation=0.5, test=lambda: 0.5)\n",
     )
-    command = CommandWorkload(CARD, [sys.executable, "-I", "-S", str(program)])
     pack = script_pack(tmp_path, optimizer="sgd")
     reports = list(train_pack(pack, workload=command, entry=OPTIMIZERS["sgd"], data=None, device=CPU))
     assert len(reports) == 4
