@@ -174,12 +174,18 @@ def judge_budgets(
     offsets = np.cumsum([0, *(arm.validation.size for arm in arms)])
     units = arms[0].validation.size if is_paired else int(offsets[-1])
 
+    found: dict[tuple[int, bytes, bytes], _Influence] = {}
+
+    def influence(arm: int, rows: NDArray[np.bool_], at: NDArray[np.int64]) -> _Influence:
+        # An arm is in many pairs, most often with all its trials.
+        key = arm, rows.tobytes(), at.tobytes()
+        if key not in found:
+            found[key] = _influence(validation[arm], tests[arm], rows, at)
+        return found[key]
+
     def contrast(pair: int, at: NDArray[np.int64]) -> _Contrast:
         one, other = pairs[pair]
-        parts = [
-            _influence(validation[arm], tests[arm], rows, at)
-            for arm, rows in zip((one, other), shared[pair], strict=True)
-        ]
+        parts = [influence(arm, rows, at) for arm, rows in zip((one, other), shared[pair], strict=True)]
         return _Contrast.of(
             parts,
             rows=shared[pair],
