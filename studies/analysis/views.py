@@ -7,20 +7,27 @@ it does not.
 
 __all__ = [
     "AgeS",
+    "ArmAtBudget",
     "ArmRank",
     "ArmSensitivity",
     "BudgetCurve",
     "BudgetPoint",
+    "BudgetRange",
+    "BudgetState",
+    "BudgetVerdict",
     "Check",
     "CheckKind",
     "Confirmed",
     "ConfirmedRun",
     "CurveMethod",
+    "DifferenceByBudget",
+    "DifferencePoint",
     "Finding",
     "FurtherMetric",
     "GoodRange",
     "IsolationPoint",
     "MetricOfConfiguration",
+    "PairByBudget",
     "PairVerdict",
     "RankFlip",
     "StudyAnalysis",
@@ -52,7 +59,10 @@ AgeS = Annotated[
 ]
 """The age of an analysis."""
 
-CurveMethod = Literal["expected best of k", "best so far", "median of replicates"]
+CurveMethod = Literal[
+    "expected best of k", "best so far", "median of replicates", "expected test value of the choice"
+]
+BudgetState = Literal["too few pairs", "in progress", "judged"]
 CheckKind = Literal[
     "no-usable-value",
     "workload-check",
@@ -123,11 +133,25 @@ class PairVerdict(PairJudgement):
 
 
 class Finding(FrozenModel):
-    """The finding of a study or suite in one sentence, and its limits."""
+    """The finding of a study or suite, and its limits."""
 
-    sentence: str = Field(description="The finding.")
+    sentence: str = Field(description="The finding: all of `sentences`, one after the other.")
+    sentences: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "The sentences of the finding. With paired trials: which optimizer is better, then which "
+            "configuration to ship; otherwise a single one."
+        ),
+    )
     winner: str | None = Field(
         description="The arm that is better than every other; null while that is undecided."
+    )
+    ship: str | None = Field(
+        default=None,
+        description=(
+            "The arm whose best configuration has the best mean on fresh seeds; null without paired trials, "
+            "and before its configurations are confirmed."
+        ),
     )
     limits: tuple[str, ...] = Field(description="The limits of the finding, each a sentence.")
 
@@ -141,7 +165,10 @@ class BudgetPoint(FrozenModel):
     )
     elapsed_s: float = Field(description="Training seconds that these trials take, counted the same way.")
     value: float | None = Field(
-        description="Best validation value by then; null while every trial has diverged."
+        description=(
+            "Best validation value by then, or the expected test value of the choice, as `method` says; null "
+            "while every trial has diverged."
+        )
     )
     low: float | None = Field(
         default=None, description="Lower end of the 95 % band; null where no valid band exists."
@@ -157,6 +184,124 @@ class BudgetCurve(FrozenModel):
     band: str | None = Field(description="What the band is, in a few words; null if there is none.")
     points: tuple[BudgetPoint, ...] = Field(
         description="By ascending budget; steps without a change may be left out."
+    )
+
+
+class ArmAtBudget(FrozenModel):
+    """An arm after the primary number of trials of tuning."""
+
+    arm: str = Field(description="Name of the arm.")
+    trials: int = Field(description="Its paired trials with a result.")
+    diverged: int = Field(description="Those of them that diverged.")
+    value: float | None = Field(
+        description="Expected test value of the best of `primary` trials by validation; null with too few."
+    )
+    rank: float = Field(description="Rank by that value; tied arms share the mean of their ranks.")
+    low: int = Field(description="Best rank that the verdict allows: one more than the arms that are better.")
+    high: int = Field(description="Worst rank that it allows: the number of arms less those that are worse.")
+
+
+class PairByBudget(FrozenModel):
+    """Which of two optimizers is better after the primary number of trials of tuning."""
+
+    first: str = Field(description="Name of one arm.")
+    second: str = Field(description="Name of the other.")
+    word: Word = Field(description="The first arm measured against the second.")
+    n: int = Field(description="Pairs of trials in which both arms have a result.")
+    difference: float | None = Field(
+        description=(
+            "Expected test value of the best of `primary` trials by validation, first minus second; null "
+            "with too few pairs."
+        )
+    )
+    low: float | None = Field(
+        description=(
+            "Lower end of its 95 % interval, for this pair of arms alone; null where the difference does not "
+            "vary."
+        )
+    )
+    high: float | None = Field(description="Upper end of it.")
+    p: float | None = Field(description="Two-sided p-value; null where no test is possible.")
+    p_corrected: float | None = Field(
+        description=(
+            "The p-value corrected over all pairs of arms (of a further metric: over all pairs by all of "
+            "them); below 0.05 the word is not 'undecided'."
+        )
+    )
+    reason: str = Field(description="The verdict in a sentence, with its figures.")
+
+
+class BudgetRange(FrozenModel):
+    """Budgets at which the band of a difference shows one arm to be better."""
+
+    better: str = Field(description="Name of the better arm.")
+    worse: str = Field(description="Name of the other.")
+    low: int = Field(description="Smallest budget of the range, in trials.")
+    high: int = Field(description="Largest budget of it; the band excludes 0 at every budget in between.")
+
+
+class DifferencePoint(FrozenModel):
+    """The difference of two arms after a number of trials of tuning."""
+
+    trials: int = Field(description="Trials of tuning, from 1.")
+    difference: float = Field(description="Expected test value of the choice, first minus second.")
+    low: float | None = Field(
+        description="Lower end of the simultaneous band; null where the difference does not vary."
+    )
+    high: float | None = Field(description="Upper end of it.")
+
+
+class DifferenceByBudget(FrozenModel):
+    """The difference of two arms over all budgets.
+
+    Its 95 % band is simultaneous over all budgets and all pairs of arms.
+    """
+
+    first: str = Field(description="Name of one arm.")
+    second: str = Field(description="Name of the other.")
+    points: tuple[DifferencePoint, ...] = Field(description="By ascending budget.")
+    ranges: tuple[BudgetRange, ...] = Field(
+        description="Where the band excludes 0, by ascending budget; empty if it does so nowhere."
+    )
+    is_reversed: bool = Field(
+        description="Whether the band shows each of the two to be better, at different budgets."
+    )
+    sentence: str = Field(description="The ranges in a sentence.")
+
+
+class BudgetVerdict(FrozenModel):
+    """Which optimizer is better after k trials of tuning, by the paired trials of every arm.
+
+    A tuning budget of k trials reaches the test value of the best of them by validation.
+    """
+
+    state: BudgetState = Field(
+        description=(
+            "'too few pairs': the study has too few for any verdict; 'in progress': not all of its paired "
+            "trials have ended, and there are no words yet; 'judged': there are words."
+        )
+    )
+    why_none: str | None = Field(description="Why there are no words, in a sentence; null if there are.")
+    primary: int | None = Field(
+        description=(
+            "The budget at which the words are given, in trials; fixed when the study was submitted. Null "
+            "with too few pairs."
+        )
+    )
+    planned: int = Field(description="Pairs of trials that the verdict rests on when all have ended.")
+    n: int = Field(description="Those of them in which every arm has a result.")
+    ended: int = Field(description="Those of them that have ended in every arm, also without a result.")
+    diverged_value: float | None = Field(
+        description=(
+            "Test value that a diverged trial counts with, the same in every arm; null if none diverged."
+        )
+    )
+    arms: tuple[ArmAtBudget, ...] = Field(description="Best first; empty unless judged.")
+    pairs: tuple[PairByBudget, ...] = Field(
+        description="Every pair of arms at the primary budget, in the study's order; empty unless judged."
+    )
+    differences: tuple[DifferenceByBudget, ...] = Field(
+        description="The same pairs over all budgets; empty unless judged."
     )
 
 
@@ -189,6 +334,13 @@ class FurtherMetric(FrozenModel):
             "Every pair of arms by this metric, if it is compared. p_holm is corrected over all pairs of all "
             "metrics that the study compares beside its objective."
         )
+    )
+    by_budget: tuple[PairByBudget, ...] = Field(
+        default=(),
+        description=(
+            "Every pair of arms by this metric at the study's primary budget, if it is compared; the trial "
+            "is chosen by the objective. Empty until the study's own verdict by budget is given."
+        ),
     )
 
 
@@ -323,15 +475,30 @@ class StudyAnalysis(FrozenModel):
     confirmed: tuple[Confirmed, ...] = Field(
         description="Confirmed configurations, arm by arm, the best before the defaults."
     )
+    by_budget: BudgetVerdict | None = Field(
+        default=None,
+        description="Which optimizer is better after k trials of tuning; null without paired trials.",
+    )
     ranks: tuple[ArmRank, ...] = Field(
         description="Ranks by confirmed test value, best first; empty until every arm has one."
     )
-    pairs: tuple[PairVerdict, ...] = Field(description="Every pair of arms, in the study's order.")
+    pairs: tuple[PairVerdict, ...] = Field(
+        description=(
+            "Every pair of arms by its best configurations on fresh seeds, in the study's order. With paired "
+            "trials it is a verdict on these configurations, else on the optimizers."
+        )
+    )
     metrics: tuple[FurtherMetric, ...] = Field(
         default=(), description="The workload's metrics beside the objective, in the card's order."
     )
-    curves: tuple[BudgetCurve, ...] = Field(description="Budget curves, arm by arm.")
-    flips: tuple[RankFlip, ...] = Field(description="Budgets at which the lead changes.")
+    curves: tuple[BudgetCurve, ...] = Field(
+        description="Budget curves, arm by arm; with enough paired trials, those that the verdict compares."
+    )
+    flips: tuple[RankFlip, ...] = Field(
+        description=(
+            "Budgets at which the lead by validation changes; empty where `by_budget` says which lead holds."
+        )
+    )
     checks: tuple[Check, ...] = Field(description="Results of the checks, warnings first.")
     sensitivity: tuple[ArmSensitivity, ...] = Field(description="Arm by arm.")
     time_to_target: tuple[TimeToTarget, ...] = Field(
