@@ -38,6 +38,7 @@ from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem, json_kind, json_pointer, shown
 from studies.frozen_model import FrozenModel
 from studies.objective import Objective
+from studies.paired_search import PairedSearch
 from studies.pruner import NoPruner, Pruner
 from studies.resources import Resources
 from studies.space_entries import SpaceEntry, is_dimension
@@ -226,6 +227,11 @@ class StudySpec(FrozenModel):
     sampler: SamplerName = Field(
         default="tpe", description="How configurations are chosen: one of Optuna's samplers."
     )
+    search: PairedSearch = Field(
+        default_factory=PairedSearch,
+        validate_default=True,
+        description="How many of each arm's first trials are paired across arms; the sampler has the others.",
+    )
     pruner: Pruner = Field(
         default=NoPruner(),
         description=(
@@ -310,6 +316,16 @@ class StudySpec(FrozenModel):
             field = "metric" if info.field_name == "objective" else "weights"
             raise ValueError(f"expected an object, got {shown(value)}; write {{{field}: {value}}}")
         return value
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _with_defaults(cls, search: Any, info: ValidationInfo) -> Any:
+        if isinstance(search, PairedSearch):
+            search = search.model_dump(exclude_unset=True)
+        budget: Budget | None = info.data.get("budget")
+        if budget is None or not isinstance(search, Mapping):
+            return search
+        return {"replicates": budget.replicates, **cast("Mapping[str, Any]", search)}
 
     @field_validator("arms")
     @classmethod

@@ -175,6 +175,7 @@ class NewTrial:
         bracket: Hyperband's bracket; 0 with every other pruner.
         phase: whether it belongs to the search, or confirms what that has found.
         confirms: number of the search's trial that a confirmation trains again; None in the search.
+        pair_index: number of its pair in its replicate, from 0; None if it is not paired.
     """
 
     arm: str
@@ -187,6 +188,7 @@ class NewTrial:
     bracket: int = 0
     phase: Phase = "search"
     confirms: int | None = None
+    pair_index: int | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ class PendingTrial:
         replicate: which repetition of its arm's search it belongs to.
         phase: whether it belongs to the search, or confirms what that has found.
         confirms: number of the search's trial that a confirmation trains again.
+        pair_index: number of its pair in its replicate, from 0; None if it is not paired.
     """
 
     id: str
@@ -217,6 +220,7 @@ class PendingTrial:
     replicate: int = 0
     phase: Phase = "search"
     confirms: int | None = None
+    pair_index: int | None = None
 
     @property
     def is_waiting(self) -> bool:

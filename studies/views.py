@@ -295,6 +295,10 @@ class TrialView(FrozenModel):
     origin: Literal["default", "sampled"] = Field(
         description="Whether its configuration is the optimizer's default or was sampled."
     )
+    pair_index: int | None = Field(
+        default=None,
+        description="Number of its pair in its replicate, from 0; none if it is not paired with other arms.",
+    )
     parameters: Parameters = Field(description="The configuration that was trained.")
     replicate: int = Field(description="Replicate of the search, from 0.")
     seed: int = Field(description="Seed of initialisation and data order, the same in every arm.")

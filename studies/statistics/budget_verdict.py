@@ -5,8 +5,6 @@ statement: the chance that it misses any true difference is 5 %, too.
 """
 
 __all__ = [
-    "LEAST_PAIRS",
-    "TRIALS_PER_BUDGET",
     "ArmTrials",
     "BudgetDifference",
     "BudgetJudgement",
@@ -24,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studies.direction import Direction, sign
+from studies.paired_search import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.best_of_k import budgets
 from studies.statistics.budget_statistic import chosen_test, chosen_test_without_each
 from studies.statistics.holm import holm
@@ -32,12 +31,6 @@ from studies.statistics.paired import effective_df, t_interval, t_p_value
 from studies.statistics.verdict import LEVEL, Word
 
 _Floats = NDArray[np.float64]
-
-LEAST_PAIRS: Final = 8
-"""The fewest trials of an arm, or pairs of trials, for which a verdict is given."""
-
-TRIALS_PER_BUDGET: Final = 4
-"""Trials for each trial of the largest budget: with fewer, n/k - 1 degrees of freedom are too few."""
 
 _DRAWS: Final = 4000
 _SEED: Final = 20_211

@@ -48,7 +48,7 @@ from studies.trials import CardDifference, CheckResult, Claim, NewTrial, Pending
 from studies.views import EventKind, StackWidthView, TrialView
 
 # Columns of a trial that never change after its creation.
-_IMMUTABLE = ("arm", "phase", "number", "confirms", "origin", "parameters", "replicate", "seed", "bracket")
+_IMMUTABLE = tuple(name for name in NewTrial.__dataclass_fields__ if name != "to_epoch")
 _MOVES = {
     "completed": TrialMove.COMPLETE,
     "pruned": TrialMove.PRUNE,
@@ -182,6 +182,7 @@ class RunWriter:
                     "origin": n.origin,
                     "parameters": n.parameters,
                     "replicate": n.replicate,
+                    "pair_index": n.pair_index,
                     "seed": n.seed,
                     "attempt": 1,
                     "retries": 0,

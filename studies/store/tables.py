@@ -193,6 +193,7 @@ trial = Table(
     Column("origin", _Text(16), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("replicate", Integer, nullable=False),
+    Column("pair_index", Integer, doc="number of its pair in its replicate; NULL: it is not paired"),
     Column("seed", BigInteger, nullable=False),
     Column(
         "attempt",

@@ -111,7 +111,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
 
 
 def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0001", 0), ("0015", 1)):
+    for revision, seeds in (("0001", 0), ("0016", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -144,7 +144,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
     """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
-    restore(path, "0015")
+    restore(path, "0016")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
     database.close()
@@ -258,9 +258,25 @@ def test_only_studies_whose_schedule_warmed_up_keep_their_warmup(tmp_path: Path)
     assert [training["warmup_fraction"] for training in stored_trainings(path)] == [0.1, 0.05, 0.05]
 
 
+def test_stored_studies_are_not_paired(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    restore(path, "0001")
+    store = Store.open(f"sqlite:///{path}")
+    specs = [store.study(study.id).spec for study in store.studies().items]
+    assert [(spec.search.paired, spec.search.verdict_at) for spec in specs] == [(0, None)] * 3
+    assert all(trial.pair_index is None for trial in store.every_trial(store.studies().items[-1].id))
+    migrate(store._database, to="0015", is_down=True)
+    store.close()
+    with sqlite3.connect(path) as connection:
+        assert not [
+            spec for (spec,) in connection.execute("SELECT spec FROM study") if "search" in json.loads(spec)
+        ]
+    connection.close()
+
+
 def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0015")
+    restore(path, "0016")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (

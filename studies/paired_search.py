@@ -1,0 +1,110 @@
+"""The paired search of a study: how many trials of each arm are paired, and the budget of its verdict."""
+
+__all__ = ["LEAST_PAIRS", "TRIALS_PER_BUDGET", "PairedSearch", "default_budget", "default_pairs"]
+
+from typing import ClassVar, Final
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from studies.budget import MAX_TRIALS
+from studies.formatting import plural
+from studies.frozen_model import FrozenModel
+
+LEAST_PAIRS: Final = 8
+"""The fewest pairs of trials for which there is a budget verdict."""
+
+TRIALS_PER_BUDGET: Final = 4
+"""Pairs for each trial of the largest budget: with fewer, n/k - 1 degrees of freedom are too few."""
+
+
+class PairedSearch(FrozenModel):
+    """How the search of every arm begins: with random trials that are paired across arms."""
+
+    hint_for_unknown: ClassVar[str] = "write the number of pairs as {paired: 32}"
+
+    paired: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_TRIALS,
+        strict=True,
+        description=(
+            "Paired trials of each arm in each replicate, after its default configuration. Trials of one "
+            "pair share a seed, and hyperparameters of the same name take the same quantile of their ranges. "
+            "With 0 the whole search belongs to the sampler."
+        ),
+        examples=[32],
+    )
+    replicates: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        strict=True,
+        description=(
+            "Replicates whose pairs count for the budget verdict: those with which the study was submitted."
+        ),
+    )
+    verdict_at: int | None = Field(
+        default=None,
+        ge=1,
+        strict=True,
+        validate_default=True,
+        description=(
+            "The primary budget k: the budget verdict compares the arms after k tuning trials each. At most "
+            "a quarter of the pairs; by default an eighth, at least 2. None with fewer than "
+            f"{LEAST_PAIRS} pairs."
+        ),
+        examples=[4],
+    )
+
+    @property
+    def pairs(self) -> int:
+        """Pairs that count for the budget verdict, over all replicates."""
+        return self.paired * self.replicates
+
+    @field_validator("verdict_at")
+    @classmethod
+    def _within_the_pairs(cls, verdict_at: int | None, info: ValidationInfo) -> int | None:
+        if not {"paired", "replicates"} <= info.data.keys():
+            return verdict_at
+        pairs: int = info.data["paired"] * info.data["replicates"]
+        if verdict_at is None:
+            return default_budget(pairs)
+        if pairs < LEAST_PAIRS:
+            raise ValueError(
+                f"expected no primary budget, because {plural(pairs, 'pair')} of trials are fewer than the "
+                f"{LEAST_PAIRS} that a budget verdict needs, got {verdict_at}; raise `paired`, or remove "
+                "verdict_at"
+            )
+        if verdict_at * TRIALS_PER_BUDGET > pairs:
+            raise ValueError(
+                f"expected at most {pairs // TRIALS_PER_BUDGET}, a quarter of the {pairs} pairs, got "
+                f"{verdict_at}; lower it, or raise `paired`"
+            )
+        return verdict_at
+
+
+def default_budget(pairs: int) -> int | None:
+    """Return the primary budget of a study that names none: an eighth of its pairs, at least 2.
+
+    None if it has too few pairs for a budget verdict.
+
+    Args:
+        pairs: pairs of trials over all replicates.
+    """
+    return None if pairs < LEAST_PAIRS else max(2, round(pairs / 8))
+
+
+def default_pairs(sampler: str, trials_per_arm: int) -> int:
+    """Return how many trials of each arm are paired in a study that does not say.
+
+    With the sampler `random` all trials but the defaults; with `grid` none, because a grid lists its
+    configurations; otherwise half of the budget, but at least 32 if there are as many.
+
+    Args:
+        sampler: name of the study's sampler.
+        trials_per_arm: trials of each arm in one replicate, including its defaults.
+    """
+    if sampler == "grid":
+        return 0
+    most = trials_per_arm - 1
+    return most if sampler == "random" else min(most, max(32, trials_per_arm // 2))
