@@ -6,7 +6,6 @@ It imports neither torch nor the store: the run of a study imports it to send it
 __all__ = ["results_on_worker"]
 
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +14,6 @@ from studies.catalog import PackageVersion
 from studies.process_tree import adopt_orphans, end_descendants
 from studies.trials import CheckResult, WorkloadVersion
 from workers.deadline import exit_after
-from workers.package_versions import version_difference
 from workers.packages import use_packages
 
 
@@ -59,18 +57,9 @@ def _results(
         ("workload", checked.workload, workloads),
         ("optimizer", checked.optimizer, optimizers),
     ):
-        if name not in installed:
-            return [
-                CheckResult(
-                    "package",
-                    "error",
-                    f"expected {kind} {name!r} on {socket.gethostname()}, got none; install the package "
-                    "that adds it on this machine too",
-                )
-            ]
-        difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
-        if difference is not None:
-            return [CheckResult("package", "error", difference)]
+        unfit = installed.why_unfit(name, kind=kind, expected=expected)
+        if unfit is not None:
+            return [CheckResult("package", "error", unfit)]
     device = torch.device("cuda:0" if checked.device == "gpu" and torch.cuda.is_available() else "cpu")
     found = check_workload(
         workloads[checked.workload],

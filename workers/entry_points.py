@@ -6,13 +6,14 @@ A broken entry point is left out and reported, and does not affect the others.
 __all__ = ["Carded", "Installed", "Loaded", "OnBroken", "by_name", "load_entries", "no_report"]
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, Protocol, TypeVar, cast
 
 from studies.catalog import BrokenPackage, OptimizerCard, PackageVersion, WorkloadCard
-from workers.package_versions import package_name, package_versions
+from workers.package_versions import package_name, package_versions, version_difference
 
 
 class Carded(Protocol):
@@ -49,6 +50,21 @@ class Installed(dict[str, C]):
     def __init__(self) -> None:
         super().__init__()
         self.packages: dict[str, PackageVersion] = {}
+
+    def why_unfit(self, name: str, *, kind: str, expected: Mapping[str, PackageVersion]) -> str | None:
+        """Return why this machine must not train with an entry; None if it may.
+
+        Args:
+            name: its name.
+            kind: `workload` or `optimizer`.
+            expected: packages by name, as the study's run has them.
+        """
+        if name not in self:
+            return (
+                f"expected {kind} {name!r} on {socket.gethostname()}, got none; install the package that "
+                "adds it on this machine too"
+            )
+        return version_difference(f"{kind} {name!r}", self.packages.get(name), expected)
 
 
 # Of an error's text; the database and every page keep it.

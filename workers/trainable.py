@@ -10,13 +10,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import ray
@@ -30,7 +30,6 @@ from workers.deadline import exit_after
 from workers.output_capture import OutputCapture
 from workers.output_files import output_folder
 from workers.pack_protocol import EpochReport, Pack
-from workers.package_versions import version_difference
 from workers.packages import use_packages
 from workers.parent_watchdog import LEAVE_SIGNAL, exit_without
 from workers.ray_signs import send_sign
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from workers.workloads import AnyWorkload, DataCache
     from workers.workloads.shared_data import SharedData
 
-T = TypeVar("T")
 # Ray's functions have no complete types.
 _ray = cast("Any", ray)
 # How long a process whose node is shutting down waits for its run to read the last report.
@@ -226,9 +224,8 @@ class PackTrainable(tune.Trainable):
         resources = self._resources = self._resources or _load_resources(cpus=self._cpus, gpus=self._gpus)
         keeper = None if self._output is None else self._output.keeper_pid
         self._meter = PackMeter(resources.device, keeper_pid=keeper)
-        workload = _installed(pack.workload, resources.workloads, "workload")
-        entry = _installed(pack.optimizer, resources.optimizers, "optimizer")
-        _check_versions(pack, self._versions, resources)
+        _check_machine(pack, self._versions, resources)
+        workload, entry = resources.workloads[pack.workload], resources.optimizers[pack.optimizer]
         data = resources.data.load(workload, device=resources.device)
         self._differences = resources.data.differences(workload)
         # The data stay for later packs, and with them the processes that read them.
@@ -273,13 +270,13 @@ def train_rank(pack_json: str, context: RankContext) -> dict[str, Any] | None:
     try:
         resources = _rank_resources(context.cpus, context.gpus)
         meter = PackMeter(resources.device, keeper_pid=keeper)
-        workload = copy(_installed(pack.workload, resources.workloads, "workload"))
-        _check_versions(pack, context.versions, resources)
+        _check_machine(pack, context.versions, resources)
+        workload = copy(resources.workloads[pack.workload])
         vars(workload).update(rank=processes.rank, world_size=processes.size)
         reports = train_pack(
             pack,
             workload=workload,
-            entry=_installed(pack.optimizer, resources.optimizers, "optimizer"),
+            entry=resources.optimizers[pack.optimizer],
             data=None,
             device=resources.device,
             is_leaving=lambda: bool(_ray.get(context.mailbox.is_leaving.remote())),
@@ -317,16 +314,16 @@ def _rank_resources(cpus: float, gpus: float) -> "_Resources":
     return _load_resources(cpus=cpus, gpus=gpus)
 
 
-def _check_versions(pack: Pack, versions: str, resources: "_Resources") -> None:
-    """Raise MachineUnfit if this machine has another version of the pack's workload or optimizer."""
+def _check_machine(pack: Pack, versions: str, resources: "_Resources") -> None:
+    """Raise MachineUnfit if this machine lacks the pack's workload or optimizer, or has another version."""
     expected = {version.name: version for version in map(PackageVersion.model_validate, json.loads(versions))}
     for kind, name, installed in (
         ("workload", pack.workload, resources.workloads),
         ("optimizer", pack.optimizer, resources.optimizers),
     ):
-        difference = version_difference(f"{kind} {name!r}", installed.packages.get(name), expected)
-        if difference is not None:
-            raise MachineUnfit(difference)
+        unfit = installed.why_unfit(name, kind=kind, expected=expected)
+        if unfit is not None:
+            raise MachineUnfit(unfit)
 
 
 def _ended_by(error: Exception, pack: Pack) -> dict[str, Any]:
@@ -385,24 +382,31 @@ def _load_resources(*, cpus: float, gpus: float) -> _Resources:
 
     from workers.optimizers import load_optimizers
     from workers.stacked.width_tuning import WidthTuner
+    from workers.trial_files import TrialFolder
     from workers.workloads import DataCache, load_workloads
 
     # One thread per core: at these sizes two processes of one thread beat one of two nearly everywhere.
     torch.set_num_threads(max(1, int(cpus)))
     device = torch.device("cuda:0" if torch.cuda.is_available() and gpus > 0 else "cpu")
+    TrialFolder.parent = _node_folder()
     workloads = load_workloads()
     data = DataCache(_shared_data(), packages=workloads.packages)
     return _Resources(device, load_optimizers(), workloads, data, WidthTuner())
+
+
+def _node_folder() -> Path | None:
+    """Return the folder of this process's Ray node, which is removed when the node ends; None without Ray."""
+    return Path(_ray.get_runtime_context().get_temp_dir()) if _ray.is_initialized() else None
 
 
 def _shared_data() -> "SharedData | None":
     """Return where the workers of this node share data; None without Ray."""
     from workers.workloads.shared_data import SharedData
 
-    if not _ray.is_initialized():
+    folder = _node_folder()
+    if folder is None:
         return None
-    node = _ray.get_runtime_context()
-    return SharedData(Path(node.get_temp_dir()) / node.get_session_name() / "tangent-data")
+    return SharedData(folder / _ray.get_runtime_context().get_session_name() / "tangent-data")
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -411,12 +415,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     from workers.memory import is_out_of_memory
 
     return is_out_of_memory(error)
-
-
-def _installed(name: str, catalog: Mapping[str, T], kind: str) -> T:
-    if name not in catalog:
-        raise MachineUnfit(
-            f"{socket.gethostname()} has no {kind} {name!r}, although a dispatcher offers it; install the "
-            "package that adds it on this machine too"
-        )
-    return catalog[name]

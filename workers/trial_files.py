@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from studies.control_characters import escape_controls
 from workers.pack_protocol import Keeping, KeptFile
@@ -31,7 +31,13 @@ class TrialFolder:
 
     Args:
         path: the folder, if another process has made it; that process removes it.
+
+    Attributes:
+        parent: where this process makes its trials' folders; None: with other temporary files. A worker that
+            is killed leaves its folders behind, so on a node this is a folder that is removed with the node.
     """
+
+    parent: ClassVar[Path | None] = None
 
     def __init__(self, path: Path | None = None) -> None:
         self._folder = None if path is None else str(path)
@@ -40,7 +46,7 @@ class TrialFolder:
     def path(self) -> Path:
         """The folder."""
         if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="tangent-trial-")
+            self._folder = tempfile.mkdtemp(prefix="tangent-trial-", dir=self.parent)
         return Path(self._folder)
 
     def log(self, **values: object) -> None:

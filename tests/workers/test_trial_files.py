@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,9 @@ def test_files_of_a_script_are_kept_at_its_end_and_at_a_rung(tmp_path: Path) -> 
 
 
 def test_a_folder_is_removed_with_its_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(TrialFolder, "parent", tmp_path)
+    assert TrialFolder().path.parent == tmp_path
+    shutil.rmtree(next(tmp_path.glob("tangent-trial-*")))
     trained(Line(), tmp_path, keeping=None)
     trained(Script(), tmp_path, keeping=None)
     assert list(tmp_path.glob("tangent-trial-*")) == []
