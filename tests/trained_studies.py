@@ -123,8 +123,8 @@ class Trained:
         return bool(self._in_flight or self._waiting)
 
     def _new(self, arm: ArmView, number: int) -> NewTrial:
-        """Return a search trial: replicates alternate, and each starts with the defaults."""
-        replicates = self.study.spec.budget.replicates
+        """Return a search trial: replicates alternate, and each starts with the defaults, then the pairs."""
+        replicates, paired = self.study.spec.budget.replicates, self.study.spec.search.paired
         parameters: Parameters = dict(arm.defaults)
         is_default = number < replicates
         if not is_default:
@@ -132,7 +132,7 @@ class Trained:
                 name: _sampled(d, number * spread % 1)
                 for (name, d), spread in zip(arm.space.items(), _SPREADS, strict=False)
             }
-        replicate = number % replicates
+        rank, replicate = divmod(number, replicates)
         return NewTrial(
             arm.name,
             number,
@@ -140,6 +140,7 @@ class Trained:
             parameters,
             seed=7 + replicate,
             replicate=replicate,
+            pair_index=rank - 1 if 1 <= rank <= paired else None,
         )
 
     def _started(self, new: NewTrial) -> _InFlight:

@@ -2,6 +2,8 @@
 
 __all__ = [
     "arms_of_suite",
+    "at_budgets",
+    "by_budget",
     "compared",
     "confirmed",
     "further",
@@ -14,19 +16,22 @@ __all__ = [
 
 from collections.abc import Iterable, Mapping
 
+from service.budget_differences import budgets_to_show
 from service.cli.fitted_table import FittedTable
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
-from studies.analysis.views import PairVerdict, StudyAnalysis
+from studies.analysis.views import BudgetVerdict, PairVerdict, StudyAnalysis
 from studies.formatting import (
     ABSENT,
     ago,
     change,
     change_interval,
+    count,
     duration,
     interval,
     metric,
     number,
     p_value,
+    plural,
     score,
 )
 from studies.views import SuiteSummary
@@ -99,6 +104,68 @@ def pairs(rows: Iterable[PairVerdict], *, unit: str) -> FittedTable:
             p_value(pair.p_holm),
             number(pair.effect_size, 3),
             str(pair.n),
+        )
+    return result
+
+
+def at_budgets(analysis: StudyAnalysis, verdict: BudgetVerdict) -> FittedTable:
+    """Return a table with one row per arm: its expected test value at three budgets, best first."""
+    assert verdict.primary is not None, "arms are judged at a primary budget"
+    values = {
+        (curve.arm, point.trials): point.value for curve in analysis.curves for point in curve.points
+    } | {(each.arm, verdict.primary): each.value for each in verdict.arms}
+    shown = budgets_to_show(verdict.primary, (trials for _, trials in values))
+    headers = [f"k = {count(k)}" for k in shown]
+    result = FittedTable(
+        "arm", *headers, "rank", "trials", "diverged", right=(*headers, "rank", "trials", "diverged")
+    )
+    for each in verdict.arms:
+        rank = number(each.rank) + (f" ({each.low} to {each.high})" if each.low != each.high else "")
+        result.add_row(
+            each.arm,
+            *(metric(values.get((each.arm, k)), analysis.unit) for k in shown),
+            rank,
+            count(each.trials),
+            count(each.diverged),
+        )
+    return result
+
+
+def by_budget(verdict: BudgetVerdict, *, unit: str) -> FittedTable:
+    """Return a table with one row per pair of arms: the word at the primary budget, and the band at others.
+
+    The words, intervals and p-values are those of the primary budget; at the smallest and the largest budget
+    the table has the difference with its simultaneous band.
+    """
+    assert verdict.primary is not None, "pairs are judged at a primary budget"
+    points = {
+        (each.first, each.second, point.trials): point
+        for each in verdict.differences
+        for point in each.points
+    }
+    others = [
+        k for k in budgets_to_show(verdict.primary, (trials for *_, trials in points)) if k != verdict.primary
+    ]
+    by = _in_points(f"by, after {plural(verdict.primary, 'trial')}", unit)
+    bands = [_in_points(f"k = {count(k)}, band", unit) for k in others]
+    columns = ("arm", "is", "arm ", by, "95 % interval", "p (corrected)", "n", *bands)
+    result = FittedTable(*columns, right=(by, "p (corrected)", "n"))
+    for pair in verdict.pairs:
+        at_others = [points.get((pair.first, pair.second, k)) for k in others]
+        result.add_row(
+            pair.first,
+            _WORDS[pair.word],
+            pair.second,
+            change(pair.difference, unit),
+            change_interval(pair.low, pair.high, unit),
+            p_value(pair.p_corrected),
+            str(pair.n),
+            *(
+                ABSENT
+                if at is None
+                else f"{change(at.difference, unit)} ({change_interval(at.low, at.high, unit)})"
+                for at in at_others
+            ),
         )
     return result
 

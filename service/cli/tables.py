@@ -109,7 +109,9 @@ def studies(rows: Iterable[StudySummary]) -> FittedTable:
 def _search(spec: StudySpec) -> str:
     replicates = f" in each of {spec.budget.replicates} replicates" if spec.budget.replicates > 1 else ""
     trials = plural(spec.budget.trials_per_arm, "trial")
-    return f"{spec.sampler}, at most {trials} per arm{replicates}, seed {spec.seed}"
+    paired = f", {count(spec.search.paired)} of them paired across arms" if spec.search.paired else ""
+    verdict = "" if spec.search.verdict_at is None else f", verdict at k = {count(spec.search.verdict_at)}"
+    return f"{spec.sampler}, at most {trials} per arm{replicates}{paired}{verdict}, seed {spec.seed}"
 
 
 def _confirmation(view: StudyView) -> str:
@@ -249,7 +251,8 @@ def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
     """Return a table with one row per trial; a column of reasons appears if a trial has one."""
     tests = [f"test {each.name}" for each in card.metrics]
     measured = ("memory",) if any(t.memory_bytes is not None for t in rows) else ()
-    right = (card.metric, "test", *tests, "epochs", "pack", *measured, "cost")
+    paired = ("pair",) if any(t.pair_index is not None for t in rows) else ()
+    right = (*paired, card.metric, "test", *tests, "epochs", "pack", *measured, "cost")
     reasons = ("reason",) if any(t.reason for t in rows) else ()
     result = FittedTable(
         "trial",
@@ -265,6 +268,7 @@ def trials(rows: Sequence[TrialView], card: WorkloadCard) -> FittedTable:
         result.add_row(
             t.id,
             _state(t),
+            *([ABSENT if t.pair_index is None else str(t.pair_index)] if paired else []),
             metric(t.value, card.unit),
             metric(t.test_value, card.unit),
             *(metric(t.test_metrics.get(each.name), each.unit) for each in card.metrics),

@@ -15,7 +15,7 @@ from studies.formatting import duration, plural
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from studies.analysis.views import Finding, StudyAnalysis
+    from studies.analysis.views import BudgetVerdict, Finding, StudyAnalysis
 
 StudyIds = Annotated[
     list[str],
@@ -34,7 +34,7 @@ def _print_lines(out: "Console", lines: Iterable[str], *, style: str | None = No
 
 
 def _print_finding(out: "Console", finding: "Finding") -> None:
-    _print_lines(out, [finding.sentence], style="bold")
+    _print_lines(out, finding.sentences or [finding.sentence], style="bold")
     _print_lines(out, finding.limits, prefix="- ")
 
 
@@ -46,8 +46,9 @@ def _print_age(out: "Console", age_s: float) -> None:
 def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
     """Show which arm is better, by how much and how certain that is.
 
-    The verdict rests on confirmation runs on fresh seeds. Warnings and notes follow the tables. Exit with 1
-    if an arm has no usable value.
+    With paired trials the verdict says which optimizer is better after k trials of tuning, and which
+    configuration to ship by its runs on fresh seeds. Without, it rests on the latter. Warnings and notes
+    follow the tables. Exit with 1 if an arm has no usable value.
     """
     with connected(url, token) as service:
         analysis = service.client.analysis(service.study_id(study))
@@ -60,11 +61,16 @@ def verdict(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: 
 
 
 def _print_verdict(analysis: "StudyAnalysis") -> None:
+    from service.budget_differences import has_budget_verdict
     from service.cli import analysis_tables as tables
 
     out = console()
     _print_finding(out, analysis.finding)
     _print_age(out, analysis.age_s)
+    if analysis.by_budget is not None:
+        _print_by_budget(out, analysis, analysis.by_budget)
+    if has_budget_verdict(analysis) and analysis.confirmed:
+        _print_lines(out, ["", "Which configuration should I ship? By runs on fresh seeds:"])
     shown = (
         (analysis.confirmed, tables.confirmed(analysis)),
         # A pair compares nothing unless both arms have confirmation runs.
@@ -94,6 +100,21 @@ def _print_verdict(analysis: "StudyAnalysis") -> None:
         prefix="note: ",
     )
     _print_lines(out, (check.sentence for check in analysis.checks if not check.is_warning), prefix="note: ")
+
+
+def _print_by_budget(out: "Console", analysis: "StudyAnalysis", verdict: "BudgetVerdict") -> None:
+    from service.cli import analysis_tables as tables
+
+    if verdict.why_none is not None:
+        _print_lines(out, ["", verdict.why_none])
+    if verdict.primary is None or not verdict.arms:
+        return
+    _print_lines(out, ["", f"Which optimizer is better? Test {analysis.metric} of the best of k trials:"])
+    out.print(tables.at_budgets(analysis, verdict))
+    out.print()
+    out.print(tables.by_budget(verdict, unit=analysis.unit))
+    reversed_ones = [each.sentence for each in verdict.differences if each.is_reversed]
+    _print_lines(out, reversed_ones, prefix="note: ")
 
 
 def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:

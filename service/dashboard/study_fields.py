@@ -59,6 +59,11 @@ FIELDS: Final = (
         pruner={"kind": "asha", "min_epochs": 1, "reduction_factor": 3},
     ),
     _field("How configurations are chosen.", sampler="random"),
+    _field(
+        "How many trials of every arm are paired across arms, and after how many trials of tuning arms are "
+        "judged.",
+        search={"paired": 12, "verdict_at": 3},
+    ),
     _field("Fresh seeds on which the best of each arm is confirmed.", confirmation={"seeds": 10}),
     _field(
         "Keep the weights of each arm's best, and the files of its trials.",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Timed
+from service.budget_differences import has_budget_verdict
 from service.dashboard.figures import (
     Against,
     FigureData,
@@ -239,6 +240,7 @@ def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> _
     has_results = record.study.progress.finished > 0
     shown = {
         "analysis": analysis,
+        "is_by_budget": has_budget_verdict(analysis),
         "tables": tables_of(analysis, record.arms),
         "confirmed_charts": confirmed_charts(data),
         "budget_charts": budget_charts(data, against) if has_results else (),

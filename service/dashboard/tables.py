@@ -1,17 +1,20 @@
 """The tables of a study's analysis, with the texts of their cells."""
 
-__all__ = ["PairCell", "Standing", "Tables", "tables_of"]
+__all__ = ["BudgetPairRow", "PairCell", "Standing", "Tables", "tables_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from studies.analysis.views import (
+    ArmAtBudget,
     ArmRank,
+    BudgetVerdict,
     Check,
     Confirmed,
     FurtherMetric,
     MetricOfConfiguration,
+    PairByBudget,
     PairVerdict,
     StudyAnalysis,
     TimeToTarget,
@@ -21,6 +24,8 @@ from studies.formatting import ABSENT, change, count, number, percent, scalar
 from studies.views import ArmView
 
 _MATRIX: Final = range(3, 13)
+# Fewer arms have so few pairs that a table of them says it all.
+_BUDGET_MATRIX: Final = range(5, 13)
 _PAIRS_SHOWN: Final = 300
 _REVERSED: Final[dict[Word, Word]] = {"better": "worse", "worse": "better", "undecided": "undecided"}
 
@@ -51,10 +56,31 @@ class PairCell:
 
 
 @dataclass(frozen=True)
+class BudgetPairRow:
+    """How two optimizers compare by budget.
+
+    Attributes:
+        first: one arm.
+        second: the other.
+        verdict: the word at the primary budget, with its figures.
+        ranges: at which budgets the band shows one of them to be better, in a sentence.
+    """
+
+    first: ArmView
+    second: ArmView
+    verdict: PairByBudget
+    ranges: str
+
+
+@dataclass(frozen=True)
 class Tables:
     """The tables that the page shows of an analysis; those of arms are pairs of an arm and its row.
 
     Attributes:
+        at_budget: every arm at the primary budget, best first; empty unless judged.
+        budget_matrix: every arm against every other at that budget; empty for few arms and for very many.
+        by_budget: every pair of arms at that budget, decided pairs first.
+        budget_pairs_left_out: how many of them are not shown.
         standings: every arm, best rank first.
         confirmed: every confirmed configuration.
         matrix: every arm against every other, best rank first, None in the diagonal; empty for two arms and
@@ -72,6 +98,10 @@ class Tables:
         remarks: all other checks, likewise.
     """
 
+    at_budget: tuple[tuple[ArmView, ArmAtBudget], ...]
+    budget_matrix: tuple[tuple[ArmView, tuple[PairCell | None, ...]], ...]
+    by_budget: tuple[BudgetPairRow, ...]
+    budget_pairs_left_out: int
     standings: tuple[tuple[ArmView, Standing], ...]
     confirmed: tuple[tuple[ArmView, Confirmed], ...]
     matrix: tuple[tuple[ArmView, tuple[PairCell | None, ...]], ...]
@@ -104,10 +134,21 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
     headers, tuning = _tuning(analysis, by_name, budgets)
     checks = tuple(enumerate(analysis.checks))
     leader = order[0] if ranks else None
+    at_budget = () if analysis.by_budget is None else analysis.by_budget.arms
+    by_budget = _by_budget(analysis.by_budget, by_name)
+    in_order = [by_name[each.arm] for each in at_budget]
     return Tables(
+        at_budget=tuple((by_name[each.arm], each) for each in at_budget),
+        budget_matrix=(
+            _matrix([pair.verdict for pair in by_budget], in_order, analysis.unit)
+            if len(in_order) in _BUDGET_MATRIX
+            else ()
+        ),
+        by_budget=by_budget[:_PAIRS_SHOWN],
+        budget_pairs_left_out=len(by_budget[_PAIRS_SHOWN:]),
         standings=tuple((arm, _standing(arm, analysis, ranks.get(arm.name), leader)) for arm in order),
         confirmed=tuple((by_name[c.arm], c) for c in analysis.confirmed),
-        matrix=_matrix(analysis, order) if len(order) in _MATRIX and pairs else (),
+        matrix=_matrix(analysis.pairs, order, analysis.unit) if len(order) in _MATRIX and pairs else (),
         pairs=pairs[:_PAIRS_SHOWN],
         pairs_left_out=len(pairs[_PAIRS_SHOWN:]),
         tuning_headers=headers,
@@ -151,9 +192,33 @@ def _decided_first(
     )
 
 
-def _between(analysis: StudyAnalysis, first: str, second: str) -> tuple[Word, float | None] | None:
+def _by_budget(verdict: BudgetVerdict | None, by_name: Mapping[str, ArmView]) -> tuple[BudgetPairRow, ...]:
+    """Return every pair of arms by budget, decided pairs first."""
+    if verdict is None:
+        return ()
+    ranges = {(each.first, each.second): each.sentence for each in verdict.differences}
+    rows = (
+        BudgetPairRow(
+            by_name[pair.first], by_name[pair.second], pair, ranges.get((pair.first, pair.second), "")
+        )
+        for pair in verdict.pairs
+    )
+    return tuple(
+        sorted(
+            rows,
+            key=lambda row: (
+                row.verdict.word == "undecided",
+                1.0 if row.verdict.p_corrected is None else row.verdict.p_corrected,
+            ),
+        )
+    )
+
+
+def _between(
+    pairs: Sequence[PairVerdict] | Sequence[PairByBudget], first: str, second: str
+) -> tuple[Word, float | None] | None:
     """Return how one arm compares with another, and the difference; None for a pair without a verdict."""
-    for pair in analysis.pairs:
+    for pair in pairs:
         if (pair.first, pair.second) == (first, second):
             return pair.word, pair.difference
         if (pair.first, pair.second) == (second, first):
@@ -171,7 +236,7 @@ def _standing(
     ]
     against = ""
     if leader is not None and leader is not arm:
-        verdict = _between(analysis, arm.name, leader.name)
+        verdict = _between(analysis.pairs, arm.name, leader.name)
         if verdict is not None:
             word, difference = verdict
             gap = (
@@ -196,13 +261,13 @@ def _points(unit: str) -> str:
 
 
 def _matrix(
-    analysis: StudyAnalysis, order: Sequence[ArmView]
+    pairs: Sequence[PairVerdict] | Sequence[PairByBudget], order: Sequence[ArmView], unit: str
 ) -> tuple[tuple[ArmView, tuple[PairCell | None, ...]], ...]:
     rows: list[tuple[ArmView, tuple[PairCell | None, ...]]] = []
     for arm in order:
-        verdicts = [None if other is arm else _between(analysis, arm.name, other.name) for other in order]
+        verdicts = [None if other is arm else _between(pairs, arm.name, other.name) for other in order]
         cells = [
-            None if verdict is None else PairCell(verdict[0], change(verdict[1], analysis.unit))
+            None if verdict is None else PairCell(verdict[0], change(verdict[1], unit))
             for verdict in verdicts
         ]
         rows.append((arm, tuple(cells)))

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
+from service.budget_differences import budgets_to_show, has_budget_verdict
 from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import heading, plain
 from service.report.study_report import StudyReport
@@ -95,7 +96,10 @@ def _escape_character(character: str) -> str:
 
 
 def latex(report: StudyReport) -> str:
-    """Return a table of the arms: confirmed mean with interval, n, budget, rank and better-than list."""
+    """Return a table of the arms: confirmed mean with interval, n, budget, rank and better-than list.
+
+    With a verdict by budget, a second table has each arm's expected test value by number of trials.
+    """
     study = report.study
     rows = arm_rows(report)
     compared = [metric for metric in report.analysis.metrics if metric.is_compared]
@@ -111,24 +115,86 @@ def latex(report: StudyReport) -> str:
         "Rank",
         "Better than",
     )
-    body = [" & ".join(_cells(row, report)) + r" \\" for row in rows]
     return "\n".join(
         (
             r"% Needs \usepackage{booktabs}.",
-            r"\begin{table}",
-            r"  \centering",
-            f"  \\caption{{{_caption(report)}}}",
-            f"  \\label{{tab:tangent-{study.id}}}",
-            f"  \\begin{{tabular}}{{rl{'r' * (5 + len(compared))}ll}}",
-            r"    \toprule",
-            f"    {' & '.join(head)} \\\\",
-            r"    \midrule",
-            *(f"    {line}" for line in body),
-            r"    \bottomrule",
-            r"  \end{tabular}",
-            r"\end{table}",
+            *_table(
+                head,
+                [_cells(row, report) for row in rows],
+                columns=f"rl{'r' * (5 + len(compared))}ll",
+                caption=_caption(report),
+                label=f"tab:tangent-{study.id}",
+            ),
+            *_table_by_budget(report, rows),
             "",
         )
+    )
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, columns: str, caption: str, label: str
+) -> tuple[str, ...]:
+    """Return the lines of one table."""
+    return (
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{caption}}}",
+        f"  \\label{{{label}}}",
+        f"  \\begin{{tabular}}{{{columns}}}",
+        r"    \toprule",
+        f"    {' & '.join(head)} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(row)} \\\\" for row in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        r"\end{table}",
+    )
+
+
+def _table_by_budget(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[str, ...]:
+    """Return the table of the verdict by budget; nothing before the arms have been judged."""
+    verdict, card = report.analysis.by_budget, report.study.workload_card
+    if verdict is None or verdict.primary is None or not verdict.arms:
+        return ()
+    named = {row.arm.name: row for row in rows}
+    values = {
+        (curve.arm, point.trials): point.value for curve in report.analysis.curves for point in curve.points
+    } | {(each.arm, verdict.primary): each.value for each in verdict.arms}
+    shown = budgets_to_show(verdict.primary, (trials for _, trials in values))
+    beaten = {
+        each.arm: sorted(
+            named[pair.second if pair.first == each.arm else pair.first].mark
+            for pair in verdict.pairs
+            if (pair.first, pair.word) == (each.arm, "better")
+            or (pair.second, pair.word) == (each.arm, "worse")
+        )
+        for each in verdict.arms
+    }
+    body = [
+        (
+            str(named[each.arm].mark),
+            escaped(named[each.arm].label),
+            *(f"${_number(values.get((each.arm, k)), card.unit)}$" for k in shown),
+            str(each.trials) + (f" ({each.diverged} diverged)" if each.diverged else ""),
+            number(each.rank) + (f" ({each.low}--{each.high})" if each.low != each.high else ""),
+            ", ".join(map(str, beaten[each.arm])) or "--",
+        )
+        for each in verdict.arms
+    ]
+    caption = (
+        f"{escaped(heading(report.study))}. Expected test {escaped(card.metric)} "
+        f"({higher_or_lower(card.direction)} is better) of the best of $k$ trials by validation, from $n$ "
+        f"trials of each optimizer that are paired across optimizers. Rank and Better than hold after "
+        f"{verdict.primary} trials of tuning; Better than: numbers of the optimizers that are significantly "
+        "worse (jackknife over pairs, corrected $p < 0.05$); all others are undecided or better."
+    )
+    head = ("", "Optimizer", *(f"$k = {k}$" for k in shown), "$n$", "Rank", "Better than")
+    return _table(
+        head,
+        body,
+        columns=f"rl{'r' * (1 + len(shown))}ll",
+        caption=caption,
+        label=f"tab:tangent-{report.study.id}-by-budget",
     )
 
 
@@ -220,12 +286,17 @@ def _caption(report: StudyReport) -> str:
     of = "replicates of the whole search" if replicates > 1 else "fresh seeds"
     test = "comparison of replicates" if replicates > 1 else "paired comparison"
     direction = higher_or_lower(card.direction)
+    beaten = (
+        "optimizers whose configurations are"
+        if has_budget_verdict(report.analysis)
+        else "optimizers that are"
+    )
     return (
         f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is "
         f"better): mean over $n$ {of} of each optimizer's best configuration by validation, $\\pm$ half "
         "the width of its 95\\,\\% interval (Student's $t$). Trials, Epochs and Search give the number of "
         "trials and epochs of the search and its best validation value. Rank: position by mean, with the "
-        "range of ranks that the data allow. Better than: numbers of the optimizers that are significantly "
+        f"range of ranks that the data allow. Better than: numbers of the {beaten} significantly "
         f"worse ({test}, Holm-corrected $p < 0.05$); all others are undecided or better."
         + _compared_caption([metric.name for metric in report.analysis.metrics if metric.is_compared])
         + (" No configuration has been confirmed on fresh seeds." if not report.analysis.confirmed else "")

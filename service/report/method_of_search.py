@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from service.report.planned import planned_arm
 from service.report.references import Citations
 from studies.formatting import count, listed, plural
-from studies.pruner import Median
+from studies.pruner import Median, NoPruner
 from studies.spec import ADAPTIVE_SAMPLERS
 from studies.states import CLOSED_STUDY_STATES
 from studies.views import ArmView, Progress, StudyView
@@ -18,40 +18,82 @@ _STARTUP = "after a random start of a quarter of the arm's trials, at least 4 an
 
 def describe_sampler(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> tuple[str, ...]:
     """Return how configurations were chosen, one sentence each."""
+    paired = study.spec.search.paired
+    sentences = [
+        "The first trial of each arm used its optimizer's defaults.",
+        *_describe_pairs(study, arms, cite),
+    ]
+    if paired < study.spec.budget.trials_per_arm - 1 or not paired:
+        sentences.append(f"The other configurations were chosen {_how_chosen(study, cite)}.")
+        if study.spec.sampler in {"random", "qmc"} and any(arm.optimizer.constraints for arm in arms):
+            sentences.append("Configurations that violate a constraint of their optimizer were drawn again.")
+        once = "No configuration was tried twice within one search"
+        sentences.append(f"{once}, except by paired trials." if paired else f"{once}.")
+        if study.spec.sampler in ADAPTIVE_SAMPLERS:
+            if paired:
+                sentences.append(
+                    "The sampler learned from the paired trials too, which count as part of its random start."
+                )
+            sentences.append(
+                "While a configuration was being chosen, trials without a value counted as bad, and trials "
+                "that had diverged ranked last."
+            )
+    return tuple(sentences)
+
+
+def _how_chosen(study: StudyView, cite: Citations) -> str:
     match study.spec.sampler:
         case "tpe":
-            how = (
+            return (
                 f"by the multivariate tree-structured Parzen estimator {cite('tpe')} "
                 f"{_in_optuna(cite)}, {_STARTUP}"
             )
         case "gp":
             acquisition = f"the logarithm of expected improvement {cite('logei')}"
-            how = (
+            return (
                 f"by Bayesian optimization with a Gaussian process and {acquisition} "
                 f"{_in_optuna(cite)}, {_STARTUP}"
             )
         case "cmaes":
             strategy = f"by the covariance matrix adaptation evolution strategy {cite('cmaes')}"
-            how = f"{strategy} {_in_optuna(cite)}; hyperparameters that are not numbers were drawn at random"
+            return f"{strategy} {_in_optuna(cite)}; hyperparameters that are not numbers were drawn at random"
         case "random":
-            how = f"independently and at random {cite('random')}"
+            return f"independently and at random {cite('random')}"
         case "qmc":
-            how = f"as successive points of a scrambled Sobol' sequence {cite('sobol')}"
+            return f"as successive points of a scrambled Sobol' sequence {cite('sobol')}"
         case "grid":
-            how = "from the grid of all combinations, in random order"
-    sentences = [
-        "The first trial of each arm used its optimizer's defaults.",
-        f"The other configurations were chosen {how}.",
-    ]
-    if study.spec.sampler in {"random", "qmc"} and any(arm.optimizer.constraints for arm in arms):
-        sentences.append("Configurations that violate a constraint of their optimizer were drawn again.")
-    sentences.append("No configuration was tried twice within one search.")
-    if study.spec.sampler in ADAPTIVE_SAMPLERS:
-        sentences.append(
-            "While a configuration was being chosen, trials without a value counted as bad, and trials that "
-            "had diverged ranked last."
-        )
-    return tuple(sentences)
+            return "from the grid of all combinations, in random order"
+
+
+def _describe_pairs(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> tuple[str, ...]:
+    """Return how the paired trials were drawn, one sentence each; empty if no trials are paired."""
+    paired, replicates = study.spec.search.paired, study.spec.budget.replicates
+    if not paired:
+        return ()
+    each = " in each replicate" if replicates > 1 else ""
+    drawn = (
+        f"The next {plural(paired, 'trial')} of each arm{each} had random configurations {cite('random')} "
+        "that are paired across arms"
+    )
+    if len(arms) == 1:
+        drawn = f"The next {plural(paired, 'trial')}{each} had random configurations {cite('random')}"
+        return (f"{drawn}, each with a seed of its own.",)
+    return (
+        (
+            f"{drawn}: the trials of a pair share a seed, and their hyperparameters of the same name take "
+            "the same quantile of their ranges."
+        ),
+        *(
+            ["A draw that violates a constraint of its optimizer was replaced by that arm's next one."]
+            if any(arm.optimizer.constraints for arm in arms)
+            else []
+        ),
+        *(
+            ["Paired trials were trained to the last epoch and took no part in pruning."]
+            if not isinstance(study.spec.pruner, NoPruner)
+            else []
+        ),
+    )
 
 
 def _in_optuna(cite: Citations) -> str:

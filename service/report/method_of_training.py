@@ -36,9 +36,14 @@ def describe_training(study: StudyView, arms: Sequence[ArmView], cite: Citations
         have = "has" if len(overriding) == 1 else "have"
         differ += f" and in what {listed(overriding, most=len(overriding))} {have} for itself"
         differ = differ if len(overriding) == 1 else differ.removesuffix("itself") + "themselves"
+    same = (
+        "The trials of a pair have the same seed, as do all other trials of a search"
+        if study.spec.search.paired
+        else "Both were the same in every arm"
+    )
     sentences.append(
-        "A trial's seed determines its initialisation and the order of its batches. Both were the same in "
-        f"every arm, so that {differ}; all seeds derive from the study's seed {study.spec.seed}."
+        f"A trial's seed determines its initialisation and the order of its batches. {same}, so that "
+        f"{differ}; all seeds derive from the study's seed {study.spec.seed}."
     )
     return " ".join(sentences)
 

@@ -1,15 +1,16 @@
 """How results were confirmed and compared, as sentences.
 
-Confirmation runs on fresh seeds, tests between arms, budget curves and importances.
+The verdict by budget, confirmation runs on fresh seeds, tests between arms, budget curves and importances.
 """
 
-__all__ = ["describe_comparison", "describe_confirmation", "describe_curves"]
+__all__ = ["describe_budget_verdict", "describe_comparison", "describe_confirmation", "describe_curves"]
 
 from typing import Final
 
+from service.budget_differences import has_budget_verdict
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
-from studies.formatting import count, listed, plural
+from studies.formatting import count, listed, metric, metric_unit, plural
 from studies.states import CLOSED_STUDY_STATES, TrialState
 from studies.views import StudyView
 
@@ -18,6 +19,7 @@ _TESTS: Final = {
         "from Student's t test over paired seeds, with the variance widened for the variation over searches, "
         "as estimated from each search's own trials"
     ),
+    "configurations": "from Student's t test over paired seeds",
     "replicates": "from Welch's t test over replicates of the whole search",
     "signs": (
         "from the exact sign test over paired runs if some of them diverged, which leaves no meaningful mean"
@@ -33,8 +35,9 @@ _UNCONFIRMED: Final = (
 def describe_confirmation(study: StudyView, analysis: StudyAnalysis) -> tuple[str, ...]:
     """Return how the results of the search were confirmed, one sentence each."""
     confirmation, replicates = study.spec.confirmation, study.spec.budget.replicates
+    unconfirmed = () if has_budget_verdict(analysis) else (_UNCONFIRMED,)
     if confirmation.seeds == 0:
-        return ("No configuration was retrained on fresh seeds.", _UNCONFIRMED)
+        return ("No configuration was retrained on fresh seeds.", *unconfirmed)
     best = "best configuration by validation" + (" in each replicate" if replicates > 1 else "")
     fresh = plural(confirmation.seeds, "fresh seed")
     # An arm whose best configuration is its defaults has one set of runs for both.
@@ -48,13 +51,17 @@ def describe_confirmation(study: StudyView, analysis: StudyAnalysis) -> tuple[st
                 f"Each arm's {best} and its defaults were to be retrained on {fresh}, but the study ended "
                 "before any of these runs."
             ),
-            _UNCONFIRMED,
+            *unconfirmed,
         )
     is_single = confirmation.seeds == 1
     sentences = [
         f"After the search, each arm's {best} and its defaults were retrained on {fresh}.",
         f"{'The seed is' if is_single else 'The seeds are'} the same in every arm and new to every search.",
-        "Only these runs, scored on the test split, are compared between arms.",
+        (
+            "Configurations are compared between arms by these runs only, scored on the test split."
+            if has_budget_verdict(analysis)
+            else "Only these runs, scored on the test split, are compared between arms."
+        ),
         (
             "Means are over the runs that were trained to their last epoch, with 95 % intervals from "
             "Student's t distribution; diverged runs are counted separately."
@@ -70,6 +77,53 @@ def describe_confirmation(study: StudyView, analysis: StudyAnalysis) -> tuple[st
     return tuple(sentences)
 
 
+def describe_budget_verdict(study: StudyView, analysis: StudyAnalysis, cite: Citations) -> tuple[str, ...]:
+    """Return how optimizers were compared by tuning budget, one sentence each; empty without enough pairs."""
+    verdict = analysis.by_budget
+    if verdict is None or verdict.primary is None:
+        return ()
+    card = study.workload_card
+    sentences = [
+        (
+            f"Optimizers are compared by tuning budget: by the expected test {card.metric} of the best of k "
+            "of an arm's paired trials by validation, for each k up to a quarter of them."
+        ),
+        (
+            f"It is the mean over all sets of k trials, a U-statistic "
+            f"{cite('u-statistic', 'expected-best')}, which is unbiased for trials drawn independently; "
+            "trials of equal validation value share their weights, and the defaults take no part."
+        ),
+    ]
+    if verdict.diverged_value is not None:
+        value = f"{metric(verdict.diverged_value, card.unit)}{metric_unit(card.unit)}"
+        sentences.append(
+            f"A diverged trial ranks last by validation and counts with a test value of {value}, the same in "
+            "every arm."
+        )
+    sentences += [
+        (
+            "The variance of the difference between two arms is the jackknife's over pairs of trials "
+            f"{cite('jackknife')}, and its 95 % interval is from Student's t distribution with n/k - 1 "
+            "degrees of freedom for n pairs."
+        ),
+        (
+            f"Arms are judged at k = {count(verdict.primary)}, which was set when the study was submitted: "
+            "an arm is called better or worse if the two-sided p-value, corrected over all pairs of arms, is "
+            "below 0.05, and undecided otherwise."
+        ),
+        (
+            "P-values are corrected by the distribution of the largest absolute difference over its standard "
+            f"error in a multiplier bootstrap {cite('multiplier-bootstrap')}, stepping down "
+            f"{cite('step-down')}."
+        ),
+        (
+            "The 95 % band of the differences over all k and all pairs of arms is a second, separate "
+            "statement from the same bootstrap."
+        ),
+    ]
+    return tuple(sentences)
+
+
 def describe_comparison(analysis: StudyAnalysis, cite: Citations) -> tuple[str, ...]:
     """Return how arms were compared, one sentence each; empty if no arms were compared."""
     if not analysis.pairs or all(pair.n == 0 for pair in analysis.pairs):
@@ -80,8 +134,10 @@ def describe_comparison(analysis: StudyAnalysis, cite: Citations) -> tuple[str, 
         if "replicates" in covered
         else "test values on the same seeds"
     )
+    is_of_configurations = has_budget_verdict(analysis)
+    compared = "The best configurations of two arms" if is_of_configurations else "Two arms"
     sentences = [
-        f"Two arms are compared by the mean difference between their {means}, with its 95 % interval."
+        f"{compared} are compared by the mean difference between their {means}, with its 95 % interval."
     ]
     if covered:
         tests = "; ".join(_TESTS[covers] for covers in covered)
@@ -89,8 +145,14 @@ def describe_comparison(analysis: StudyAnalysis, cite: Citations) -> tuple[str, 
             f"P-values are two-sided, {tests}, and corrected by Holm's method over all pairs {cite('holm')}."
         )
     sentences.append(
-        "An arm is called better or worse if the corrected p-value is below 0.05, and undecided otherwise."
+        f"{'A configuration' if is_of_configurations else 'An arm'} is called better or worse if the "
+        "corrected p-value is below 0.05, and undecided otherwise."
     )
+    if is_of_configurations:
+        sentences.append(
+            "This compares configurations and not optimizers, because two searches with one optimizer also "
+            "end at configurations that differ."
+        )
     further = [metric.name for metric in analysis.metrics if metric.is_compared]
     if further:
         sentences.append(

@@ -13,7 +13,12 @@ from pydantic import Field
 from service.pruner_text import describe_pruning_method
 from service.report.method_of_search import describe_budget, describe_sampler
 from service.report.method_of_training import describe_training
-from service.report.method_of_verdict import describe_comparison, describe_confirmation, describe_curves
+from service.report.method_of_verdict import (
+    describe_budget_verdict,
+    describe_comparison,
+    describe_confirmation,
+    describe_curves,
+)
 from service.report.references import Citations
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import WorkloadCard
@@ -54,6 +59,7 @@ def methods(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) 
                 *describe_budget(study, arms),
             )
         ),
+        " ".join(describe_budget_verdict(study, analysis, cite)),
         " ".join(describe_confirmation(study, analysis)),
         " ".join((*describe_comparison(analysis, cite), *describe_curves(analysis, cite))),
         _describe_software(study),

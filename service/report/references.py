@@ -31,12 +31,23 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
         "Bergstra and Bengio, 2012",
         "J. Bergstra and Y. Bengio. Random search for hyper-parameter optimization. JMLR 13, 2012.",
     ),
+    "multiplier-bootstrap": (
+        "Chernozhukov et al., 2013",
+        (
+            "V. Chernozhukov, D. Chetverikov and K. Kato. Gaussian approximations and multiplier bootstrap "
+            "for maxima of sums of high-dimensional random vectors. Annals of Statistics 41(6), 2013."
+        ),
+    ),
     "expected-best": (
         "Dodge et al., 2019",
         (
             "J. Dodge, S. Gururangan, D. Card, R. Schwartz and N. A. Smith. Show your work: Improved "
             "reporting of experimental results. EMNLP 2019."
         ),
+    ),
+    "jackknife": (
+        "Efron and Stein, 1981",
+        "B. Efron and C. Stein. The jackknife estimate of variance. Annals of Statistics 9(3), 1981.",
     ),
     "vizier": (
         "Golovin et al., 2017",
@@ -58,6 +69,13 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
         (
             "L. V. Hedges. Distribution theory for Glass's estimator of effect size and related "
             "estimators. J. of Educational Statistics 6(2), 1981."
+        ),
+    ),
+    "u-statistic": (
+        "Hoeffding, 1948",
+        (
+            "W. Hoeffding. A class of statistics with asymptotically normal distribution. Annals of "
+            "Mathematical Statistics 19(3), 1948."
         ),
     ),
     "holm": (
@@ -97,6 +115,13 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
         (
             "B. T. Polyak and A. B. Juditsky. Acceleration of stochastic approximation by averaging. SIAM J. "
             "on Control and Optimization 30(4), 1992."
+        ),
+    ),
+    "step-down": (
+        "Romano and Wolf, 2005",
+        (
+            "J. P. Romano and M. Wolf. Stepwise multiple testing as formalized data snooping. Econometrica "
+            "73(4), 2005."
         ),
     ),
     "label smoothing": (

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from service.budget_differences import budgets_to_show, has_budget_verdict
 from service.report.rows import ArmRow, arm_rows
 from service.report.study_report import ReportedConfiguration, StudyReport
-from studies.analysis.views import PairVerdict
+from studies.analysis.views import BudgetVerdict, PairByBudget, PairVerdict
 from studies.catalog import WorkloadCard
 from studies.formatting import (
     ABSENT,
@@ -82,10 +83,12 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
     """Return the sections of a report in reading order, without empty sections."""
     rows = arm_rows(report)
     labels = {row.arm.name: row.label for row in rows}
+    is_by_budget = has_budget_verdict(report.analysis)
     result = (
         Section("Finding", _finding(report)),
-        Section("Arms", _arms(report, rows)),
-        Section("Pairs of arms", _pairs(report, labels)),
+        Section("Which optimizer is better?", _by_budget(report, labels)),
+        Section("Which configuration should I ship?" if is_by_budget else "Arms", _arms(report, rows)),
+        Section("Pairs of configurations" if is_by_budget else "Pairs of arms", _pairs(report, labels)),
         Section("Further metrics", _further_metrics(report, labels)),
         Section("Budget", _budget(report, labels)),
         Section("Checks", _checks(report)),
@@ -104,7 +107,103 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
 
 def _finding(report: StudyReport) -> tuple[Block, ...]:
     finding = report.analysis.finding
-    return (Paragraph(finding.sentence), *((Items(finding.limits),) if finding.limits else ()))
+    sentences = finding.sentences or (finding.sentence,)
+    return (
+        *(Paragraph(sentence) for sentence in sentences),
+        *((Items(finding.limits),) if finding.limits else ()),
+    )
+
+
+def _by_budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    verdict = report.analysis.by_budget
+    if verdict is None:
+        return ()
+    blocks: list[Block] = [] if verdict.why_none is None else [Paragraph(verdict.why_none)]
+    if has_budget_verdict(report.analysis):
+        blocks += _curves(report, labels)
+    if verdict.primary is not None and verdict.arms:
+        blocks += [
+            _arms_at_budget(report, labels, verdict, verdict.primary),
+            _pairs_at_budget(report, labels, verdict.pairs, verdict.primary),
+            _bands(report, labels, verdict, verdict.primary),
+            Items(tuple(each.sentence for each in verdict.differences)),
+        ]
+    return tuple(blocks)
+
+
+def _arms_at_budget(
+    report: StudyReport, labels: dict[str, str], verdict: BudgetVerdict, primary: int
+) -> Table:
+    card = report.study.workload_card
+    caption = (
+        f"Each arm after {plural(primary, 'trial')} of tuning: the expected test {measured(card)} of the "
+        "best of them by validation, from its paired trials."
+    )
+    rows = tuple(
+        (
+            labels[each.arm],
+            metric(each.value, card.unit),
+            number(each.rank) + (f" ({each.low} to {each.high})" if each.low != each.high else ""),
+            count(each.trials),
+            count(each.diverged),
+        )
+        for each in verdict.arms
+    )
+    return Table(caption, ("arm", f"expected test {card.metric}", "rank", "trials", "diverged"), rows)
+
+
+def _pairs_at_budget(
+    report: StudyReport, labels: dict[str, str], pairs: Sequence[PairByBudget], primary: int
+) -> Table:
+    unit = report.study.workload_card.unit
+    caption = (
+        f"Each pair of optimizers after {plural(primary, 'trial')} of tuning: the difference in the expected "
+        f"test value, first minus second{_in_unit(unit)}, with its 95 % interval for this pair alone. p is "
+        f"corrected over all pairs."
+    )
+    headers = (
+        "first",
+        "second",
+        "first is",
+        "difference",
+        "95 % interval",
+        "p (corrected)",
+        "pairs of trials",
+    )
+    rows = tuple(
+        (
+            labels[pair.first],
+            labels[pair.second],
+            pair.word,
+            change(pair.difference, unit),
+            change_interval(pair.low, pair.high, unit),
+            p_value(pair.p_corrected),
+            count(pair.n),
+        )
+        for pair in pairs
+    )
+    return Table(caption, headers, rows, numeric_from=3)
+
+
+def _bands(report: StudyReport, labels: dict[str, str], verdict: BudgetVerdict, primary: int) -> Table:
+    unit = report.study.workload_card.unit
+    shown = budgets_to_show(primary, (point.trials for each in verdict.differences for point in each.points))
+    rows: list[tuple[str, ...]] = []
+    for each in verdict.differences:
+        points = {point.trials: point for point in each.points}
+        cells = (
+            ABSENT
+            if (point := points.get(k)) is None
+            else f"{change(point.difference, unit)} ({change_interval(point.low, point.high, unit)})"
+            for k in shown
+        )
+        rows.append((labels[each.first], labels[each.second], *cells))
+    caption = (
+        f"The same differences by number of trials{_in_unit(unit)}, with a 95 % band that is simultaneous "
+        "over all numbers of trials and all pairs."
+    )
+    headers = ("first", "second", *(plural(k, "trial") for k in shown))
+    return Table(caption, headers, tuple(rows), numeric_from=2)
 
 
 def measured(card: WorkloadCard) -> str:
@@ -199,11 +298,6 @@ def _pairs_by(
     pairs = [pair for pair in verdicts if pair.n > 0]
     if not pairs:
         return ()
-    in_unit = (
-        ", in percentage points"
-        if unit == "fraction"
-        else metric_unit(unit).strip() and f", in {metric_unit(unit).strip()}"
-    )
     of = (
         f"Differences between means of {value}"
         if report.study.spec.budget.replicates > 1
@@ -223,11 +317,23 @@ def _pairs_by(
         )
         for pair in pairs
     )
-    table = Table(f"{of}, first minus second{in_unit}.", headers, rows, numeric_from=3)
+    table = Table(f"{of}, first minus second{_in_unit(unit)}.", headers, rows, numeric_from=3)
     return (table, Items(tuple(pair.reason for pair in pairs)))
 
 
+def _in_unit(unit: str) -> str:
+    """Return the unit of a difference after a comma; empty without a unit."""
+    if unit == "fraction":
+        return ", in percentage points"
+    return metric_unit(unit).strip() and f", in {metric_unit(unit).strip()}"
+
+
 def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
+    # The verdict by budget shows the curves, too.
+    return () if has_budget_verdict(report.analysis) else _curves(report, labels)
+
+
+def _curves(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
     analysis, unit = report.analysis, report.study.workload_card.unit
     curves = [curve for curve in analysis.curves if curve.points]
     if not curves:
@@ -247,9 +353,13 @@ def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
         for curve in curves
     )
     card = report.study.workload_card
-    table = Table(
-        f"Best validation {measured(card)} reached within a number of trials.", headers, rows, numeric_from=2
+    is_of_choice = all(curve.method == "expected test value of the choice" for curve in curves)
+    caption = (
+        f"Expected test {measured(card)} of the best of a number of trials by validation."
+        if is_of_choice
+        else f"Best validation {measured(card)} reached within a number of trials."
     )
+    table = Table(caption, headers, rows, numeric_from=2)
     flips = tuple(
         f"From {plural(flip.trials, 'trial')} on, {labels[flip.after]} leads; with fewer, "
         f"{labels[flip.before]} leads."

@@ -13,13 +13,14 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from service.budget_differences import differences_to_leader
 from service.dashboard.theme import arm_style
 from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import plain
 from service.report.sections import measured
 from service.report.study_report import StudyReport
-from studies.analysis.views import BudgetCurve, BudgetPoint
-from studies.formatting import clip_interval, interval, metric, plural
+from studies.analysis.views import BudgetCurve, BudgetPoint, BudgetVerdict, DifferencePoint
+from studies.formatting import change, clip_interval, interval, metric, plural
 
 _WIDTH = 720
 _ROW = 34
@@ -117,13 +118,19 @@ def _mean(row: ArmRow, axis: _Axis, *, unit: str, y: float) -> Markup:
 
 
 def budget_svg(report: StudyReport) -> Markup:
-    """Return a chart of each arm's best value by number of trials, with bands where they are valid."""
+    """Return a chart of each arm's best value by number of trials, with bands where they are valid.
+
+    With a verdict by budget, the differences to the leading arm follow beneath, on the same axis.
+    """
     card = report.study.workload_card
+    verdict = report.analysis.by_budget
+    differences = {} if verdict is None else differences_to_leader(verdict)
     curves = [
         curve for curve in report.analysis.curves if any(point.value is not None for point in curve.points)
     ]
     arms = {arm.arm.name: arm for arm in arm_rows(report)}
-    bottom = 280
+    top = 280
+    bottom = top + (170 if differences else 0)
     height = bottom + 48 + 20 * math.ceil(len(curves) / 3)
     most = max(point.trials for curve in curves for point in curve.points)
     x = _Axis(1, max(2, most), 70, _WIDTH - _RIGHT, is_log=True)
@@ -135,7 +142,7 @@ def budget_svg(report: StudyReport) -> Markup:
             for v in (point.value, point.low, point.high)
             if v is not None
         ],
-        first=bottom,
+        first=top,
         last=10,
     )
     parts = [
@@ -147,6 +154,10 @@ def budget_svg(report: StudyReport) -> Markup:
             _curve(curve, x, y, position=arms[curve.arm].arm.position),
             _key(arms[curve.arm], n, top=bottom + 52),
         ]
+    if verdict is not None and differences:
+        parts.append(_differences(report, verdict, differences, x, first=bottom, last=top + 30))
+    if verdict is not None and verdict.primary is not None:
+        parts.append(_primary(verdict.primary, x, bottom=bottom))
     parts.append(_text("trials (log scale)", x=_WIDTH / 2, y=bottom + 32, anchor="middle"))
     ends = (
         (arms[curve.arm].label, next(p for p in reversed(curve.points) if p.value is not None))
@@ -157,13 +168,82 @@ def budget_svg(report: StudyReport) -> Markup:
         for name, point in ends
     )
     methods = ", ".join(dict.fromkeys(curve.method for curve in curves))
+    is_of_choice = all(curve.method == "expected test value of the choice" for curve in curves)
+    shown = "Expected test" if is_of_choice else "Best validation"
+    beneath = (
+        f", and the difference to {arms[verdict.arms[0].arm].label} with its simultaneous band"
+        if verdict is not None and differences
+        else ""
+    )
     return _svg(
         "budget",
-        f"Best validation {measured(card)} by number of trials ({methods})",
+        f"{shown} {measured(card)} by number of trials ({methods}){beneath}",
         description,
         height,
         parts,
     )
+
+
+def _differences(
+    report: StudyReport,
+    verdict: BudgetVerdict,
+    differences: dict[str, tuple[DifferencePoint, ...]],
+    x: _Axis,
+    *,
+    first: float,
+    last: float,
+) -> Markup:
+    """Return the panel of each arm minus the leader, which is the line at 0."""
+    unit = report.study.workload_card.unit
+    arms = {arm.arm.name: arm for arm in arm_rows(report)}
+    leader = arms[verdict.arms[0].arm]
+    y = _spanning(
+        [
+            0.0,
+            *(
+                end
+                for points in differences.values()
+                for p in points
+                for end in (p.difference, p.low, p.high)
+                if end is not None
+            ),
+        ],
+        first=first,
+        last=last,
+    )
+    zero = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="M{:.1f} {:.1f}H{:.1f}"/>').format(
+        arm_style(leader.arm.position).number,
+        arm_style(leader.arm.position).dash_array,
+        x.first,
+        y.at(0.0),
+        x.last,
+    )
+    title = f"minus {_short(leader.label)}" + (" (points)" if unit == "fraction" else "")
+    parts = [
+        _horizontal(y, left=70, label=lambda value: change(value, unit)),
+        _text(title, x=70, y=last - 8),
+        *(
+            _band(points, x, y, number=arm_style(arms[name].arm.position).number, is_step=False)
+            for name, points in differences.items()
+        ),
+        zero,
+    ]
+    for name, points in differences.items():
+        style = arm_style(arms[name].arm.position)
+        path = _path([(x.at(p.trials), y.at(p.difference)) for p in points], is_step=False)
+        parts.append(
+            Markup('<path class="line arm-{}" stroke-dasharray="{}" d="{}"/>').format(
+                style.number, style.dash_array, path
+            )
+        )
+    return Markup().join(parts)
+
+
+def _primary(primary: int, x: _Axis, *, bottom: float) -> Markup:
+    """Return the line at the budget at which the words are given."""
+    at = x.at(primary)
+    line = Markup('<path class="primary" d="M{:.1f} 6V{:.1f}"/>').format(at, bottom)
+    return line + _text(f"verdict at {plural(primary, 'trial')}", x=at + 5, y=bottom - 6)
 
 
 def _curve(curve: BudgetCurve, x: _Axis, y: _Axis, *, position: int) -> Markup:
@@ -180,7 +260,14 @@ def _curve(curve: BudgetCurve, x: _Axis, y: _Axis, *, position: int) -> Markup:
     return _band(known, x, y, number=style.number, is_step=is_step) + drawn
 
 
-def _band(points: Sequence[BudgetPoint], x: _Axis, y: _Axis, *, number: int, is_step: bool) -> Markup:
+def _band(
+    points: Sequence[BudgetPoint] | Sequence[DifferencePoint],
+    x: _Axis,
+    y: _Axis,
+    *,
+    number: int,
+    is_step: bool,
+) -> Markup:
     low = [
         (x.at(point.trials), y.at(point.low))
         for point in points

@@ -1,4 +1,7 @@
-"""The chart of budget curves: what each arm's search reaches for a budget of trials, epochs or seconds."""
+"""The chart of budget curves: what each arm's search reaches for a budget of trials, epochs or seconds.
+
+With a verdict by budget, the differences to the leading arm are drawn beneath the curves.
+"""
 
 __all__ = ["Against", "budget_charts"]
 
@@ -7,15 +10,28 @@ from typing import Final, Literal
 
 import numpy as np
 
+from service.budget_differences import differences_to_leader
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
-from studies.analysis.views import BudgetCurve, BudgetPoint
+from studies.analysis.views import BudgetCurve, BudgetPoint, BudgetVerdict, DifferencePoint
 from studies.direction import sign
-from studies.formatting import count, duration, interval, metric, metric_unit, number, plural
+from studies.formatting import (
+    change,
+    change_interval,
+    count,
+    duration,
+    interval,
+    metric,
+    metric_unit,
+    number,
+    plural,
+)
 from studies.views import ArmView
 
 Against = Literal["trials", "epochs", "seconds"]
 
+_OF_THE_CHOICE: Final = "expected test value of the choice"
+_SPENT: Final = {"epochs": "epochs", "seconds": "training seconds"}
 _TABLE_ROWS: Final = 200
 _MOST_FLIPS: Final = 4
 _MOST_ARMS: Final = 6
@@ -26,6 +42,9 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
     lines = [(arm, curve) for arm, curve in _curves(data) if any(p.value is not None for p in curve.points)]
     if not lines:
         return ()
+    verdict = data.analysis.by_budget
+    if verdict is not None and all(curve.method == _OF_THE_CHOICE for _, curve in lines):
+        return (_verdict_chart(data, lines, against, verdict),)
     drawing = Drawing(_axis(data, against, lines), metric_axis(data.card))
     rows: list[tuple[str, ...]] = []
     for arm, curve in lines:
@@ -63,10 +82,7 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
     return (
         Chart(
             id="budget-curves",
-            title=(
-                f"Best validation {data.card.metric} by "
-                f"{'training seconds' if against == 'seconds' else against} spent"
-            ),
+            title=f"Best validation {data.card.metric} by {_SPENT.get(against, against)} spent",
             caption=" ".join(note for note in notes if note),
             headers=(
                 "Arm",
@@ -80,6 +96,190 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
             json=drawing.json(),
             is_wide=True,
         ),
+    )
+
+
+def _verdict_chart(
+    data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], against: Against, verdict: BudgetVerdict
+) -> Chart:
+    """Return the curves of a verdict by budget; against trials, also the differences to the leader."""
+    card, by_name = data.card, {arm.name: arm for arm in data.arms}
+    points = [(arm, [p for p in curve.points if p.value is not None]) for arm, curve in lines]
+    axis = (
+        whole_axis("k, trials of tuning", max(p.trials for _, some in points for p in some))
+        if against == "trials"
+        else _axis(data, against, lines)
+    )
+    drawing = Drawing(axis, metric_axis(card, "test"))
+    for arm, some in points:
+        values = [p.value for p in some]
+        drawing.line(
+            arm,
+            [_place(p, against) for p in some],
+            values,
+            markers=_markers(values, is_stair=False, offset=arm.position),
+        )
+    drawing.layout["yaxis"]["range"] = ends = _verdict_range(data, lines, verdict)
+    is_clipped = ends is not None
+    differences = differences_to_leader(verdict)
+    title = f"Expected test {card.metric} of the best of k trials"
+    notes = [f"Lines: expected test {card.metric} of the best of k of the arm's paired trials by validation."]
+    leader = by_name[verdict.arms[0].arm].label if differences else ""
+    if against != "trials":
+        title = f"Expected test {card.metric} by {_SPENT[against]} spent on tuning"
+    elif verdict.primary is not None:
+        if differences:
+            title += f", and the difference to {leader}"
+            notes.append(
+                f"Beneath: the difference to {leader}, with a 95 % band that is simultaneous over all k and "
+                "all pairs of arms."
+            )
+            _draw_differences(
+                drawing,
+                data,
+                by_name[verdict.arms[0].arm],
+                [(by_name[name], some) for name, some in differences.items()],
+                verdict.primary,
+            )
+            is_clipped = True
+        _mark_primary(drawing, verdict.primary, has_two_panels=bool(differences))
+    if is_clipped:
+        notes.append(
+            "The axes may leave out the smallest budgets, where values are worse and bands are wider."
+        )
+    by_budget = {(name, p.trials): p for name, some in differences.items() for p in some}
+    return Chart(
+        id="budget-curves",
+        title=title,
+        caption=" ".join(notes),
+        headers=(
+            "Arm",
+            "k",
+            "Epochs",
+            "Training time",
+            f"Expected test {card.metric}",
+            f"Difference to {leader}" if leader else "Difference",
+            "95 % band",
+        ),
+        rows=tuple(
+            _verdict_row(arm, p, data, by_budget.get((arm.name, p.trials)))
+            for arm, curve in lines
+            for p in curve.points
+        )[:_TABLE_ROWS],
+        json=drawing.json(),
+        is_wide=True,
+        is_tall=bool(differences) and against == "trials",
+    )
+
+
+def _draw_differences(
+    drawing: Drawing,
+    data: FigureData,
+    leader: ArmView,
+    differences: Sequence[tuple[ArmView, Sequence[DifferencePoint]]],
+    primary: int,
+) -> None:
+    """Draw a second panel: each arm minus the leader, with its band; the leader is the line at 0."""
+    unit = data.card.unit
+    scale, shown = (100.0, "points") if unit == "fraction" else (1.0, "" if unit == "none" else unit)
+    axis = Axis(title=f"minus {leader.label}{f' ({shown})' if shown else ''}", tick_format=".4~g")
+    drawing.layout["yaxis"]["domain"] = [0.45, 1]
+    drawing.layout["yaxis2"] = {**axis.layout, "automargin": True, "domain": [0, 0.38]}
+    drawing.layout["xaxis"]["anchor"] = "y2"
+    drawing.layout["yaxis2"]["range"] = _difference_range(
+        [p for _, points in differences for p in points], primary, scale
+    )
+    for arm, points in differences:
+        banded = [
+            (p.trials, scale * p.low, scale * p.high)
+            for p in points
+            if p.low is not None and p.high is not None
+        ]
+        drawing.band(
+            arm,
+            [k for k, _, _ in banded],
+            [low for _, low, _ in banded],
+            [high for _, _, high in banded],
+            yaxis="y2",
+        )
+    for arm, points in [(leader, ()), *differences]:
+        x = [p.trials for p in points] or [p.trials for p in differences[0][1]]
+        y = [scale * p.difference for p in points] or [0.0] * len(x)
+        drawing.line(
+            arm, x, y, markers=_markers(y, is_stair=False, offset=arm.position) if points else (), yaxis="y2"
+        )
+
+
+def _difference_range(points: Sequence[DifferencePoint], primary: int, scale: float) -> tuple[float, float]:
+    """Return a range that fits the bands from the primary budget on; of smaller budgets, the lines alone."""
+    shown = [0.0]
+    for p in points:
+        if p.trials >= primary:
+            shown += [end for end in (p.low, p.high) if end is not None]
+        if p.trials >= primary / 2:
+            shown.append(p.difference)
+    room = 0.08 * (max(shown) - min(shown)) or 0.01
+    return scale * (min(shown) - room), scale * (max(shown) + room)
+
+
+def _mark_primary(drawing: Drawing, primary: int, *, has_two_panels: bool) -> None:
+    """Mark the budget at which the words are given."""
+    line = {"color": "var(--ink-soft)", "width": 1.5, "dash": "dot"}
+    drawing.layout["shapes"] = [
+        {
+            "type": "line",
+            "layer": "below",
+            "xref": "x",
+            "yref": "paper",
+            "x0": primary,
+            "x1": primary,
+            "y0": 0,
+            "y1": 1,
+            "line": line,
+        }
+    ]
+    drawing.layout["annotations"] = [
+        {
+            "xref": "x",
+            "yref": "paper",
+            "x": primary,
+            "y": 0.415 if has_two_panels else 0.02,
+            "xanchor": "left",
+            "yanchor": "middle" if has_two_panels else "bottom",
+            "xshift": 4,
+            "showarrow": False,
+            "text": f"verdict at k = {count(primary)}",
+            "font": {"color": "var(--ink-soft)", "size": 12},
+        }
+    ]
+
+
+def _verdict_row(
+    arm: ArmView, point: BudgetPoint, data: FigureData, difference: DifferencePoint | None
+) -> tuple[str, ...]:
+    unit = data.card.unit
+    return (
+        *_row(arm, point, data)[:-1],
+        change(None if difference is None else difference.difference, unit),
+        change_interval(
+            None if difference is None else difference.low,
+            None if difference is None else difference.high,
+            unit,
+        ),
+    )
+
+
+def _verdict_range(
+    data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], verdict: BudgetVerdict
+) -> tuple[float, float] | None:
+    """Return a range that fits the curves from half of the primary budget on; None to fit all values."""
+    first = max(2, (verdict.primary or 2) // 2)
+    points = [p for _, curve in lines for p in curve.points if p.value is not None]
+    kept = [p.value for p in points if p.trials >= first and p.value is not None]
+    return metric_range(
+        data.card,
+        [p.value for p in points if p.value is not None],
+        shown=max(kept) - min(kept) if kept else 0.0,
     )
 
 

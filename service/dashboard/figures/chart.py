@@ -27,6 +27,7 @@ class Chart:
         headers, rows: its numbers, for the table under the figure.
         json: the figure; colours are CSS variables, and `meta` of a trace names its arm.
         is_wide: whether it takes the full width of the page.
+        is_tall: whether it has two panels, one above the other.
         rows_drawn: number of rows of names, which sets its height; 0 for a chart of lines.
     """
 
@@ -37,11 +38,14 @@ class Chart:
     rows: tuple[tuple[str, ...], ...]
     json: str
     is_wide: bool = False
+    is_tall: bool = False
     rows_drawn: int = 0
 
     @property
     def height(self) -> str:
         """The CSS class for its height; empty for the default height."""
+        if self.is_tall:
+            return "is-tall"
         return next(
             (
                 name
@@ -148,6 +152,7 @@ class Drawing:
         *,
         shape: Literal["linear", "hv"] = "linear",
         markers: Sequence[int] | None = None,
+        **trace: Any,
     ) -> None:
         """Draw an arm's line in its style, with markers at every point, or only at the indices `markers`."""
         style = arm_style(arm.position)
@@ -167,6 +172,7 @@ class Drawing:
                 "line": {"width": 0},
             },
             hovertemplate=f"{arm.label}: %{{x}}, %{{y}}<extra></extra>",
+            **trace,
         )
 
     def band(
@@ -176,10 +182,11 @@ class Drawing:
         low: Sequence[float],
         high: Sequence[float],
         *,
-        shape: Literal["linear", "hv"],
+        shape: Literal["linear", "hv"] = "linear",
+        **trace: Any,
     ) -> None:
         """Fill the area between two lines faintly in an arm's colour."""
-        edge = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "shape": shape}}
+        edge = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "shape": shape}, **trace}
         self.add(arm, x, low, **edge)
         self.add(arm, x, high, fill="tonexty", fillcolor=arm_style(arm.position).faint, **edge)
 
