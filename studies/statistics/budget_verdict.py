@@ -9,9 +9,11 @@ __all__ = [
     "BudgetDifference",
     "BudgetJudgement",
     "PairAtBudget",
+    "judge_at",
     "judge_budgets",
 ]
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -129,10 +131,9 @@ def judge_budgets(
     """Return which arms are better after `primary` trials of tuning, and the curves over all budgets.
 
     The difference of two arms at k is that of `chosen_test`. Its variance is the jackknife's over the pairs
-    of trials, and the interval is Student's t with n/k - 1 degrees of freedom; for arms that are not paired,
-    the variances add up and the degrees of freedom are Satterthwaite's. The correction over pairs of arms,
-    and the band over budgets and pairs, come from a multiplier bootstrap of the largest |difference| /
-    standard error.
+    of trials, and the interval is Student's t; for arms that are not paired, the variances add up and the
+    degrees of freedom are Satterthwaite's. The correction over pairs of arms, and the band over budgets and
+    pairs, come from a multiplier bootstrap of the largest |difference| / standard error.
 
     Args:
         arms: two arms or more with one N; without `is_paired` their N may differ.
@@ -150,72 +151,139 @@ def judge_budgets(
     step-down of p-values Romano and Wolf, Stepwise multiple testing as formalized data snooping,
     Econometrica 73 (2005).
     """
-    if is_paired and len({arm.validation.size for arm in arms}) > 1:
-        raise ValueError(
-            "expected paired arms with the same number of trials, got "
-            + ", ".join(f"{arm.validation.size} of {arm.name}" for arm in arms)
-        )
-    validation = [oriented(arm.validation, direction) for arm in arms]
-    tests = _tests(arms, direction, diverged)
-    known = [~np.isnan(values) for values in validation]
-    pairs = list(itertools.combinations(range(len(arms)), 2))
-    shared = [(known[i] & known[j],) * 2 if is_paired else (known[i], known[j]) for i, j in pairs]
-    counts = [int(min(one.sum(), other.sum())) for one, other in shared]
+    trials = _Trials(arms, direction=direction, diverged=diverged, is_paired=is_paired)
+    names = [arm.name for arm in arms]
+    every = list(itertools.combinations(range(len(arms)), 2))
+    counts = [trials.count(i, j) for i, j in every]
     most = max(min(counts, default=0) // TRIALS_PER_BUDGET, 0)
     ks = budgets(most) if most else np.empty(0, dtype=np.int64)
     signed = sign(direction)
-    offsets = np.cumsum([0, *(arm.validation.size for arm in arms)])
-    units = arms[0].validation.size if is_paired else int(offsets[-1])
-
-    found: dict[tuple[int, bytes, bytes], _Influence] = {}
-
-    def influence(arm: int, rows: NDArray[np.bool_], at: NDArray[np.int64]) -> _Influence:
-        # An arm is in many pairs, most often with all its trials.
-        key = arm, rows.tobytes(), at.tobytes()
-        if key not in found:
-            found[key] = _influence(validation[arm], tests[arm], rows, at)
-        return found[key]
-
-    def contrast(pair: int, at: NDArray[np.int64]) -> _Contrast:
-        one, other = pairs[pair]
-        parts = [influence(arm, rows, at) for arm, rows in zip((one, other), shared[pair], strict=True)]
-        return _Contrast.of(
-            parts,
-            rows=shared[pair],
-            offsets=(0, 0) if is_paired else (int(offsets[one]), int(offsets[other])),
-            units=units,
-            budgets=at,
-            is_paired=is_paired,
-        )
-
-    draws = np.random.default_rng(_SEED).normal(size=(_DRAWS, units))
-    at_primary = np.array([primary])
-    judged = [n >= max(LEAST_PAIRS, TRIALS_PER_BUDGET * primary) for n in counts]
-    contrasts = [contrast(p, at_primary) if judged[p] else None for p in range(len(pairs))]
-    p_values = np.array([math.nan if c is None else c.p(0) for c in contrasts])
-    corrected = holm(p_values) if correction == "holm" else _stepped_down(contrasts, p_values, draws)
-    over_all = [contrast(p, ks) for p in range(len(pairs))] if most and min(counts) >= LEAST_PAIRS else []
-    band = _band(over_all, draws)
+    over_all = [trials.contrast(i, j, ks) for i, j in every] if most and min(counts) >= LEAST_PAIRS else []
+    ends = _band(over_all, _multipliers(trials.units))
     return BudgetJudgement(
         primary=primary,
         budgets=ks,
-        curves=signed
-        * np.array([chosen_test(v[k], t[k], ks) for v, t, k in zip(validation, tests, known, strict=True)]),
-        pairs=tuple(
-            _at_budget(arms[i].name, arms[j].name, counts[p], contrasts[p], corrected[p], signed)
-            for p, (i, j) in enumerate(pairs)
-        ),
+        curves=signed * np.array([trials.curve(arm, ks) for arm in range(len(arms))]),
+        pairs=_words(trials, every, names, primary=primary, correction=correction, level=LEVEL),
         band=tuple(
             BudgetDifference(
-                first=arms[i].name,
-                second=arms[j].name,
+                first=names[i],
+                second=names[j],
                 difference=signed * over_all[p].difference,
-                low=np.sort(signed * band[p], axis=0)[0],
-                high=np.sort(signed * band[p], axis=0)[1],
+                low=np.sort(signed * ends[p], axis=0)[0],
+                high=np.sort(signed * ends[p], axis=0)[1],
             )
-            for p, (i, j) in enumerate(pairs)
+            for p, (i, j) in enumerate(every)
             if over_all
         ),
+    )
+
+
+def judge_at(
+    arms: Sequence[ArmTrials],
+    *,
+    direction: Direction,
+    primary: int,
+    pairs: Sequence[tuple[str, str]],
+    level: float = LEVEL,
+    diverged: float | None = None,
+    correction: Literal["holm", "max-t"] = "max-t",
+) -> tuple[PairAtBudget, ...]:
+    """Return the words of `judge_budgets` for some pairs of paired arms, which are the whole family.
+
+    Args:
+        arms: as in `judge_budgets`, paired.
+        direction: which way is better.
+        primary: the budget, in trials.
+        pairs: names of the arms to compare, in order.
+        level: the chance that any word is wrong; the intervals cover in 1 - level.
+        diverged: as in `judge_budgets`.
+        correction: how p-values are corrected over the pairs.
+
+    Raises:
+        ValueError: the arms' numbers of trials differ.
+    """
+    trials = _Trials(arms, direction=direction, diverged=diverged, is_paired=True)
+    names = [arm.name for arm in arms]
+    places = [(names.index(first), names.index(second)) for first, second in pairs]
+    return _words(trials, places, names, primary=primary, correction=correction, level=level)
+
+
+class _Trials:
+    """The oriented trials of all arms, and their contrasts."""
+
+    def __init__(
+        self, arms: Sequence[ArmTrials], *, direction: Direction, diverged: float | None, is_paired: bool
+    ) -> None:
+        """Orient the values; raises ValueError if the arms are paired and their numbers of trials differ."""
+        if is_paired and len({arm.validation.size for arm in arms}) > 1:
+            raise ValueError(
+                "expected paired arms with the same number of trials, got "
+                + ", ".join(f"{arm.validation.size} of {arm.name}" for arm in arms)
+            )
+        self.signed = sign(direction)
+        self._validation = [oriented(arm.validation, direction) for arm in arms]
+        self._tests = _tests(arms, direction, diverged)
+        self._known = [~np.isnan(values) for values in self._validation]
+        self._is_paired = is_paired
+        self._offsets = np.cumsum([0, *(arm.validation.size for arm in arms)])
+        self.units = arms[0].validation.size if is_paired else int(self._offsets[-1])
+        # An arm is in many pairs, most often with all its trials.
+        self._influences: dict[tuple[int, bytes, bytes], _Influence] = {}
+
+    def count(self, i: int, j: int) -> int:
+        """Return the pairs of trials of two arms; the smaller number of trials if they are not paired."""
+        return int(min(rows.sum() for rows in self._rows(i, j)))
+
+    def curve(self, arm: int, ks: NDArray[np.int64]) -> _Floats:
+        """Return the arm's expected test value of the choice at each budget, [K], oriented."""
+        known = self._known[arm]
+        return chosen_test(self._validation[arm][known], self._tests[arm][known], ks)
+
+    def contrast(self, i: int, j: int, ks: NDArray[np.int64]) -> "_Contrast":
+        """Return the difference of two arms at each budget."""
+        rows = self._rows(i, j)
+        return _Contrast.of(
+            [self._influence(arm, of_arm, ks) for arm, of_arm in zip((i, j), rows, strict=True)],
+            rows=rows,
+            offsets=(0, 0) if self._is_paired else (int(self._offsets[i]), int(self._offsets[j])),
+            units=self.units,
+            budgets=ks,
+            is_paired=self._is_paired,
+        )
+
+    def _rows(self, i: int, j: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        one, other = self._known[i], self._known[j]
+        return (one & other, one & other) if self._is_paired else (one, other)
+
+    def _influence(self, arm: int, rows: NDArray[np.bool_], ks: NDArray[np.int64]) -> "_Influence":
+        key = arm, rows.tobytes(), ks.tobytes()
+        if key not in self._influences:
+            self._influences[key] = _influence(self._validation[arm], self._tests[arm], rows, ks)
+        return self._influences[key]
+
+
+def _words(
+    trials: _Trials,
+    places: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    *,
+    primary: int,
+    correction: Literal["holm", "max-t"],
+    level: float,
+) -> tuple[PairAtBudget, ...]:
+    counts = [trials.count(i, j) for i, j in places]
+    contrasts = [
+        trials.contrast(i, j, np.array([primary]))
+        if n >= max(LEAST_PAIRS, TRIALS_PER_BUDGET * primary)
+        else None
+        for n, (i, j) in zip(counts, places, strict=True)
+    ]
+    p_values = np.array([math.nan if contrast is None else contrast.p(0) for contrast in contrasts])
+    corrected = holm(p_values) if correction == "holm" else _stepped_down(contrasts, p_values, trials.units)
+    return tuple(
+        _at_budget(names[i], names[j], n, contrast, float(corrected[p]), signed=trials.signed, level=level)
+        for p, ((i, j), n, contrast) in enumerate(zip(places, counts, contrasts, strict=True))
     )
 
 
@@ -279,20 +347,21 @@ class _Contrast:
             deviations[:, offset + np.flatnonzero(of_arm)] += signed * part.deviations
         counts = [part.deviations.shape[1] for part in parts]
         if is_paired:
-            df = counts[0] / budgets - 1
+            df = _freedom(counts[0], budgets)
         else:
             variances = [(part.deviations**2).sum(axis=1) for part in parts]
+            own = [_freedom(n, budgets) for n in counts]
             df = np.array(
                 [
-                    effective_df([(float(v[k]), n / b - 1) for v, n in zip(variances, counts, strict=True)])
+                    effective_df([(float(v[k]), float(f[k])) for v, f in zip(variances, own, strict=True)])
                     if any(v[k] > 0 for v in variances)
                     else math.nan
-                    for k, b in enumerate(budgets)
+                    for k in range(len(budgets))
                 ]
             )
         return cls(parts[0].value - parts[1].value, deviations, df)
 
-    @property
+    @functools.cached_property
     def error(self) -> _Floats:
         """[K] standard errors; 0 where the difference does not vary."""
         found = np.sqrt((self.deviations**2).sum(axis=1))
@@ -307,7 +376,22 @@ class _Contrast:
         )
 
 
-def _stepped_down(contrasts: Sequence[_Contrast | None], p_values: _Floats, draws: _Floats) -> _Floats:
+def _freedom(n: int, budgets: NDArray[np.int64]) -> _Floats:
+    """Return the degrees of freedom of the jackknife's standard error at each budget, [K].
+
+    The best of k depends on about n/k of the trials, and more than one of them matters. The factor and the
+    bound for k = 2 and 3 are calibrated by simulation (docs/statistics.md).
+    """
+    return np.minimum(n / np.minimum(budgets, 2), 1.5 * n / budgets) - 1
+
+
+@functools.lru_cache(maxsize=8)
+def _multipliers(units: int) -> _Floats:
+    """Return the bootstrap's random multipliers, [draws, units]; always the same."""
+    return np.random.default_rng(_SEED).normal(size=(_DRAWS, units))
+
+
+def _stepped_down(contrasts: Sequence[_Contrast | None], p_values: _Floats, units: int) -> _Floats:
     """Return p-values corrected by the largest |difference| / error that chance gives, stepping down.
 
     Each t value counts as the normal deviate of the same p-value, because the bootstrap's are normal.
@@ -320,6 +404,7 @@ def _stepped_down(contrasts: Sequence[_Contrast | None], p_values: _Floats, draw
         return corrected
     if len(p_values) == 1:
         return p_values.copy()
+    draws = _multipliers(units)
     directions = np.array([_unit(contrasts[p])[0] for p in tested])
     sizes = np.abs(draws @ directions.T)
     # The largest of a pair and of all with a larger p-value.
@@ -365,7 +450,9 @@ def _at_budget(
     n: int,
     contrast: _Contrast | None,
     corrected: float,
+    *,
     signed: Literal[1, -1],
+    level: float,
 ) -> PairAtBudget:
     if contrast is None:
         nothing = math.nan
@@ -382,10 +469,12 @@ def _at_budget(
         )
     difference, error = float(contrast.difference[0]), float(contrast.error[0])
     ends = (
-        t_interval(difference, error=error, df=float(contrast.df[0])) if error > 0 else (math.nan, math.nan)
+        t_interval(difference, error=error, df=float(contrast.df[0]), confidence=1 - level)
+        if error > 0
+        else (math.nan, math.nan)
     )
     low, high = sorted(signed * end for end in ends) if error > 0 else ends
-    is_decided = corrected < LEVEL and difference != 0
+    is_decided = corrected < level and difference != 0
     return PairAtBudget(
         first=first,
         second=second,
@@ -395,5 +484,5 @@ def _at_budget(
         low=low,
         high=high,
         p=contrast.p(0),
-        p_corrected=float(corrected),
+        p_corrected=corrected,
     )
