@@ -13,12 +13,11 @@ __all__ = [
     "judge_budgets",
 ]
 
-import functools
 import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,32 +25,12 @@ from numpy.typing import NDArray
 from studies.direction import Direction, sign
 from studies.paired_search import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.best_of_k import budgets
-from studies.statistics.budget_statistic import chosen_test, chosen_test_without_each
+from studies.statistics.budget_contrasts import ArmTrials, Contrast, PairedArms, multipliers
 from studies.statistics.holm import holm
-from studies.statistics.orientation import oriented
-from studies.statistics.paired import effective_df, t_interval, t_p_value
+from studies.statistics.paired import t_interval
 from studies.statistics.verdict import LEVEL, Word
 
 _Floats = NDArray[np.float64]
-
-_DRAWS: Final = 4000
-_SEED: Final = 20_211
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmTrials:
-    """The trials of one arm, in the order of their pairs.
-
-    Attributes:
-        name: the arm.
-        validation: [N] validation values; NaN where a pair has no result, the worst infinity where it
-            diverged.
-        test: [N] test values of the same trials; what is not finite counts like a diverged trial.
-    """
-
-    name: str
-    validation: _Floats
-    test: _Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +130,7 @@ def judge_budgets(
     step-down of p-values Romano and Wolf, Stepwise multiple testing as formalized data snooping,
     Econometrica 73 (2005).
     """
-    trials = _Trials(arms, direction=direction, diverged=diverged, is_paired=is_paired)
+    trials = PairedArms(arms, direction=direction, diverged=diverged, is_paired=is_paired)
     names = [arm.name for arm in arms]
     every = list(itertools.combinations(range(len(arms)), 2))
     counts = [trials.count(i, j) for i, j in every]
@@ -159,7 +138,7 @@ def judge_budgets(
     ks = budgets(most) if most else np.empty(0, dtype=np.int64)
     signed = sign(direction)
     over_all = [trials.contrast(i, j, ks) for i, j in every] if most and min(counts) >= LEAST_PAIRS else []
-    ends = _band(over_all, _multipliers(trials.units))
+    ends = _band(over_all, multipliers(trials.units))
     return BudgetJudgement(
         primary=primary,
         budgets=ks,
@@ -203,68 +182,14 @@ def judge_at(
     Raises:
         ValueError: the arms' numbers of trials differ.
     """
-    trials = _Trials(arms, direction=direction, diverged=diverged, is_paired=True)
+    trials = PairedArms(arms, direction=direction, diverged=diverged, is_paired=True)
     names = [arm.name for arm in arms]
     places = [(names.index(first), names.index(second)) for first, second in pairs]
     return _words(trials, places, names, primary=primary, correction=correction, level=level)
 
 
-class _Trials:
-    """The oriented trials of all arms, and their contrasts."""
-
-    def __init__(
-        self, arms: Sequence[ArmTrials], *, direction: Direction, diverged: float | None, is_paired: bool
-    ) -> None:
-        """Orient the values; raises ValueError if the arms are paired and their numbers of trials differ."""
-        if is_paired and len({arm.validation.size for arm in arms}) > 1:
-            raise ValueError(
-                "expected paired arms with the same number of trials, got "
-                + ", ".join(f"{arm.validation.size} of {arm.name}" for arm in arms)
-            )
-        self.signed = sign(direction)
-        self._validation = [oriented(arm.validation, direction) for arm in arms]
-        self._tests = _tests(arms, direction, diverged)
-        self._known = [~np.isnan(values) for values in self._validation]
-        self._is_paired = is_paired
-        self._offsets = np.cumsum([0, *(arm.validation.size for arm in arms)])
-        self.units = arms[0].validation.size if is_paired else int(self._offsets[-1])
-        # An arm is in many pairs, most often with all its trials.
-        self._influences: dict[tuple[int, bytes, bytes], _Influence] = {}
-
-    def count(self, i: int, j: int) -> int:
-        """Return the pairs of trials of two arms; the smaller number of trials if they are not paired."""
-        return int(min(rows.sum() for rows in self._rows(i, j)))
-
-    def curve(self, arm: int, ks: NDArray[np.int64]) -> _Floats:
-        """Return the arm's expected test value of the choice at each budget, [K], oriented."""
-        known = self._known[arm]
-        return chosen_test(self._validation[arm][known], self._tests[arm][known], ks)
-
-    def contrast(self, i: int, j: int, ks: NDArray[np.int64]) -> "_Contrast":
-        """Return the difference of two arms at each budget."""
-        rows = self._rows(i, j)
-        return _Contrast.of(
-            [self._influence(arm, of_arm, ks) for arm, of_arm in zip((i, j), rows, strict=True)],
-            rows=rows,
-            offsets=(0, 0) if self._is_paired else (int(self._offsets[i]), int(self._offsets[j])),
-            units=self.units,
-            budgets=ks,
-            is_paired=self._is_paired,
-        )
-
-    def _rows(self, i: int, j: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        one, other = self._known[i], self._known[j]
-        return (one & other, one & other) if self._is_paired else (one, other)
-
-    def _influence(self, arm: int, rows: NDArray[np.bool_], ks: NDArray[np.int64]) -> "_Influence":
-        key = arm, rows.tobytes(), ks.tobytes()
-        if key not in self._influences:
-            self._influences[key] = _influence(self._validation[arm], self._tests[arm], rows, ks)
-        return self._influences[key]
-
-
 def _words(
-    trials: _Trials,
+    trials: PairedArms,
     places: Sequence[tuple[int, int]],
     names: Sequence[str],
     *,
@@ -287,111 +212,7 @@ def _words(
     )
 
 
-def _tests(arms: Sequence[ArmTrials], direction: Direction, diverged: float | None) -> list[_Floats]:
-    """Return oriented test values in which those that are not finite have one value for all arms."""
-    found = [np.where(np.isfinite(arm.test), arm.test, np.nan) * sign(direction) for arm in arms]
-    finite = np.concatenate(found)
-    finite = finite[~np.isnan(finite)]
-    value = float(finite.min()) if diverged is None and finite.size else sign(direction) * (diverged or 0.0)
-    return [
-        np.where(np.isnan(tests) | ~np.isfinite(arm.validation), value, tests)
-        for arm, tests in zip(arms, found, strict=True)
-    ]
-
-
-@dataclass(frozen=True)
-class _Influence:
-    """One arm's statistic at each budget, [K], and the jackknife's deviations of each trial, [K, n]."""
-
-    value: _Floats
-    deviations: _Floats
-
-
-def _influence(
-    validation: _Floats, tests: _Floats, rows: NDArray[np.bool_], ks: NDArray[np.int64]
-) -> _Influence:
-    values, kept = validation[rows], tests[rows]
-    without = chosen_test_without_each(values, kept, ks)
-    n = len(values)
-    deviations = math.sqrt((n - 1) / n) * (without - without.mean(axis=1, keepdims=True))
-    return _Influence(chosen_test(values, kept, ks), deviations)
-
-
-@dataclass(frozen=True)
-class _Contrast:
-    """The difference of two arms at some budgets.
-
-    Attributes:
-        difference: [K] first minus second, oriented.
-        deviations: [K, units] the part of each trial or pair of trials; 0 for those of other arms.
-        df: [K] degrees of freedom of the standard error.
-    """
-
-    difference: _Floats
-    deviations: _Floats
-    df: _Floats
-
-    @classmethod
-    def of(
-        cls,
-        parts: Sequence[_Influence],
-        *,
-        rows: Sequence[NDArray[np.bool_]],
-        offsets: Sequence[int],
-        units: int,
-        budgets: NDArray[np.int64],
-        is_paired: bool,
-    ) -> "_Contrast":
-        deviations = np.zeros((len(budgets), units))
-        for part, of_arm, offset, signed in zip(parts, rows, offsets, (1, -1), strict=True):
-            deviations[:, offset + np.flatnonzero(of_arm)] += signed * part.deviations
-        counts = [part.deviations.shape[1] for part in parts]
-        if is_paired:
-            df = _freedom(counts[0], budgets)
-        else:
-            variances = [(part.deviations**2).sum(axis=1) for part in parts]
-            own = [_freedom(n, budgets) for n in counts]
-            df = np.array(
-                [
-                    effective_df([(float(v[k]), float(f[k])) for v, f in zip(variances, own, strict=True)])
-                    if any(v[k] > 0 for v in variances)
-                    else math.nan
-                    for k in range(len(budgets))
-                ]
-            )
-        return cls(parts[0].value - parts[1].value, deviations, df)
-
-    @functools.cached_property
-    def error(self) -> _Floats:
-        """[K] standard errors; 0 where the difference does not vary."""
-        found = np.sqrt((self.deviations**2).sum(axis=1))
-        # Equal numbers may differ by their rounding.
-        return np.where(found > 1e-12 * np.maximum(np.abs(self.difference), 1e-300), found, 0.0)
-
-    def p(self, k: int) -> float:
-        """Return the p-value at the k-th budget; NaN where the difference does not vary."""
-        error = float(self.error[k])
-        return (
-            t_p_value(float(self.difference[k]), error=error, df=float(self.df[k])) if error > 0 else math.nan
-        )
-
-
-def _freedom(n: int, budgets: NDArray[np.int64]) -> _Floats:
-    """Return the degrees of freedom of the jackknife's standard error at each budget, [K].
-
-    The best of k depends on about n/k of the trials, and more than one of them matters. The factor and the
-    bound for k = 2 and 3 are calibrated by simulation (docs/statistics.md).
-    """
-    return np.minimum(n / np.minimum(budgets, 2), 1.5 * n / budgets) - 1
-
-
-@functools.lru_cache(maxsize=8)
-def _multipliers(units: int) -> _Floats:
-    """Return the bootstrap's random multipliers, [draws, units]; always the same."""
-    return np.random.default_rng(_SEED).normal(size=(_DRAWS, units))
-
-
-def _stepped_down(contrasts: Sequence[_Contrast | None], p_values: _Floats, units: int) -> _Floats:
+def _stepped_down(contrasts: Sequence[Contrast | None], p_values: _Floats, units: int) -> _Floats:
     """Return p-values corrected by the largest |difference| / error that chance gives, stepping down.
 
     Each t value counts as the normal deviate of the same p-value, because the bootstrap's are normal.
@@ -404,8 +225,8 @@ def _stepped_down(contrasts: Sequence[_Contrast | None], p_values: _Floats, unit
         return corrected
     if len(p_values) == 1:
         return p_values.copy()
-    draws = _multipliers(units)
-    directions = np.array([_unit(contrasts[p])[0] for p in tested])
+    draws = multipliers(units)
+    directions = np.array([contrast.unit[0] for p in tested if (contrast := contrasts[p])])
     sizes = np.abs(draws @ directions.T)
     # The largest of a pair and of all with a larger p-value.
     largest = np.maximum.accumulate(sizes[:, ::-1], axis=1)[:, ::-1]
@@ -418,14 +239,7 @@ def _stepped_down(contrasts: Sequence[_Contrast | None], p_values: _Floats, unit
     return corrected
 
 
-def _unit(contrast: _Contrast | None) -> _Floats:
-    """Return the deviations divided by their standard error, [K, units]; 0 where nothing varies."""
-    assert contrast is not None, "a pair with a p-value has a contrast"
-    error = contrast.error[:, None]
-    return np.divide(contrast.deviations, error, out=np.zeros_like(contrast.deviations), where=error > 0)
-
-
-def _band(contrasts: Sequence[_Contrast], draws: _Floats) -> list[_Floats]:
+def _band(contrasts: Sequence[Contrast], draws: _Floats) -> list[_Floats]:
     """Return the ends of each pair's band at each budget, [pairs][2, K]; NaN where nothing varies."""
     from scipy.special import ndtr, stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
@@ -433,7 +247,7 @@ def _band(contrasts: Sequence[_Contrast], draws: _Floats) -> list[_Floats]:
         return []
     largest = np.zeros(len(draws))
     for contrast in contrasts:
-        largest = np.maximum(largest, np.abs(draws @ _unit(contrast).T).max(axis=1, initial=0.0))
+        largest = np.maximum(largest, np.abs(draws @ contrast.unit.T).max(axis=1, initial=0.0))
     critical = float(np.quantile(largest, 1 - LEVEL))
     tail = float(ndtr(-critical))
     ends: list[_Floats] = []
@@ -448,7 +262,7 @@ def _at_budget(
     first: str,
     second: str,
     n: int,
-    contrast: _Contrast | None,
+    contrast: Contrast | None,
     corrected: float,
     *,
     signed: Literal[1, -1],
