@@ -215,6 +215,7 @@ def _search(study_id: str, arm: ResolvedArm, told: Arm, spec: StudySpec, epochs:
                     origin="sampled" if n else "default",
                     parameters=parameters | dict(told.parameters.get(number, {})),
                     replicate=replicate,
+                    pair_index=n - 1 if 0 < n <= spec.search.paired else None,
                     seed=trial_seed(spec.seed, replicate),
                     cost_s=told.cost_s,
                 )

@@ -5,24 +5,27 @@ __all__ = ["budget_curves", "flips"]
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studies.analysis.noise import run_noise
+from studies.analysis.paired_trials import PairedArm, PairedTrials
 from studies.analysis.study_results import ArmResults, StudyResults, has_value
-from studies.analysis.views import BudgetCurve, BudgetPoint, CurveMethod, RankFlip
+from studies.analysis.views import BudgetCurve, BudgetPoint, RankFlip
 from studies.formatting import percent
 from studies.states import TrialState
 from studies.statistics.bands import median_band
 from studies.statistics.best_of_k import budgets, expected_best
 from studies.statistics.best_so_far import best_so_far
+from studies.statistics.budget_verdict import TRIALS_PER_BUDGET
 from studies.statistics.flips import lead_changes
 from studies.statistics.replicates import ReplicateCurve, across_replicates
 from studies.views import TrialView
 
 _MOST_POINTS: Final = 200
+_SearchMethod = Literal["expected best of k", "best so far", "median of replicates"]
 _Floats = NDArray[np.float64]
 _Whole = NDArray[np.int64]
 
@@ -39,7 +42,7 @@ class _Search:
         most: the largest budget of the curve; 0 without any trial.
     """
 
-    method: CurveMethod
+    method: _SearchMethod
     drawn: tuple[TrialView, ...]
     given: TrialView | None
     lines: tuple[tuple[TrialView, ...], ...]
@@ -56,7 +59,7 @@ def _search(results: StudyResults, arm: ArmResults) -> _Search:
     given = next((trial for trial in known if trial.origin == "default"), None)
     drawn = tuple(trial for trial in known if trial.origin != "default")
     if len(arm.bests) > 1:
-        method: CurveMethod = "median of replicates"
+        method: _SearchMethod = "median of replicates"
     else:
         method = "expected best of k" if results.is_exchangeable else "best so far"
     most = (
@@ -67,17 +70,31 @@ def _search(results: StudyResults, arm: ArmResults) -> _Search:
     return _Search(method=method, drawn=drawn, given=given, lines=lines, most=most)
 
 
-def budget_curves(results: StudyResults) -> tuple[BudgetCurve, ...]:
-    """Return a curve for each arm in order; it has no points before a trial has ended."""
-    return tuple(_curve(results, arm) for arm in results.arms)
+def budget_curves(results: StudyResults, paired: PairedTrials | None) -> tuple[BudgetCurve, ...]:
+    """Return a curve for each arm in order; it has no points before a trial has ended.
+
+    With enough paired trials they are the curves that the verdict by budget compares.
+
+    Args:
+        results: the study.
+        paired: its paired trials.
+    """
+    if paired is None or paired.primary is None:
+        return tuple(_curve(results, arm) for arm in results.arms)
+    most = min(len(arm.known) for arm in paired.arms) // TRIALS_PER_BUDGET
+    trials = budgets(most, points=_MOST_POINTS) if most else np.empty(0, dtype=np.int64)
+    return tuple(_paired_curve(paired, arm, trials) for arm in paired.arms)
 
 
 def flips(results: StudyResults) -> tuple[RankFlip, ...]:
     """Return the budgets at which another arm takes the lead by validation.
 
     The budgets end where the shortest search with a result does. Leads smaller than the standard deviation of
-    one configuration's value over seeds do not count.
+    one configuration's value over seeds do not count. There are none where the verdict by budget says which
+    lead holds.
     """
+    if results.has_enough_pairs:
+        return ()
     searches = {arm.name: search for arm in results.arms if (search := _search(results, arm)).most}
     if len(searches) < 2:
         return ()
@@ -101,6 +118,23 @@ def _values(results: StudyResults, search: _Search, trials: _Whole) -> _Floats:
             )
         case "best so far":
             return _so_far(results, search.lines[0])[trials - 1]
+
+
+def _paired_curve(paired: PairedTrials, arm: PairedArm, trials: _Whole) -> BudgetCurve:
+    values = paired.reached(arm, trials) if trials.size else []
+    epochs, seconds = (
+        float(np.mean([cost(trial) for trial in arm.known])) if arm.known else 0.0
+        for cost in (_epochs, _seconds)
+    )
+    return BudgetCurve(
+        arm=arm.name,
+        method="expected test value of the choice",
+        band=None,
+        points=tuple(
+            BudgetPoint(trials=int(k), epochs=int(k) * epochs, elapsed_s=int(k) * seconds, value=_known(v))
+            for k, v in zip(trials, values, strict=True)
+        ),
+    )
 
 
 def _curve(results: StudyResults, arm: ArmResults) -> BudgetCurve:

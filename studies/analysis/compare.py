@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.analysis.by_budget import budget_verdict
 from studies.analysis.confirmed import confirmed, scores
 from studies.analysis.differences import differences
 from studies.analysis.multi_study_views import ComparedArm, Comparison
+from studies.analysis.paired_trials import PairedArm, PairedTrials, paired_trials
 from studies.analysis.study_results import ArmResults, StudyResults, study_results
-from studies.analysis.verdicts import count_divergence, pair_verdict
+from studies.analysis.verdicts import best_scores, count_divergence, name_in_verdict, pair_verdict
 from studies.analysis.views import Confirmed, PairVerdict
 from studies.analysis.wording import Divergence, verdict_sentence
 from studies.errors import SpecInvalid, SpecProblem
-from studies.statistics.verdict import ArmScores, PairJudgement, judge
+from studies.statistics.verdict import ArmScores, PairJudgement, Question, judge
 from studies.views import StudyRecord
 
 
@@ -60,7 +62,13 @@ def compare(records: Sequence[StudyRecord]) -> Comparison:
     by_label = {entry.label: entry for entry in entries}
     first = per_study[0]
     judged = [entry for entry in entries if entry.arm.is_confirmed]
-    pairs = judge(_scores(judged), direction=first.direction).pairs if len(judged) > 1 else ()
+    about: Question = (
+        "configurations" if all(results.has_enough_pairs for results in per_study) else "optimizers"
+    )
+    pairs = (
+        judge(_scores(judged, about), direction=first.direction, about=about).pairs if len(judged) > 1 else ()
+    )
+    paired = _paired(per_study, entries)
 
     def place(entry: _ComparedEntry) -> tuple[bool, float]:
         mean = None if entry.best is None else entry.best.test_mean
@@ -72,7 +80,8 @@ def compare(records: Sequence[StudyRecord]) -> Comparison:
         unit=first.card.unit,
         direction=first.direction,
         arms=tuple(_compared(entry) for entry in sorted(entries, key=place)),
-        pairs=tuple(_verdict(pair, by_label[pair.first], by_label[pair.second]) for pair in pairs),
+        by_budget=None if paired is None else budget_verdict(paired),
+        pairs=tuple(_verdict(pair, by_label[pair.first], by_label[pair.second], about) for pair in pairs),
         cautions=differences(per_study),
     )
 
@@ -136,12 +145,32 @@ def _entries(per_study: Sequence[StudyResults]) -> list[_ComparedEntry]:
     return found
 
 
-def _scores(entries: Sequence[_ComparedEntry]) -> list[ArmScores]:
+def _paired(per_study: Sequence[StudyResults], entries: Sequence[_ComparedEntry]) -> PairedTrials | None:
+    """Return the paired trials of all studies; None if trials of different studies are not pairs."""
+    found = [paired_trials(results) for results in per_study]
+    known = [each for each in found if each is not None and each.primary is not None]
+    designs = {(results.study.spec.seed, results.study.spec.search) for results in per_study}
+    if len(known) < len(per_study) or len(designs) > 1:
+        return None
+    arms = [arm for each in known for arm in each.arms]
+    return PairedTrials(
+        arms=tuple(
+            PairedArm(name=entry.label, label=entry.title, trials=arm.trials)
+            for entry, arm in zip(entries, arms, strict=True)
+        ),
+        primary=known[0].primary,
+        card=known[0].card,
+        is_closed=all(each.is_closed for each in known),
+    )
+
+
+def _scores(entries: Sequence[_ComparedEntry], about: Question) -> list[ArmScores]:
     """Return the scores of all entries on the union of the studies' seeds; NaN where a study has no run."""
     seeds = list(dict.fromkeys(seed for entry in entries for seed in entry.results.seeds))
 
     def table(entry: _ComparedEntry) -> NDArray[np.float64]:
-        known = scores(entry.results, entry.arm)
+        of = best_scores if about == "configurations" else scores
+        known = of(entry.results, entry.arm)
         padded = np.full((len(known), len(seeds)), np.nan)
         padded[:, [seeds.index(seed) for seed in entry.results.seeds]] = known
         return padded
@@ -177,14 +206,16 @@ def _compared(entry: _ComparedEntry) -> ComparedArm:
     )
 
 
-def _verdict(pair: PairJudgement, first: _ComparedEntry, second: _ComparedEntry) -> PairVerdict:
+def _verdict(
+    pair: PairJudgement, first: _ComparedEntry, second: _ComparedEntry, about: Question
+) -> PairVerdict:
     one = count_divergence(first.results, first.arm, first.arm)
     other = count_divergence(second.results, second.arm, second.arm)
     results = first.results
     reason = verdict_sentence(
         pair,
-        first=first.title,
-        second=second.title,
+        first=name_in_verdict(first.title, about),
+        second=name_in_verdict(second.title, about),
         sign=results.sign,
         unit=results.card.unit,
         divergence=Divergence(one.first, other.second, one.first_searches, other.second_searches),

@@ -42,6 +42,13 @@ def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
                 f"{names[one]} and {names[other]} have no fresh seed in common, so their arms cannot be "
                 "paired and there is no verdict between them."
             )
+    if any(results.has_enough_pairs for results in per_study) and (
+        len({(results.study.spec.seed, results.study.spec.search) for results in per_study}) > 1
+    ):
+        cautions.append(
+            "There is no verdict by tuning budget between the studies, because their seeds or their "
+            "numbers of paired trials differ."
+        )
     cards = list(dict.fromkeys(results.card.model_dump_json() for results in per_study))
     if len(cards) > 1:
         cautions.append("The workload itself changed between the studies: their workload cards differ.")
@@ -77,6 +84,8 @@ def _settings(results: StudyResults) -> Mapping[str, str]:
         "the metrics compared beside that": ", ".join(spec.objective.compare) or "none",
         "trials per arm": str(spec.budget.trials_per_arm),
         "replicates": str(spec.budget.replicates),
+        "paired trials": str(spec.search.pairs),
+        "the budget at which optimizers are judged": str(spec.search.verdict_at or "none"),
         "sampler": spec.sampler,
         "pruner": str(spec.pruner),
         "the epoch whose value counts": spec.objective.at,

@@ -1,4 +1,7 @@
-"""The finding of a study in one sentence: the verdict, or the leader of the search before there is one."""
+"""The finding of a study: the verdict, or the leader of the search before there is one.
+
+With paired trials it has two sentences: which optimizer is better, and which configuration to ship.
+"""
 
 __all__ = ["finding"]
 
@@ -8,10 +11,19 @@ from typing import Final
 
 from studies.analysis.limits import limits
 from studies.analysis.study_results import ArmResults, StudyResults
+from studies.analysis.two_answers import optimizer_sentence, shipping_sentences
 from studies.analysis.under_tuned import UnderTunedArm
 from studies.analysis.verdicts import count_divergence
-from studies.analysis.views import Confirmed, Finding, PairVerdict, RankFlip, Word
-from studies.analysis.wording import capitalized, describe_sample, mean_lead, verdict_clause
+from studies.analysis.views import BudgetVerdict, Confirmed, Finding, PairVerdict, RankFlip, Word
+from studies.analysis.wording import (
+    capitalized,
+    describe_sample,
+    mean_lead,
+    other_of,
+    pair_of,
+    verdict_clause,
+    word_of,
+)
 from studies.formatting import count, difference, listed, metric, metric_interval, metric_unit, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
@@ -28,6 +40,7 @@ def finding(
     under_tuned: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
     flips: Sequence[RankFlip],
+    by_budget: BudgetVerdict | None,
 ) -> Finding:
     """Return what the study found, and the limits of that.
 
@@ -38,43 +51,81 @@ def finding(
         under_tuned: the arms that are behind an arm they contain.
         confirmed: the confirmed configurations.
         flips: budgets at which the lead by validation changes.
+        by_budget: the verdict on the optimizers by their paired trials.
     """
     contenders = [arm for arm in results.arms if arm.best is not None]
     is_confirmed = bool(contenders) and all(arm.is_confirmed for arm in contenders)
-    if not contenders:
-        sentence = _without_results(results)
-    elif not is_confirmed:
-        sentence = _by_search(results, contenders)
-    elif len(contenders) == 1:
-        sentence = _of_one_arm(results, contenders[0], confirmed)
-    else:
-        sentence = _by_verdict(results, contenders, judgement, pairs, under_tuned, confirmed)
+    # There are no ranks while an arm has no confirmed configuration.
+    order = [rank.arm for rank in judgement.ranks] or _by_mean(results, contenders, confirmed)
     unusable = [
         f"no trial of {arm.label} has a usable value: {arm.tally.describe()}" for arm in results.unusable_arms
     ]
-    is_all = len(unusable) == len(results.arms)
-    sentence = "; ".join(unusable if is_all else [*unusable, sentence])
-    is_preliminary = bool(contenders) and not results.is_closed
+    if by_budget is not None and results.has_enough_pairs and len(results.arms) > 1 and contenders:
+        winner, ship = _winner(by_budget), order[0] if is_confirmed else None
+        shipping = (
+            shipping_sentences(results, by_budget, pairs, confirmed, order)
+            if is_confirmed
+            else (_unconfirmed(results, contenders),)
+        )
+        sentences = [f"{capitalized('; '.join(unusable))}."] if unusable else []
+        if by_budget.pairs:
+            sentences += [optimizer_sentence(results, by_budget), *shipping]
+        elif is_confirmed:
+            sentences += [by_budget.why_none or "", *shipping]
+        else:
+            sentences += [f"So far, {_by_search(results, contenders)}.", by_budget.why_none or ""]
+    else:
+        winner, ship = judgement.winner if is_confirmed and len(contenders) > 1 else None, None
+        if not contenders:
+            sentence = _without_results(results)
+        elif not is_confirmed:
+            sentence = _by_search(results, contenders)
+        elif len(contenders) == 1:
+            sentence = _of_one_arm(results, contenders[0], confirmed)
+        else:
+            sentence = _by_verdict(results, order, pairs, under_tuned, confirmed)
+        is_all = len(unusable) == len(results.arms)
+        sentence = "; ".join(unusable if is_all else [*unusable, sentence])
+        is_preliminary = bool(contenders) and not results.is_closed
+        sentences = [f"So far, {sentence}." if is_preliminary else f"{capitalized(sentence)}."]
     return Finding(
-        sentence=f"So far, {sentence}." if is_preliminary else f"{capitalized(sentence)}.",
-        winner=judgement.winner if is_confirmed and len(contenders) > 1 else None,
-        limits=limits(results, pairs, confirmed, flips),
+        sentence=" ".join(sentences),
+        sentences=tuple(sentences),
+        winner=winner,
+        ship=ship,
+        limits=limits(results, pairs, confirmed, flips, by_budget),
+    )
+
+
+def _winner(verdict: BudgetVerdict) -> str | None:
+    """Return the arm that is better than every other after the primary number of trials."""
+    best = verdict.arms[0] if verdict.arms else None
+    return best.arm if best is not None and best.high == 1 else None
+
+
+def _unconfirmed(results: StudyResults, contenders: Sequence[ArmResults]) -> str:
+    """Return what is known of the configuration to ship before every best one has run on fresh seeds."""
+    if not results.is_closed and results.study.spec.confirmation.seeds:
+        return "Which configuration to ship follows from runs on fresh seeds after the search."
+    best = max(contenders, key=lambda arm: results.sign * _best(arm))
+    unit = results.card.unit
+    assert best.best is not None, "a contender has a best trial"
+    return (
+        "Which configuration to ship is not confirmed on fresh seeds; by validation it is that of "
+        f"{best.label} (trial {best.best.trial.number}), with {metric(_best(best), unit)}{metric_unit(unit)}."
     )
 
 
 def _by_verdict(
     results: StudyResults,
-    contenders: Sequence[ArmResults],
-    judgement: Judgement,
+    order: Sequence[str],
     pairs: Sequence[PairVerdict],
     under_tuned: Sequence[UnderTunedArm],
     confirmed: Sequence[Confirmed],
 ) -> str:
-    # There are no ranks while an arm has no confirmed configuration.
-    order = [rank.arm for rank in judgement.ranks] or _by_mean(results, contenders, confirmed)
-    of_leader = [_pair(pairs, order[0], name) for name in order[1:]]
+    of_leader = [pair_of(pairs, order[0], name) for name in order[1:]]
     beaten, undecided, ahead = (
-        [results.arm(_other(pair, order[0])).label for pair in of_leader if _word(pair, order[0]) == word]
+        [results.arm(other_of(pair, order[0])).label for pair in of_leader if word_of(pair, order[0]) == word]
         for word in _WORDS
     )
     if len(of_leader) == 1:
@@ -138,7 +189,7 @@ def _winner_clause(results: StudyResults, name: str, pairs: Sequence[PairVerdict
     pair = pairs[0]
     first, second = (results.arm(each) for each in (pair.first, pair.second))
     lead = mean_lead(pair, first=first.label, second=second.label, sign=results.sign, unit=results.card.unit)
-    label, next_best = results.arm(name).label, results.arm(_other(pair, name)).label
+    label, next_best = results.arm(name).label, results.arm(other_of(pair, name)).label
     is_measured = not (pair.covers == "signs" and any(count_divergence(results, first, second)))
     if lead is not None and lead.arm == label and is_measured:
         margin = f"by {lead.amount} in test {results.card.metric}"
@@ -266,17 +317,3 @@ def _best(arm: ArmResults) -> float:
     assert arm.best is not None, "a contender has a best trial"
     assert arm.best.trial.value is not None, "a best trial has a value"
     return arm.best.trial.value
-
-
-def _pair(pairs: Sequence[PairVerdict], one: str, other: str) -> PairVerdict:
-    return next(pair for pair in pairs if {pair.first, pair.second} == {one, other})
-
-
-def _word(pair: PairVerdict, name: str) -> Word:
-    """Return the verdict on one arm of a pair, measured against the other."""
-    turned: dict[Word, Word] = {"better": "worse", "worse": "better", "undecided": "undecided"}
-    return pair.word if pair.first == name else turned[pair.word]
-
-
-def _other(pair: PairVerdict, name: str) -> str:
-    return pair.second if pair.first == name else pair.first

@@ -4,21 +4,37 @@ __all__ = ["further_metrics"]
 
 import math
 
-from studies.analysis.confirmed import scores
+from studies.analysis.by_budget import metrics_by_budget
+from studies.analysis.paired_trials import PairedTrials
 from studies.analysis.study_results import ArmResults, ConfirmedConfiguration, StudyResults, value_on_test
-from studies.analysis.verdicts import count_divergence, pair_verdict
+from studies.analysis.verdicts import (
+    arm_scores,
+    count_divergence,
+    name_in_verdict,
+    pair_verdict,
+    question,
+)
 from studies.analysis.views import FurtherMetric, MetricOfConfiguration, PairVerdict
 from studies.analysis.wording import verdict_sentence
 from studies.catalog import MetricCard
 from studies.direction import sign
 from studies.statistics.paired import mean_interval
-from studies.statistics.verdict import ArmScores, Judgement, judge_together
+from studies.statistics.verdict import Judgement, judge_together
 
 
-def further_metrics(results: StudyResults) -> tuple[FurtherMetric, ...]:
-    """Return the workload's metrics beside the objective, in the card's order."""
+def further_metrics(results: StudyResults, trials: PairedTrials | None) -> tuple[FurtherMetric, ...]:
+    """Return the workload's metrics beside the objective, in the card's order.
+
+    Args:
+        results: the study.
+        trials: its paired trials.
+    """
     asked = [metric for metric in results.card.metrics if metric.name in results.study.spec.objective.compare]
-    judged = judge_together([(_scores(results, metric.name), metric.direction) for metric in asked])
+    judged = judge_together(
+        [(arm_scores(results, metric=metric.name), metric.direction) for metric in asked],
+        about=question(results),
+    )
+    by_budget = {} if trials is None else metrics_by_budget(trials, [metric.name for metric in asked])
     judgements = {metric.name: judgement for metric, judgement in zip(asked, judged, strict=True)}
     return tuple(
         FurtherMetric(
@@ -28,25 +44,10 @@ def further_metrics(results: StudyResults) -> tuple[FurtherMetric, ...]:
             confirmed=_confirmed(results, metric.name),
             is_compared=metric.name in judgements,
             pairs=_pairs(results, metric, judgements[metric.name]) if metric.name in judgements else (),
+            by_budget=by_budget.get(metric.name, ()),
         )
         for metric in results.card.metrics
     )
-
-
-def _scores(results: StudyResults, metric: str) -> list[ArmScores]:
-    """Return the arms' scores by a metric that the search did not choose by."""
-    return [
-        ArmScores(
-            name=arm.name,
-            scores=scores(results, arm, metric=metric),
-            search_values=results.values(arm.trials),
-            adaptive=results.is_adaptive,
-            search_tests=results.tests(arm.trials, metric=metric),
-            search_direction=results.direction,
-        )
-        for arm in results.arms
-        if not (results.is_closed and arm.is_hopeless)
-    ]
 
 
 def _pairs(results: StudyResults, metric: MetricCard, judgement: Judgement) -> tuple[PairVerdict, ...]:
@@ -55,8 +56,8 @@ def _pairs(results: StudyResults, metric: MetricCard, judgement: Judgement) -> t
         first, second = results.arm(pair.first), results.arm(pair.second)
         sentence = verdict_sentence(
             pair,
-            first=first.label,
-            second=second.label,
+            first=name_in_verdict(first.label, question(results)),
+            second=name_in_verdict(second.label, question(results)),
             sign=sign(metric.direction),
             unit=metric.unit,
             divergence=count_divergence(results, first, second),

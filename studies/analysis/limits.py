@@ -8,7 +8,7 @@ from typing import Final
 from studies.analysis.noise import examples_error
 from studies.analysis.study_results import ArmResults, StudyResults, has_test
 from studies.analysis.verdicts import count_divergence
-from studies.analysis.views import Confirmed, PairVerdict, RankFlip
+from studies.analysis.views import BudgetVerdict, Confirmed, PairVerdict, RankFlip
 from studies.formatting import count, difference, listed, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
@@ -22,6 +22,10 @@ _COVERS: Final = {
     "replicates": (
         "The interval of a difference covers the variation over whole searches, because each search was "
         "repeated from the start."
+    ),
+    "configurations": (
+        "The interval of a difference between two configurations covers the variation over seeds. Another "
+        "search would find other configurations."
     ),
 }
 _SIGN_TEST: Final = {
@@ -41,6 +45,7 @@ def limits(
     pairs: Sequence[PairVerdict],
     confirmed: Sequence[Confirmed],
     flips: Sequence[RankFlip],
+    by_budget: BudgetVerdict | None,
 ) -> tuple[str, ...]:
     """Return the limits of the finding, the most important first; none before a trial has completed.
 
@@ -49,11 +54,13 @@ def limits(
         pairs: the verdict on every pair of arms.
         confirmed: the confirmed configurations.
         flips: budgets at which the lead by validation changes.
+        by_budget: the verdict on the optimizers by their paired trials.
     """
     if all(arm.best is None for arm in results.arms):
         return ()
     return (
         *_early_end(results),
+        *_budget(by_budget),
         *_confirmation(results, confirmed),
         *_intervals(results, pairs, confirmed),
         *_scope(results, flips),
@@ -69,6 +76,30 @@ def _early_end(results: StudyResults) -> Iterator[str]:
         )
         finished = progress.finished - progress.cancelled
         yield f"The study {ending} early: {count(finished)} of {plural(progress.trials, 'trial')} finished."
+
+
+def _budget(verdict: BudgetVerdict | None) -> Iterator[str]:
+    """Yield what the verdict by budget rests on, and what is missing of that."""
+    if verdict is None or not verdict.pairs:
+        return
+    yield (
+        f"Better after {plural(verdict.primary or 0, 'trial')} of tuning means: of as many random "
+        "configurations, the best by validation has the better test value on average. The interval covers "
+        "the variation over configurations and seeds. A sampler that learns may reach as much with fewer "
+        "trials."
+    )
+    missing = verdict.planned - verdict.n
+    if missing:
+        yield (
+            f"Of {plural(verdict.planned, 'pair')} of trials, {count(missing)} "
+            f"{'has' if missing == 1 else 'have'} no result in every arm and "
+            f"{'is' if missing == 1 else 'are'} left out where a result is missing."
+        )
+    if verdict.ended < verdict.planned:
+        yield (
+            "The study ended before all pairs of trials had. If it was stopped because of its figures, its "
+            "words are wrong more often than 5 times in 100."
+        )
 
 
 def _confirmation(results: StudyResults, confirmed: Sequence[Confirmed]) -> Iterator[str]:
@@ -161,9 +192,10 @@ def _scope(results: StudyResults, flips: Sequence[RankFlip]) -> Iterator[str]:
     study = results.study
     budget = study.spec.budget
     replicates = "" if budget.replicates == 1 else f", {count(budget.replicates)} replicates"
+    paired = f", {count(study.spec.search.paired)} of them paired" if study.spec.search.paired else ""
     spent = (
         f"{plural(budget.trials_per_arm, 'trial')} per arm of {plural(study.epochs, 'epoch')} each "
-        f"(sampler {study.spec.sampler}{replicates})"
+        f"(sampler {study.spec.sampler}{paired}{replicates})"
     )
     is_complete = all(len(arm.spent) >= budget.trials_per_arm * budget.replicates for arm in results.arms)
     planned = "" if is_complete else "planned "

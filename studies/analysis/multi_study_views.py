@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from studies.analysis.views import AgeS, Finding, PairVerdict, Word
+from studies.analysis.views import AgeS, BudgetVerdict, Finding, PairVerdict, Word
 from studies.direction import Direction
 from studies.frozen_model import FrozenModel
 from studies.space import Parameters
@@ -85,6 +85,18 @@ class SuiteArm(FrozenModel):
         description="Lower end of its 95 % interval (stratified bootstrap over runs, corrected for few)."
     )
     iqm_high: float | None = Field(description="Upper end of it.")
+    budget_iqm: float | None = Field(
+        default=None,
+        description=(
+            "Interquartile mean of the relative performance that `budget` trials of tuning reach; null "
+            "without such a budget."
+        ),
+    )
+    budget_iqm_low: float | None = Field(
+        default=None,
+        description="Lower end of its 95 % interval, as above over searches of `budget` trials.",
+    )
+    budget_iqm_high: float | None = Field(default=None, description="Upper end of it.")
     profile: tuple[ProfilePoint, ...] = Field(description="Performance profile.")
     algoperf: float | None = Field(
         description=(
@@ -118,6 +130,13 @@ class SuiteAnalysis(FrozenModel):
     finding: Finding = Field(description="The finding and its limits.")
     arms: tuple[SuiteArm, ...] = Field(description="The arms that all counted studies have, best IQM first.")
     wins: tuple[WinChance, ...] = Field(description="Every pair of arms.")
+    budget: int | None = Field(
+        default=None,
+        description=(
+            "The tuning budget of `budget_iqm`, in trials: the smallest primary budget of the counted "
+            "studies; null unless all of them are judged by paired trials."
+        ),
+    )
     age_s: AgeS = 0.0
 
 
@@ -151,7 +170,19 @@ class Comparison(FrozenModel):
     arms: tuple[ComparedArm, ...] = Field(
         description="The arms, best confirmed test value first; arms without one come last."
     )
-    pairs: tuple[PairVerdict, ...] = Field(description="Every pair of confirmed arms.")
+    by_budget: BudgetVerdict | None = Field(
+        default=None,
+        description=(
+            "Which arm is better after k trials of tuning; null unless all studies have the same seed, "
+            "paired trials and primary budget, so that trials of different studies are pairs too."
+        ),
+    )
+    pairs: tuple[PairVerdict, ...] = Field(
+        description=(
+            "Every pair of confirmed arms; if all studies have enough paired trials, by their best "
+            "configurations alone."
+        )
+    )
     cautions: tuple[str, ...] = Field(
         description="Differences between the studies apart from their arms, each a sentence."
     )

@@ -201,6 +201,11 @@ class StudyResults:
         """Whether the sampler learns from earlier trials."""
         return self.study.spec.sampler in ADAPTIVE_SAMPLERS
 
+    @property
+    def has_enough_pairs(self) -> bool:
+        """Whether the paired trials of the search decide which optimizer is better."""
+        return self.study.spec.search.verdict_at is not None
+
     def arm(self, name: str) -> ArmResults:
         """Return the arm with this name, which must exist."""
         return next(arm for arm in self.arms if arm.name == name)

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from studies.analysis.by_budget import budget_verdict
 from studies.analysis.confirmed import scores, time_to_target
 from studies.analysis.multi_study_views import (
     ProfilePoint,
@@ -20,6 +21,7 @@ from studies.analysis.multi_study_views import (
     SuiteStudy,
     WinChance,
 )
+from studies.analysis.paired_trials import PairedTrials, paired_trials
 from studies.analysis.study_results import ArmResults, StudyResults, study_results
 from studies.analysis.suite_finding import suite_finding
 from studies.analysis.verdicts import judge_arms
@@ -51,12 +53,14 @@ class _Counted:
         relative: the runs of each common arm on the scale from the study's worst arm, 0, to its best, 1.
         means: the confirmed mean test value of each; None if every run diverged.
         epochs: the median epochs to the target of each; inf for a miss.
+        paired: its paired trials, if they judge the optimizers; else None.
     """
 
     results: StudyResults
     relative: Mapping[str, _Floats]
     means: Mapping[str, float | None]
     epochs: Mapping[str, float]
+    paired: PairedTrials | None
 
 
 def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
@@ -74,15 +78,24 @@ def analyse_suite(name: str, records: Sequence[StudyRecord]) -> SuiteAnalysis:
     counted = [
         _counted(results, common) for results, why in zip(per_study, why_not, strict=True) if why is None
     ]
-    arms = _arms(common, counted) if counted else ()
+    primary = [None if each.paired is None else each.paired.primary for each in counted]
+    known = [each for each in primary if each is not None]
+    budget = min(known) if known and len(known) == len(counted) else None
+    arms = _arms(common, counted, budget) if counted else ()
     wins = tuple(_win(counted, first, second) for first, second in combinations(common, 2)) if counted else ()
     studies = tuple(_study(results, why) for results, why in zip(per_study, why_not, strict=True))
     return SuiteAnalysis(
         name=name,
         studies=studies,
         finding=suite_finding(
-            studies, arms, wins, [each.results for each in counted], ahead=_ahead(common, counted)
+            studies,
+            arms,
+            wins,
+            [each.results for each in counted],
+            ahead=_ahead(common, counted),
+            budget=budget,
         ),
+        budget=budget,
         arms=arms,
         wins=wins,
     )
@@ -122,8 +135,10 @@ def _counted(results: StudyResults, common: Sequence[str]) -> _Counted:
     runs = {name: _runs(results, results.arm(name)) for name in common}
     times = {each.arm: each.epochs_median for each in time_to_target(results)}
     finite = {name: values[np.isfinite(values)] for name, values in runs.items()}
+    paired = paired_trials(results) if results.has_enough_pairs else None
     return _Counted(
         results=results,
+        paired=paired,
         relative=relative_performance(runs, direction=results.direction),
         means={name: float(values.mean()) if values.size else None for name, values in finite.items()},
         epochs={name: math.inf if (epochs := times.get(name)) is None else epochs for name in common},
@@ -143,16 +158,11 @@ def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tupl
 
     Verdicts allow for the variation over searches.
     """
-    judgements = [
-        {(pair.first, pair.second): pair for pair in judge_arms(each.results).pairs} for each in counted
-    ]
+    evidence = [_evidence(each) for each in counted]
     pairs = list(combinations(common, 2))
     found: list[tuple[float, int]] = []
-    for pair in pairs:
-        each = [
-            _evidence(judgement, *pair, sign=study.results.sign)
-            for judgement, study in zip(judgements, counted, strict=True)
-        ]
+    for first, second in pairs:
+        each = [of_study.get((first, second), (1.0, 0)) for of_study in evidence]
         found.append(combined_evidence([p for p, _ in each], [lean for _, lean in each]))
     adjusted = holm([p for p, _ in found]) if found else ()
     return frozenset(
@@ -162,33 +172,61 @@ def _ahead(common: Sequence[str], counted: Sequence[_Counted]) -> frozenset[tupl
     )
 
 
-def _evidence(
-    pairs: Mapping[tuple[str, str], PairJudgement], first: str, second: str, *, sign: int
-) -> tuple[float, int]:
-    """Return a study's p-value of a pair, and 1, -1 or 0 for the direction in which it leans.
+def _evidence(study: _Counted) -> dict[tuple[str, str], tuple[float, int]]:
+    """Return a study's p-value of each pair of arms that has one, and 1, -1 or 0 for the arm that leads.
 
-    Without a test these are 1 and 0. An undecided sign test leans neither way.
+    Each pair is there in both orders.
+
+    They allow for the variation over searches: those of the paired trials, or else of the verdict on
+    optimizers by confirmation runs. An undecided sign test leans neither way.
     """
-    pair = pairs.get((first, second)) or pairs.get((second, first))
-    if pair is None or pair.p is None:
-        return 1.0, 0
+    sign = study.results.sign
+    found = (
+        [(pair, int(sign * np.sign(pair.difference or 0.0))) for pair in budget_verdict(study.paired).pairs]
+        if study.paired is not None
+        else [(pair, _lean(pair, sign)) for pair in judge_arms(study.results).pairs]
+    )
+    known = [(pair.first, pair.second, pair.p, lean) for pair, lean in found if pair.p is not None]
+    return {(first, second): (p, lean) for first, second, p, lean in known} | {
+        (second, first): (p, -lean) for first, second, p, lean in known
+    }
+
+
+def _lean(pair: PairJudgement, sign: int) -> int:
     if pair.word != "undecided":
-        lean = 1 if pair.word == "better" else -1
-    else:
-        lean = 0 if pair.covers == "signs" or not pair.difference else sign if pair.difference > 0 else -sign
-    return pair.p, lean if pair.first == first else -lean
+        return 1 if pair.word == "better" else -1
+    return 0 if pair.covers == "signs" or not pair.difference else sign if pair.difference > 0 else -sign
 
 
-def _arms(common: Sequence[str], counted: Sequence[_Counted]) -> tuple[SuiteArm, ...]:
+def _arms(common: Sequence[str], counted: Sequence[_Counted], budget: int | None) -> tuple[SuiteArm, ...]:
     times = np.array([[study.epochs[name] for study in counted] for name in common])
     ratios, points = algoperf_ratios(times), algoperf_scores(times)
-    found = [_arm(name, counted, ratios[n], float(points[n])) for n, name in enumerate(common)]
+    reached = [] if budget is None else [_reached(study, common, budget) for study in counted]
+    found = [
+        _arm(name, counted, ratios[n], float(points[n]), reached=[study[name] for study in reached])
+        for n, name in enumerate(common)
+    ]
     return tuple(sorted(found, key=lambda arm: -math.inf if arm.iqm is None else arm.iqm, reverse=True))
 
 
-def _arm(name: str, counted: Sequence[_Counted], ratios: _Floats, points: float) -> SuiteArm:
+def _reached(study: _Counted, common: Sequence[str], budget: int) -> dict[str, _Floats]:
+    """Return what searches of `budget` paired trials reach, on the scale from the worst arm to the best."""
+    assert study.paired is not None, "there is a budget only if every study has paired trials"
+    choices = {arm.name: study.paired.choices(arm, budget) for arm in study.paired.arms if arm.name in common}
+    return relative_performance(choices, direction=study.results.direction)
+
+
+def _arm(
+    name: str,
+    counted: Sequence[_Counted],
+    ratios: _Floats,
+    points: float,
+    *,
+    reached: Sequence[_Floats],
+) -> SuiteArm:
     runs = [study.relative[name] for study in counted]
     iqm = interquartile_mean(runs)
+    by_budget = interquartile_mean(reached) if reached else None
     profile = performance_profile(runs, _THRESHOLDS)
     return SuiteArm(
         arm=name,
@@ -204,6 +242,9 @@ def _arm(name: str, counted: Sequence[_Counted], ratios: _Floats, points: float)
         iqm=_known(iqm.value),
         iqm_low=_known(iqm.low),
         iqm_high=_known(iqm.high),
+        budget_iqm=None if by_budget is None else _known(by_budget.value),
+        budget_iqm_low=None if by_budget is None else _known(by_budget.low),
+        budget_iqm_high=None if by_budget is None else _known(by_budget.high),
         profile=tuple(
             _point(threshold, share) for threshold, share in zip(_THRESHOLDS, profile, strict=True)
         ),

@@ -1,4 +1,4 @@
-"""The finding of a suite in one sentence, and its limits."""
+"""The finding of a suite, and its limits."""
 
 __all__ = ["suite_finding"]
 
@@ -20,6 +20,7 @@ def suite_finding(
     counted: Sequence[StudyResults],
     *,
     ahead: Container[tuple[str, str]],
+    budget: int | None,
 ) -> Finding:
     """Return what the suite found, and the limits of that.
 
@@ -35,6 +36,7 @@ def suite_finding(
         wins: every pair of these arms.
         counted: the studies that count.
         ahead: pairs (better, worse) that the verdicts of the studies together tell from chance.
+        budget: the tuning budget of `budget_iqm`, in trials; None without one.
     """
     if not studies:
         return Finding(sentence="This suite has no studies yet.", winner=None, limits=())
@@ -61,7 +63,7 @@ def suite_finding(
     over = f"over {plural(workloads, 'workload')}"
     chance = _chance(wins, first.arm, second.arm)
     beats = f"a run of {labels[first.arm]} beats a run of {labels[second.arm]} with a chance of {chance}"
-    reached = f"{_iqm(first)} and that of {labels[second.arm]} {_iqm(second)}"
+    reached = f"{_iqm_of(first)} and that of {labels[second.arm]} {_iqm_of(second)}"
     if winner is not None:
         others = f"each of the {count(len(arms) - 1)} other arms" if len(arms) > 2 else labels[second.arm]
         sentence = (
@@ -70,15 +72,26 @@ def suite_finding(
     elif first.iqm == second.iqm:
         sentence = (
             f"the comparison {over} is undecided: {labels[first.arm]} and {labels[second.arm]} are tied at "
-            f"an interquartile mean of {_iqm(first)}"
+            f"an interquartile mean of {_iqm_of(first)}"
         )
     else:
         sentence = (
             f"the comparison {over} is undecided: {labels[first.arm]} is ahead; its interquartile mean is "
             f"{reached}; {beats}"
         )
+    sentences = [f"{capitalized(sentence)}."]
+    if budget is not None:
+        order = sorted(arms, key=lambda arm: -(arm.budget_iqm or 0.0))[:2]
+        reached = " and ".join(
+            f"{_iqm(arm.budget_iqm, arm.budget_iqm_low, arm.budget_iqm_high)} with {labels[arm.arm]}"
+            for arm in order
+        )
+        sentences.append(
+            f"After {plural(budget, 'trial')} of tuning each, the best interquartile means are {reached}."
+        )
     return Finding(
-        sentence=f"{capitalized(sentence)}.",
+        sentence=" ".join(sentences),
+        sentences=tuple(sentences),
         winner=winner,
         limits=tuple(_limits(studies, counted, workloads)),
     )
@@ -183,8 +196,12 @@ def _hopeless(counted: Sequence[StudyResults]) -> Mapping[str, int]:
     return found
 
 
-def _iqm(arm: SuiteArm) -> str:
-    return difference_interval(arm.iqm or 0.0, arm.iqm_low, arm.iqm_high, "none")
+def _iqm_of(arm: SuiteArm) -> str:
+    return _iqm(arm.iqm, arm.iqm_low, arm.iqm_high)
+
+
+def _iqm(value: float | None, low: float | None, high: float | None) -> str:
+    return difference_interval(value or 0.0, low, high, "none")
 
 
 def _studies(n: int) -> str:

@@ -7,17 +7,23 @@ __all__ = [
     "describe_sample",
     "has_no_difference",
     "mean_lead",
+    "other_of",
+    "pair_of",
     "settings",
     "verdict_clause",
     "verdict_sentence",
+    "word_of",
 ]
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
+from studies.analysis.views import PairByBudget, PairVerdict, Word
 from studies.formatting import difference_interval, effect_size, plural, probability, scalar
 from studies.space import Parameters
 from studies.statistics.verdict import PairJudgement
+
+_Pair = TypeVar("_Pair", PairVerdict, PairByBudget)
 
 # How a method of `studies.statistics.pair_tests` begins where there is no test.
 _NO_TEST: Final = "none: "
@@ -64,7 +70,7 @@ def describe_sample(pair: PairJudgement) -> str:
     return plural(pair.n, "seed")
 
 
-def has_no_difference(pair: PairJudgement) -> bool:
+def has_no_difference(pair: PairJudgement | PairByBudget) -> bool:
     """Return whether a pair's mean difference is zero up to rounding."""
     if pair.difference is None:
         return False
@@ -152,7 +158,9 @@ def verdict_clause(
     return f"{undecided}{'' if lead is None else f': {lead.clause}{measured}'} {sample}"
 
 
-def mean_lead(pair: PairJudgement, *, first: str, second: str, sign: int, unit: str) -> Lead | None:
+def mean_lead(
+    pair: PairJudgement | PairByBudget, *, first: str, second: str, sign: int, unit: str
+) -> Lead | None:
     """Return which arm is ahead by the mean difference and by how much, e.g. '1.2 points (0.4 to 2.0)'.
 
     None if there is no mean difference.
@@ -173,6 +181,22 @@ def mean_lead(pair: PairJudgement, *, first: str, second: str, sign: int, unit: 
     low, high = ends if turn > 0 else reversed(ends)
     amount = difference_interval(turn * pair.difference, low, high, unit)
     return Lead(first if turn == sign else second, amount)
+
+
+def pair_of(pairs: Sequence[_Pair], one: str, other: str) -> _Pair:
+    """Return the pair of two arms, which must exist."""
+    return next(pair for pair in pairs if {pair.first, pair.second} == {one, other})
+
+
+def word_of(pair: PairVerdict | PairByBudget, name: str) -> Word:
+    """Return the verdict on one arm of a pair, measured against the other."""
+    turned: dict[Word, Word] = {"better": "worse", "worse": "better", "undecided": "undecided"}
+    return pair.word if pair.first == name else turned[pair.word]
+
+
+def other_of(pair: PairVerdict | PairByBudget, name: str) -> str:
+    """Return the arm that a pair compares with this one."""
+    return pair.second if pair.first == name else pair.first
 
 
 def _has_replicates(pair: PairJudgement) -> bool:

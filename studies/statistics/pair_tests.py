@@ -2,6 +2,8 @@
 
 It uses paired seeds, replicates of the search, or signs if a mean has no meaning:
 
+    configurations       Paired differences over the seeds that both ran: Student's t, without the luck of the
+                         searches that found them.
     one replicate        Paired differences over the seeds that both arms ran. The standard error includes
                          their noise and an allowance for the luck of each search
                          (`studies.statistics.search_luck`).
@@ -15,7 +17,7 @@ In this module all values are oriented: larger is better, a diverged run is -inf
 is NaN.
 """
 
-__all__ = ["Covers", "Evidence", "Record", "compare"]
+__all__ = ["Covers", "Evidence", "Record", "compare", "compare_configurations"]
 
 import math
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from studies.statistics.paired import effect_size, effective_df, sign_test, t_interval, t_p_value, varies
 from studies.statistics.search_luck import SearchLuck
 
-Covers = Literal["seeds and search", "replicates", "signs"]
+Covers = Literal["seeds and search", "replicates", "signs", "configurations"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,15 @@ def compare(first: Record, second: Record) -> Evidence:
     return _by_seeds(first, second)
 
 
-def _by_seeds(first: Record, second: Record) -> Evidence:
+def compare_configurations(first: Record, second: Record) -> Evidence:
+    """Return what the runs of two configurations [1, S] show about which of them is better.
+
+    The searches that found them are taken as given.
+    """
+    return _by_seeds(first, second, is_search_given=True)
+
+
+def _by_seeds(first: Record, second: Record, *, is_search_given: bool = False) -> Evidence:
     """Return the evidence of one replicate per arm; the runs on equal seeds are the pairs."""
     a, b = (
         arm.scores[0] if len(arm.scores) else np.full(arm.scores.shape[1], np.nan) for arm in (first, second)
@@ -86,7 +96,8 @@ def _by_seeds(first: Record, second: Record) -> Evidence:
     ran = ~(np.isnan(a) | np.isnan(b))
     a, b = a[ran], b[ran]
     seeds = _Differences.of(a, b)
-    draft = Evidence(n=a.size, covers="seeds and search", difference=seeds.mean)
+    covers: Covers = "configurations" if is_search_given else "seeds and search"
+    draft = Evidence(n=a.size, covers=covers, difference=seeds.mean)
     if seeds.n == draft.n:
         draft = replace(draft, seeds_interval=seeds.interval, effect_size=seeds.effect_size)
     if draft.n < 2:
@@ -95,14 +106,18 @@ def _by_seeds(first: Record, second: Record) -> Evidence:
     noise = seeds.sd / math.sqrt(2)
     lucks = [(arm.luck.variance(noise=noise), arm.luck.df) for arm in (first, second) if arm.luck is not None]
     if seeds.n < draft.n or not seeds.varies:
-        margin = _margin(lucks) if len(lucks) == 2 else math.inf
+        margin = 0.0 if is_search_given else _margin(lucks) if len(lucks) == 2 else math.inf
         return _signs(draft, won=_beyond(a, b, margin), lost=_beyond(b, a, margin), over="paired seeds")
+    over_seeds = (seeds.sd**2 / seeds.n, seeds.n - 1.0)
+    if is_search_given:
+        return _t(draft, [over_seeds], method="t over paired seeds")
     if len(lucks) < 2:
         return replace(
             draft, method="none: too few trials have a value to estimate the variation over searches"
         )
-    parts = [(seeds.sd**2 / seeds.n, seeds.n - 1.0), *lucks]
-    return _t(draft, parts, method="t over paired seeds, widened for the variation over searches")
+    return _t(
+        draft, [over_seeds, *lucks], method="t over paired seeds, widened for the variation over searches"
+    )
 
 
 def _by_replicates(first: NDArray[np.float64], second: NDArray[np.float64]) -> Evidence:

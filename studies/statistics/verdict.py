@@ -1,10 +1,20 @@
 """The verdict on every pair of arms by their confirmed scores, Holm-corrected, and the ranks that follow.
 
-A verdict is about optimizers tuned with the study's budget, not about two configurations. The tests
-themselves are in `studies.statistics.pair_tests`.
+A verdict is about optimizers tuned with the study's budget, unless it is asked for the configurations alone.
+The tests themselves are in `studies.statistics.pair_tests`.
 """
 
-__all__ = ["LEVEL", "ArmRank", "ArmScores", "Judgement", "PairJudgement", "Word", "judge", "judge_together"]
+__all__ = [
+    "LEVEL",
+    "ArmRank",
+    "ArmScores",
+    "Judgement",
+    "PairJudgement",
+    "Question",
+    "Word",
+    "judge",
+    "judge_together",
+]
 
 import itertools
 import math
@@ -21,10 +31,12 @@ from studies.direction import Direction, sign
 from studies.frozen_model import FrozenModel
 from studies.statistics.holm import holm
 from studies.statistics.orientation import oriented
-from studies.statistics.pair_tests import Covers, Evidence, Record, compare
+from studies.statistics.pair_tests import Covers, Evidence, Record, compare, compare_configurations
 from studies.statistics.search_luck import search_luck
 
 Word = Literal["better", "worse", "undecided"]
+Question = Literal["optimizers", "configurations"]
+"""What a verdict is about: optimizers tuned with the study's budget, or the configurations that it found."""
 
 LEVEL = 0.05
 """The corrected p-value below which a verdict is not `undecided`."""
@@ -136,7 +148,7 @@ class Judgement:
     winner: str | None
 
 
-def judge(arms: Sequence[ArmScores], *, direction: Direction) -> Judgement:
+def judge(arms: Sequence[ArmScores], *, direction: Direction, about: Question = "optimizers") -> Judgement:
     """Return the verdict on every pair of arms, the ranks and the winner.
 
     The word is `better` or `worse` where Holm's corrected p is below 0.05, else `undecided`;
@@ -145,20 +157,24 @@ def judge(arms: Sequence[ArmScores], *, direction: Direction) -> Judgement:
     Args:
         arms: in the study's order.
         direction: whether higher or lower scores are better.
+        about: what the verdict is about; of configurations there is one row of scores for each arm.
 
     Raises:
         ValueError: if two arms share a name, their scores are not [R, S] with one S, or a score is the best
             infinity.
     """
-    [judgement] = judge_together([(arms, direction)])
+    [judgement] = judge_together([(arms, direction)], about=about)
     return judgement
 
 
-def judge_together(questions: Sequence[tuple[Sequence[ArmScores], Direction]]) -> tuple[Judgement, ...]:
+def judge_together(
+    questions: Sequence[tuple[Sequence[ArmScores], Direction]], *, about: Question = "optimizers"
+) -> tuple[Judgement, ...]:
     """Return the verdict by each of several metrics, with p-values corrected over all pairs of all of them.
 
     Args:
         questions: for each metric the arms with their scores, and which way it is better.
+        about: as in `judge`.
 
     Raises:
         ValueError: as `judge`, for any of the metrics.
@@ -168,7 +184,8 @@ def judge_together(questions: Sequence[tuple[Sequence[ArmScores], Direction]]) -
     for arms, direction in questions:
         _check(arms)
         records.append([_record(arm, direction) for arm in arms])
-        evidence.append([compare(one, other) for one, other in itertools.combinations(records[-1], 2)])
+        test = compare if about == "optimizers" else compare_configurations
+        evidence.append([test(one, other) for one, other in itertools.combinations(records[-1], 2)])
     adjusted = iter(holm([found.p for each in evidence for found in each]))
     return tuple(
         _judge(arms, of_arms, each, list(itertools.islice(adjusted, len(each))), direction=direction)

@@ -1,0 +1,220 @@
+"""The paired trials of several arms, as the verdict by budget reads them.
+
+Trials with the same replicate and pair index are a pair: they share their seed and their draws.
+"""
+
+__all__ = ["PairedArm", "PairedTrials", "paired_trials"]
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from studies.analysis.study_results import ArmResults, StudyResults, has_value, value_on_test
+from studies.analysis.views import BudgetState
+from studies.catalog import WorkloadCard
+from studies.direction import sign, worst_value
+from studies.states import FINISHED_TRIAL_STATES, TrialState
+from studies.statistics.budget_statistic import chosen_test
+from studies.statistics.budget_verdict import ArmTrials, BudgetJudgement, judge_budgets
+from studies.statistics.orientation import oriented
+from studies.views import TrialView
+
+_Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedArm:
+    """The paired trials of one arm.
+
+    Attributes:
+        name: its unique name.
+        label: its name in sentences.
+        trials: the trial of each pair, [N], in the order of replicates and pairs; None where there is none.
+    """
+
+    name: str
+    label: str
+    trials: tuple[TrialView | None, ...]
+
+    @property
+    def known(self) -> tuple[TrialView, ...]:
+        """The trials with a result: completed or diverged."""
+        return tuple(trial for trial in self.trials if trial is not None and _is_result(trial))
+
+    @property
+    def diverged(self) -> int:
+        """How many of them diverged."""
+        return sum(not has_value(trial) for trial in self.known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedTrials:
+    """The paired trials of several arms of one workload.
+
+    Attributes:
+        arms: in the study's order.
+        primary: the budget of the words; None with too few pairs.
+        card: the workload's card.
+        is_closed: whether no more results will come.
+    """
+
+    arms: tuple[PairedArm, ...]
+    primary: int | None
+    card: WorkloadCard
+    is_closed: bool
+
+    @property
+    def planned(self) -> int:
+        """Pairs that the verdict rests on when all have ended."""
+        return len(self.arms[0].trials)
+
+    @property
+    def ended(self) -> int:
+        """Pairs that have ended in every arm."""
+        return sum(
+            all(trial is not None and trial.state in FINISHED_TRIAL_STATES for trial in pair)
+            for pair in self._pairs
+        )
+
+    @property
+    def n(self) -> int:
+        """Pairs with a result in every arm."""
+        return sum(all(_is_result(trial) for trial in pair) for pair in self._pairs)
+
+    @property
+    def state(self) -> BudgetState:
+        """Whether there are words, and if not, why."""
+        if self.primary is None:
+            return "too few pairs"
+        return "judged" if self.is_closed or self.ended == self.planned else "in progress"
+
+    @property
+    def _pairs(self) -> list[tuple[TrialView | None, ...]]:
+        return list(zip(*(arm.trials for arm in self.arms), strict=True))
+
+    def diverged_value(self, metric: str | None = None) -> float | None:
+        """Return the test value of a diverged trial: the worst of all arms; None if no trial needs it.
+
+        Args:
+            metric: another metric than the objective.
+        """
+        values = np.concatenate([_tests(arm, metric) for arm in self.arms])
+        is_known = np.concatenate([np.array([_is_result(t) for t in arm.trials]) for arm in self.arms])
+        finite = values[np.isfinite(values)]
+        if not finite.size or not (is_known & ~np.isfinite(values)).any():
+            return None
+        is_higher = self.card.by_metric(metric or self.card.metric).direction == "maximize"
+        return float(finite.min() if is_higher else finite.max())
+
+    def judge(self, metric: str | None = None) -> BudgetJudgement:
+        """Return the verdict on every pair of arms, and the curves, whatever has ended.
+
+        Args:
+            metric: another metric than the objective, by which the trials are still chosen. A completed trial
+                without a value of it leaves out its pair.
+        """
+        direction = self.card.by_metric(metric or self.card.metric).direction
+        turned = sign(direction) * sign(self.card.direction)
+        found: list[ArmTrials] = []
+        for arm in self.arms:
+            validation, tests = turned * _validation(arm, self.card), _tests(arm, metric)
+            if metric is not None:
+                validation = np.where(np.isnan(tests) & np.isfinite(validation), np.nan, validation)
+            found.append(ArmTrials(name=arm.name, validation=validation, test=tests))
+        return judge_budgets(
+            found,
+            direction=direction,
+            primary=self.primary or 1,
+            diverged=self.diverged_value(metric),
+        )
+
+    def reached(self, arm: PairedArm, budgets: ArrayLike) -> _Floats:
+        """Return the expected test value of an arm's best of k trials by validation, [K].
+
+        Args:
+            arm: one of the arms.
+            budgets: [K] numbers of trials, each from 1 to the arm's trials with a result.
+        """
+        validation, tests = _validation(arm, self.card), _tests(arm, None)
+        known = ~np.isnan(validation)
+        stand_in = self.diverged_value()
+        tests = np.where(np.isfinite(tests), tests, math.nan if stand_in is None else stand_in)
+        return chosen_test(oriented(validation[known], self.card.direction), tests[known], budgets)
+
+    def choices(self, arm: PairedArm, budget: int) -> _Floats:
+        """Return the test value of the best by validation of each `budget` trials in turn, [N // budget].
+
+        Each is the result of an independent search with that budget. The worst infinity stands for one in
+        which all trials diverged, NaN for one without any result.
+
+        Args:
+            arm: one of the arms.
+            budget: number of trials.
+        """
+        validation, tests = oriented(_validation(arm, self.card), self.card.direction), _tests(arm, None)
+        worst = worst_value(self.card.direction)
+        found: list[float] = []
+        for start in range(0, len(arm.trials) // budget * budget, budget):
+            block = slice(start, start + budget)
+            if np.isnan(validation[block]).all():
+                found.append(math.nan)
+                continue
+            test = float(tests[block][np.nanargmax(validation[block])])
+            found.append(test if math.isfinite(test) else worst)
+        return np.array(found, dtype=np.float64)
+
+
+def paired_trials(results: StudyResults) -> PairedTrials | None:
+    """Return the paired trials of a study; None if it has none.
+
+    Replicates pool their pairs: those with which the study was submitted. A later extension adds none.
+    """
+    search = results.study.spec.search
+    if not search.pairs or not results.arms:
+        return None
+    return PairedTrials(
+        arms=tuple(
+            PairedArm(
+                name=arm.name,
+                label=arm.label,
+                trials=_in_order(arm, paired=search.paired, replicates=search.replicates),
+            )
+            for arm in results.arms
+        ),
+        primary=search.verdict_at,
+        card=results.card,
+        is_closed=results.is_closed,
+    )
+
+
+def _in_order(arm: ArmResults, *, paired: int, replicates: int) -> tuple[TrialView | None, ...]:
+    found: list[TrialView | None] = [None] * (paired * replicates)
+    for trial in arm.trials:
+        index = trial.pair_index
+        if index is not None and index < paired and trial.replicate < replicates:
+            found[trial.replicate * paired + index] = trial
+    return tuple(found)
+
+
+def _is_result(trial: TrialView | None) -> bool:
+    return trial is not None and trial.state in {TrialState.COMPLETED, TrialState.DIVERGED}
+
+
+def _validation(arm: PairedArm, card: WorkloadCard) -> _Floats:
+    """Return validation values [N]; the worst infinity of a diverged trial, NaN without a result."""
+    worst = worst_value(card.direction)
+    return np.array(
+        [
+            math.nan if trial is None or not _is_result(trial) else trial.value if has_value(trial) else worst
+            for trial in arm.trials
+        ],
+        dtype=np.float64,
+    )
+
+
+def _tests(arm: PairedArm, metric: str | None) -> _Floats:
+    """Return test values [N]; NaN of a trial that has none."""
+    found = [None if trial is None else value_on_test(trial, metric) for trial in arm.trials]
+    return np.array([math.nan if value is None else value for value in found], dtype=np.float64)
