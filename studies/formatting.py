@@ -14,6 +14,7 @@ __all__ = [
     "count",
     "difference",
     "difference_interval",
+    "difference_range",
     "duration",
     "effect_size",
     "instant",
@@ -149,6 +150,13 @@ def difference(a: float, b: float, unit: str) -> str:
     return (
         f"{100 * distance:.2f} points" if unit == "fraction" else f"{number(distance, 3)}{metric_unit(unit)}"
     )
+
+
+def difference_range(least: float, most: float, unit: str) -> str:
+    """Return the range of several distances of a metric, e.g. '1.20 to 4.75 points'."""
+    whole = difference(most, 0, unit)
+    low = f"{100 * least:.2f}" if unit == "fraction" else number(least, 3)
+    return whole if difference(least, 0, unit) == whole else f"{low} to {whole}"
 
 
 def difference_interval(value: float, low: float | None, high: float | None, unit: str) -> str:

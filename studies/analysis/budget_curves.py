@@ -121,7 +121,7 @@ def _values(results: StudyResults, search: _Search, trials: _Whole) -> _Floats:
 
 
 def _paired_curve(paired: PairedTrials, arm: PairedArm, trials: _Whole) -> BudgetCurve:
-    values = paired.reached(arm, trials) if trials.size else []
+    values = paired.reached(arm, trials) if trials.size else np.empty(0)
     epochs, seconds = (
         float(np.mean([cost(trial) for trial in arm.known])) if arm.known else 0.0
         for cost in (_epochs, _seconds)

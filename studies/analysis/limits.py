@@ -91,9 +91,8 @@ def _budget(verdict: BudgetVerdict | None) -> Iterator[str]:
     missing = verdict.planned - verdict.n
     if missing:
         yield (
-            f"Of {plural(verdict.planned, 'pair')} of trials, {count(missing)} "
-            f"{'has' if missing == 1 else 'have'} no result in every arm and "
-            f"{'is' if missing == 1 else 'are'} left out where a result is missing."
+            f"{count(missing)} of {plural(verdict.planned, 'pair')} of trials "
+            f"{'lacks' if missing == 1 else 'lack'} a result in some arm and count only between the others."
         )
     if verdict.ended < verdict.planned:
         yield (

@@ -228,7 +228,12 @@ class Agreement(FrozenModel):
         )
     )
     agrees: bool = Field(description="Whether the word is 'identical' or 'agrees'.")
-    verdicts: tuple[WordAgreement, ...] = Field(description="Every pair of arms that both studies have.")
+    budget_verdicts: tuple[WordAgreement, ...] = Field(
+        default=(), description="Every pair of arms by tuning budget, where both studies have that verdict."
+    )
+    verdicts: tuple[WordAgreement, ...] = Field(
+        description="Every pair of arms that both studies have, by its confirmation runs."
+    )
     means: tuple[MeanAgreement, ...] = Field(
         description="Every confirmed configuration that both studies have."
     )

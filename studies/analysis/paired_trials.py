@@ -7,6 +7,7 @@ __all__ = ["PairedArm", "PairedTrials", "paired_trials"]
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,7 @@ from studies.statistics.budget_verdict import ArmTrials, BudgetJudgement, judge_
 from studies.statistics.orientation import oriented
 from studies.views import TrialView
 
+_ENDED: Final = FINISHED_TRIAL_STATES - {TrialState.CANCELLED}
 _Floats = NDArray[np.float64]
 
 
@@ -73,10 +75,7 @@ class PairedTrials:
     @property
     def ended(self) -> int:
         """Pairs that have ended in every arm."""
-        return sum(
-            all(trial is not None and trial.state in FINISHED_TRIAL_STATES for trial in pair)
-            for pair in self._pairs
-        )
+        return sum(all(trial is not None and trial.state in _ENDED for trial in pair) for pair in self._pairs)
 
     @property
     def n(self) -> int:

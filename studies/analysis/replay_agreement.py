@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from studies.analysis.multi_study_views import Agreement, AgreementWord, MeanAgreement, WordAgreement
-from studies.analysis.views import Confirmed, StudyAnalysis, Word
+from studies.analysis.views import Confirmed, PairByBudget, PairVerdict, StudyAnalysis, Word
 from studies.formatting import count, difference, listed, plural
 from studies.statistics.paired import t_interval
 
@@ -26,21 +26,24 @@ def agreement(original: StudyAnalysis, replayed: StudyAnalysis) -> Agreement:
         return Agreement(
             word="disagrees", agrees=False, verdicts=(), means=(), is_search_equal=False, sentences=(foreign,)
         )
-    words = _words(original, replayed)
+    words = _words(original.pairs, replayed.pairs)
+    budget_words = _words(_by_budget(original), _by_budget(replayed))
     pairs = _both(original, replayed)
     means = tuple(_mean(one, other) for one, other in pairs)
     missing = len(original.confirmed) - len(pairs)
     is_search_equal = _search(original) == _search(replayed)
-    word = _word(words, means, missing=missing, is_search_equal=is_search_equal)
+    word = _word((*budget_words, *words), means, missing=missing, is_search_equal=is_search_equal)
     labels = {arm: original.labels.get(arm, arm) for arm in original.arms}
     sentences = (
-        _describe_verdicts(words, labels),
+        _describe_verdicts(budget_words, labels, about="by tuning budget" if budget_words else ""),
+        _describe_verdicts(words, labels, about="on configurations" if budget_words else ""),
         _describe_means(means, missing, original.unit),
         _describe_search(original, replayed, is_search_equal=is_search_equal),
     )
     return Agreement(
         word=word,
         agrees=word in {"identical", "agrees"},
+        budget_verdicts=budget_words,
         verdicts=words,
         means=means,
         is_search_equal=is_search_equal,
@@ -75,15 +78,22 @@ def _foreign(original: StudyAnalysis, replayed: StudyAnalysis) -> str | None:
     return None
 
 
-def _words(original: StudyAnalysis, replayed: StudyAnalysis) -> tuple[WordAgreement, ...]:
-    found: dict[tuple[str, str], Word] = {(pair.first, pair.second): pair.word for pair in replayed.pairs}
+def _words(
+    original: Sequence[PairVerdict] | Sequence[PairByBudget],
+    replayed: Sequence[PairVerdict] | Sequence[PairByBudget],
+) -> tuple[WordAgreement, ...]:
+    found: dict[tuple[str, str], Word] = {(pair.first, pair.second): pair.word for pair in replayed}
     return tuple(
         WordAgreement(
             first=pair.first, second=pair.second, original=pair.word, replayed=found[pair.first, pair.second]
         )
-        for pair in original.pairs
+        for pair in original
         if (pair.first, pair.second) in found
     )
+
+
+def _by_budget(analysis: StudyAnalysis) -> tuple[PairByBudget, ...]:
+    return () if analysis.by_budget is None else analysis.by_budget.pairs
 
 
 def _both(original: StudyAnalysis, replayed: StudyAnalysis) -> list[tuple[Confirmed, Confirmed]]:
@@ -149,15 +159,16 @@ def _word(
     )
 
 
-def _describe_verdicts(words: Sequence[WordAgreement], labels: Mapping[str, str]) -> str:
+def _describe_verdicts(words: Sequence[WordAgreement], labels: Mapping[str, str], *, about: str) -> str:
     if not words:
         return ""
+    verdict, verdicts = (f"{noun} {about}".rstrip() for noun in ("verdict", "verdicts"))
     changed = [each for each in words if each.original != each.replayed]
     if not changed:
         return (
-            "The verdict is the same."
+            f"The {verdict} is the same."
             if len(words) == 1
-            else f"All {count(len(words))} verdicts are the same."
+            else f"All {count(len(words))} {verdicts} are the same."
         )
     parts = [
         f"{labels[each.first]} compared with {labels[each.second]} was {each.original} and is now "
@@ -165,9 +176,9 @@ def _describe_verdicts(words: Sequence[WordAgreement], labels: Mapping[str, str]
         for each in changed
     ]
     if len(words) == 1:
-        return f"The verdict differs: {parts[0]}."
+        return f"The {verdict} differs: {parts[0]}."
     differ = "differs" if len(changed) == 1 else "differ"
-    return f"{count(len(changed))} of {plural(len(words), 'verdict')} {differ}: {listed(parts)}."
+    return f"{count(len(changed))} of {plural(len(words), verdict, verdicts)} {differ}: {listed(parts)}."
 
 
 def _describe_means(means: Sequence[MeanAgreement], missing: int, unit: str) -> str:

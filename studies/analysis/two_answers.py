@@ -8,7 +8,7 @@ from studies.analysis.by_budget import budget_clause
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import BudgetVerdict, Confirmed, PairByBudget, PairVerdict
 from studies.analysis.wording import Lead, mean_lead, other_of, pair_of, word_of
-from studies.formatting import count, difference, listed, metric_interval, plural
+from studies.formatting import count, difference_range, listed, metric_interval, plural
 
 
 def optimizer_sentence(results: StudyResults, verdict: BudgetVerdict) -> str:
@@ -31,9 +31,11 @@ def optimizer_sentence(results: StudyResults, verdict: BudgetVerdict) -> str:
     if len(of_leader) == 1:
         clause = _clause(results, known[0])
     elif all(word_of(pair, leader) == "better" for pair in of_leader):
+        lead = _lead(results, known[0])
+        by = "" if lead is None else f", by {lead.amount} in {_metric(results)}"
         clause = (
             f"{results.arm(leader).label} is better than each of the {count(len(of_leader))} other arms; "
-            f"{_clause(results, known[0])}"
+            f"it beats {_label(results, known[0], leader)}, the next best{by}"
         )
     else:
         clause = _of_several(results, leader, known)
@@ -98,12 +100,10 @@ def _of_several(results: StudyResults, leader: str, pairs: Sequence[PairByBudget
     )
     clauses: list[str] = []
     if beaten:
-        sizes = sorted(abs(pair.difference or 0.0) for pair in beaten)
-        unit = results.card.unit
-        least, most = (difference(size, 0, unit) for size in (sizes[0], sizes[-1]))
-        by = f"by {most}" if len(sizes) == 1 else f"by {least} to {most}"
+        sizes = [abs(pair.difference or 0.0) for pair in beaten]
         names = listed([_label(results, pair, leader) for pair in beaten])
-        clauses.append(f"{label} is better than {names}, {by} in {_metric(results)}")
+        by = difference_range(min(sizes), max(sizes), results.card.unit)
+        clauses.append(f"{label} is better than {names} by {by} in {_metric(results)}")
     if ahead:
         names = listed([_label(results, pair, leader) for pair in ahead])
         clauses.append(f"{label} is worse than {names}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from records import Arm, around, falling, record
 
@@ -17,7 +18,7 @@ from studies.analysis.analyse import analyse
 from studies.analysis.compare import compare
 from studies.analysis.replay_agreement import agreement
 from studies.analysis.suite import analyse_suite
-from studies.analysis.views import StudyAnalysis
+from studies.analysis.views import BudgetVerdict, StudyAnalysis
 from studies.states import StudyState
 from studies.views import StudyRecord
 
@@ -40,6 +41,26 @@ def _searches(best: float, *, turn: int = 0) -> Arm:
         search=[falling(best + 0.002 * n, trials=12) for n in range(3)],
         best=[around(best + 0.002 * n, turn=turn + n) for n in range(3)],
     )
+
+
+def _paired(top: float, *, noise: int = 0, **fields: Any) -> Arm:
+    """Return an arm with 32 paired trials at most 10 points below the top, drawn alike in every arm."""
+    draws, wobble = np.random.default_rng(1).random(32), np.random.default_rng(noise).normal(size=32)
+    search = [0.5, *(float(v) for v in top - 0.1 * draws**2 + 0.002 * wobble)]
+    known: dict[str, Any] = {"best": around(top, turn=noise)}
+    return Arm(search=fields.pop("search", search), **known | fields)
+
+
+def _record_of_pairs(arms: Mapping[str, Arm], **fields: Any) -> StudyRecord:
+    known: dict[str, Any] = {"search": {"paired": 32}}
+    return record(arms, **known | fields)
+
+
+def _reversing() -> StudyRecord:
+    steady = [0.9 + 0.001 * (n % 5) for n in range(128)]
+    rare = [0.97 if n % 4 == 0 else 0.85 - 0.001 * (n % 7) for n in range(128)]
+    arms = {"sgdp": Arm(search=[0.5, *steady]), "stepper": Arm(search=[0.5, *rare])}
+    return record(arms, search={"paired": 128, "verdict_at": 1}, confirmation={"seeds": 0})
 
 
 _STUDIES: Final[Mapping[str, Callable[[], StudyRecord]]] = {
@@ -145,13 +166,67 @@ _STUDIES: Final[Mapping[str, Callable[[], StudyRecord]]] = {
             )
         }
     ),
+    "paired trials, decided": lambda: _record_of_pairs(
+        {"sgdp": _paired(0.95), "stepper": _paired(0.93, noise=1)}
+    ),
+    "paired trials, undecided": lambda: _record_of_pairs(
+        {"sgdp": _paired(0.95), "stepper": _paired(0.95, noise=1)}
+    ),
+    "paired trials, the verdicts disagree": lambda: _record_of_pairs(
+        {"sgdp": _paired(0.95), "stepper": _paired(0.93, noise=1, best=around(0.96, turn=1))}
+    ),
+    "paired trials, several arms, one winner": lambda: _record_of_pairs(
+        {"sgdp": _paired(0.95), "stepper": _paired(0.93, noise=1), "adamw": _paired(0.85, noise=2)}
+    ),
+    "paired trials, several arms, no winner": lambda: _record_of_pairs(
+        {"sgdp": _paired(0.95), "stepper": _paired(0.95, noise=1), "adamw": _paired(0.85, noise=2)}
+    ),
+    "paired trials, none of several arms is better": lambda: _record_of_pairs(
+        {"sgdp": _paired(0.95), "stepper": _paired(0.95, noise=1), "adamw": _paired(0.95, noise=2)}
+    ),
+    "paired trials, an order that depends on the budget": _reversing,
+    "paired trials, an arm without results": lambda: _record_of_pairs(
+        {
+            "sgdp": _paired(0.95),
+            "stepper": _paired(0.93, noise=1),
+            "adamw": Arm(search=["failed"] * 33),
+        }
+    ),
+    "paired trials, running": lambda: _record_of_pairs(
+        {
+            "sgdp": _paired(0.95, best=[]),
+            "stepper": Arm(search=[0.5, *[0.9] * 9, "running", *["queued"] * 22]),
+        },
+        state=StudyState.RUNNING,
+    ),
+    "paired trials, stopped early": lambda: _record_of_pairs(
+        {
+            "sgdp": _paired(0.95, best=[]),
+            "stepper": Arm(search=[0.5, *falling(0.9, trials=20), *["cancelled"] * 12]),
+        },
+        state=StudyState.CANCELLED,
+    ),
+    "too few paired trials": lambda: record(
+        {"sgdp": _good(0.95), "stepper": _good(0.8, turn=1)}, search={"paired": 7}
+    ),
 }
+
+
+def _by_budget(verdict: BudgetVerdict | None) -> list[str]:
+    if verdict is None:
+        return []
+    return [
+        *([f"by budget: {verdict.why_none}"] if verdict.why_none else []),
+        *(f"by budget: {pair.reason}" for pair in verdict.pairs),
+        *(f"band: {each.sentence}" for each in verdict.differences),
+    ]
 
 
 def _read(analysis: StudyAnalysis) -> list[str]:
     return [
         f"finding: {analysis.finding.sentence}",
         *(f"limit: {limit}" for limit in analysis.finding.limits),
+        *_by_budget(analysis.by_budget),
         *(f"pair: {pair.reason}" for pair in analysis.pairs),
         *(f"{'warning' if check.is_warning else 'note'}: {check.sentence}" for check in analysis.checks),
     ]
@@ -182,6 +257,11 @@ def _suites() -> str:
         "undecided": [_of_suite("one", 0.96, 0.9), _of_suite("two", 1.9, 1.5, workload="char-lm")],
         "one workload": [_of_suite("one", 0.96, 0.9), _of_suite("two", 0.95, 0.9, seed=1)],
         "an arm that diverged": [_of_suite("one", 0.96, 0.9), diverged],
+        "paired trials": [
+            _record_of_pairs(
+                {"sgdp": _paired(0.95), "stepper": _paired(0.93, noise=1)}, study_id="one", suite="small"
+            )
+        ],
         "nothing counts": [
             _of_suite("one", 0.96, 0.9, state=StudyState.RUNNING),
             record({"adamp": Arm(search=[0.9]), "sgdp": Arm(search=[0.9])}, study_id="two"),
@@ -212,9 +292,20 @@ def _comparisons() -> str:
     )
     strange = record({"stepper": _good(0.8)}, study_id="three", seed=1)
     sections: list[str] = []
-    for name, records in {"settings differ": [one, other], "no common seed": [one, strange]}.items():
+    paired = [
+        _record_of_pairs({"sgdp": _paired(0.95)}, study_id="one"),
+        _record_of_pairs({"stepper": _paired(0.93, noise=1)}, study_id="two"),
+    ]
+    unequal = [paired[0], _record_of_pairs({"stepper": _paired(0.93)}, study_id="two", search={"paired": 16})]
+    kinds = {
+        "settings differ": [one, other],
+        "no common seed": [one, strange],
+        "paired trials": paired,
+        "paired trials, designs differ": unequal,
+    }
+    for name, records in kinds.items():
         found = compare(records)
-        pairs = [f"pair: {pair.reason}" for pair in found.pairs]
+        pairs = [*_by_budget(found.by_budget), *(f"pair: {pair.reason}" for pair in found.pairs)]
         sections.append("\n".join([f"## {name}", *pairs, *(f"caution: {each}" for each in found.cautions)]))
     return "\n\n".join(sections)
 
