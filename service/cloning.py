@@ -4,7 +4,7 @@ __all__ = ["clone_spec", "merge_patch"]
 
 from typing import Any, cast
 
-from studies.spec import StudySpec, parse_spec, title_of
+from studies.spec import StudySpec, parse_spec, title_of, to_copy
 from studies.training_settings import PREFIX
 
 
@@ -30,13 +30,13 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def clone_spec(spec: StudySpec, patch: Any) -> StudySpec:
     """Return a study's spec with a JSON merge patch applied.
 
-    A name that was derived from the workload and the arms is derived again. A dimension of the study's space
-    gives way to a whole one in the patch, and to the setting of its name under `training`.
+    A name and numbers of the search that were derived from the rest are derived again. A dimension of the
+    study's space gives way to a whole one in the patch, and to the setting of its name under `training`.
 
     Raises:
         SpecInvalid: the result is not a valid study; lists every fault.
     """
-    data = spec.model_dump(mode="json")
+    data = to_copy(spec)
     if spec.name == title_of(spec.workload, spec.arms):
         del data["name"]
     return parse_spec(merge_patch(_without_replaced(data, patch), patch))

@@ -24,6 +24,7 @@ class StudyPlan(FrozenModel):
         description="Every arm's complete space and defaults, and the cards that they come from."
     )
     trials: int = Field(description="Total number of trials of the search, all replicates together.")
+    paired: int = Field(description="How many of these trials are paired across arms.")
     confirmations: int = Field(description="Most confirmation runs on fresh seeds.")
     epochs: int = Field(
         description=(
@@ -44,8 +45,9 @@ class StudyPlan(FrozenModel):
         replicates = spec.budget.replicates
         trials = replicates * sum(arm.trials for arm in study.arms)
         confirmations = len(study.arms) * most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
+        paired = spec.search.paired
         searched = replicates * sum(
-            planned_epochs(spec.pruner, study.epochs, trials=arm.trials) for arm in study.arms
+            planned_epochs(spec.pruner, study.epochs, trials=arm.trials, paired=paired) for arm in study.arms
         )
         epochs = searched + confirmations * study.epochs
         epoch_s = study.epoch_s(spec.training)
@@ -53,6 +55,7 @@ class StudyPlan(FrozenModel):
             spec=spec,
             study=study,
             trials=trials,
+            paired=replicates * sum(min(paired, arm.trials - 1) for arm in study.arms),
             confirmations=confirmations,
             epochs=epochs,
             estimate_cpu_s=None if epoch_s is None else epochs * epoch_s,

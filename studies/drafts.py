@@ -59,6 +59,7 @@ def _problems(draft: Mapping[str, Any], catalog: Catalog) -> Iterator[tuple[tupl
             workload=card,
             sampler=sampler,
             trials_per_arm=1,
+            paired=0,
             space={},
             training=Training(),
         )

@@ -146,6 +146,7 @@ def extended(
             workload=plan.workload,
             sampler=spec.sampler,
             trials_per_arm=trials,
+            paired=spec.search.paired,
             space=spec.space,
             training=spec.training,
         )
@@ -175,8 +176,11 @@ def extended(
         ) from None
     old = plan.arms
     if "trials_per_arm" in requested:
+        paired = spec.search.paired
         old = tuple(
-            arm.model_copy(update={"trials": max(arm.trials, arm.trials_for(trials, spec.sampler))})
+            arm.model_copy(
+                update={"trials": max(arm.trials, arm.trials_for(trials, spec.sampler, paired=paired))}
+            )
             for arm in old
         )
     longer_plan = plan.model_copy(update={"arms": (*old, *new)})

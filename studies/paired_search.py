@@ -1,12 +1,20 @@
 """The paired search of a study: how many trials of each arm are paired, and the budget of its verdict."""
 
-__all__ = ["LEAST_PAIRS", "TRIALS_PER_BUDGET", "PairedSearch", "default_budget", "default_pairs"]
+__all__ = [
+    "LEAST_PAIRS",
+    "TRIALS_PER_BUDGET",
+    "PairedSearch",
+    "default_budget",
+    "default_pairs",
+    "pairing_problems",
+]
 
 from typing import ClassVar, Final
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from studies.budget import MAX_TRIALS
+from studies.errors import SpecProblem
 from studies.formatting import plural
 from studies.frozen_model import FrozenModel
 
@@ -94,17 +102,42 @@ def default_budget(pairs: int) -> int | None:
     return None if pairs < LEAST_PAIRS else max(2, round(pairs / 8))
 
 
-def default_pairs(sampler: str, trials_per_arm: int) -> int:
+def default_pairs(sampler: str, trials_per_arm: int, *, is_pruned: bool) -> int:
     """Return how many trials of each arm are paired in a study that does not say.
 
-    With the sampler `random` all trials but the defaults; with `grid` none, because a grid lists its
-    configurations; otherwise half of the budget, but at least 32 if there are as many.
+    With `grid` none, because a grid lists its configurations. With a pruner half of the budget, because
+    paired trials are never pruned. Otherwise all but the defaults with the sampler `random`, and with the
+    others half of the budget, but at least 32 if there are as many.
 
     Args:
         sampler: name of the study's sampler.
         trials_per_arm: trials of each arm in one replicate, including its defaults.
+        is_pruned: whether the study has a pruner.
     """
     if sampler == "grid":
         return 0
     most = trials_per_arm - 1
+    if is_pruned:
+        return min(most, trials_per_arm // 2)
     return most if sampler == "random" else min(most, max(32, trials_per_arm // 2))
+
+
+def pairing_problems(search: PairedSearch, sampler: str, trials_per_arm: int) -> list[SpecProblem]:
+    """Return what is wrong with the pairs of a study that is submitted.
+
+    A stored study may have fewer trials than pairs: one that was stopped early and then extended.
+    """
+    if sampler == "grid" and search.paired:
+        message = (
+            f"expected 0, because the sampler 'grid' tries a list of configurations, got {search.paired}; "
+            "use another sampler, or remove `paired`"
+        )
+    elif search.paired >= trials_per_arm:
+        message = (
+            f"expected at most {trials_per_arm - 1}, because the first of an arm's "
+            f"{plural(trials_per_arm, 'trial')} is its default configuration, got {search.paired}; lower it, "
+            f"or raise trials_per_arm to {search.paired + 1}"
+        )
+    else:
+        return []
+    return [SpecProblem("/search/paired", message)]

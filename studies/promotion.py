@@ -100,12 +100,20 @@ def _trials_in(pruner: Pruner, epochs: int, *, trials: int) -> list[int]:
     return counts
 
 
-def planned_epochs(pruner: Pruner, epochs: int, *, trials: int) -> int:
-    """Return the epochs that an arm trains in all if no trial diverges or fails; with `median` a maximum."""
+def planned_epochs(pruner: Pruner, epochs: int, *, trials: int, paired: int = 0) -> int:
+    """Return the epochs that an arm trains in all if no trial diverges or fails; with `median` a maximum.
+
+    Args:
+        pruner: the study's pruner.
+        epochs: epochs of a trial that is not pruned.
+        trials: trials of the arm in one replicate.
+        paired: how many of them are paired, and so never pruned.
+    """
     if isinstance(pruner, NoPruner | Median):
         return trials * epochs
-    total = 0
-    for bracket, count in enumerate(_trials_in(pruner, epochs, trials=trials)):
+    unpaired = max(1, trials - paired)
+    total = (trials - unpaired) * epochs
+    for bracket, count in enumerate(_trials_in(pruner, epochs, trials=unpaired)):
         done, going = 0, count
         for rung in rungs(pruner, epochs, bracket=bracket):
             total += going * (rung - done)

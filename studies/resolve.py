@@ -12,6 +12,7 @@ from studies.errors import CatalogEmpty, SpecInvalid, SpecProblem, json_pointer
 from studies.formatting import plural
 from studies.frozen_model import FrozenModel
 from studies.objective import metric_problems
+from studies.paired_search import pairing_problems
 from studies.promotion import rungs
 from studies.pruner import NoPruner
 from studies.resource_checks import resource_problems, shared_trial_problems
@@ -41,12 +42,7 @@ from studies.space import (
 )
 from studies.space_entries import Pair, SpaceEntry, Tune
 from studies.space_problems import describe_unknown, hint_for_plain_name, unused_dimensions
-from studies.spec import (
-    ArmSpec,
-    SamplerName,
-    StudySpec,
-    Training,
-)
+from studies.spec import ArmSpec, SamplerName, StudySpec, Training
 from studies.training_problems import measured_card, training_problems
 from studies.training_settings import TrainingOptions
 
@@ -76,7 +72,8 @@ class ResolvedArm(FrozenModel):
         gt=0,
         description=(
             "Trials that this arm runs in each replicate: the budget, or the number of configurations in its "
-            "space if there are fewer. Defaults that are not on a grid are one more."
+            "space if there are fewer. Defaults that are not on a grid are one more. Paired trials come on "
+            "top, because they may repeat a configuration; if they do not, the search ends earlier."
         ),
     )
 
@@ -98,9 +95,17 @@ class ResolvedArm(FrozenModel):
         """Return how many trials come on top of the budget: defaults that are not a point of the grid."""
         return int(sampler == "grid" and not self.admits(self.defaults))
 
-    def trials_for(self, budget: int, sampler: SamplerName) -> int:
-        """Return how many trials the arm runs in each replicate with a budget of trials."""
-        return int(min(budget + self.beyond_budget(sampler), self.configurations()))
+    def trials_for(self, budget: int, sampler: SamplerName, *, paired: int) -> int:
+        """Return how many trials the arm runs in each replicate with a budget of trials.
+
+        Of a finite space this is an upper bound, because paired trials may repeat a configuration.
+
+        Args:
+            budget: trials of the budget.
+            sampler: the study's sampler.
+            paired: how many of its first trials are paired.
+        """
+        return int(min(budget + self.beyond_budget(sampler), self.configurations() + paired))
 
     def configurations(self) -> float:
         """Return how many configurations train differently, including the defaults.
@@ -204,7 +209,7 @@ class _ArmResolver:
         self._entry_of: dict[str, str] = {}
         self.problems: list[SpecProblem] = []
 
-    def resolve(self, trials_per_arm: int) -> ResolvedArm | None:
+    def resolve(self, trials_per_arm: int, *, paired: int) -> ResolvedArm | None:
         """Return the arm, or None if there are problems."""
         given = self._entries()
         # A grid searches only what the study lists, because the ranges on cards are continuous.
@@ -236,7 +241,8 @@ class _ArmResolver:
             defaults=defaults,
             trials=1,
         )
-        return arm.model_copy(update={"trials": arm.trials_for(trials_per_arm, self._sampler)})
+        trials = arm.trials_for(trials_per_arm, self._sampler, paired=paired)
+        return arm.model_copy(update={"trials": trials})
 
     def _problem(self, message: str, *, entry: str | None = None) -> None:
         """Record a problem with one entry of the space, or with the whole space."""
@@ -421,6 +427,7 @@ def resolve_arms(
     workload: WorkloadCard | None,
     sampler: SamplerName,
     trials_per_arm: int,
+    paired: int,
     space: Mapping[str, SpaceEntry],
     training: Training,
 ) -> tuple[tuple[ResolvedArm, ...], list[SpecProblem]]:
@@ -434,6 +441,7 @@ def resolve_arms(
         workload: the study's workload; None if it is unknown.
         sampler: the study's sampler.
         trials_per_arm: the study's budget.
+        paired: paired trials of each arm.
         space: what the study sets or searches for every arm.
         training: the study's fixed settings.
 
@@ -470,7 +478,7 @@ def resolve_arms(
             training=training,
             optimizers=optimizers,
         )
-        resolved = resolver.resolve(trials_per_arm)
+        resolved = resolver.resolve(trials_per_arm, paired=paired)
         problems += resolver.problems
         found += [resolved] if resolved is not None else []
     # Every arm finds the same faults in the study's own space.
@@ -492,17 +500,17 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         workload=workload,
         sampler=spec.sampler,
         trials_per_arm=spec.budget.trials_per_arm,
+        paired=spec.search.paired,
         space=spec.space,
         training=spec.training,
     )
     problems: list[SpecProblem] = []
     if workload is None:
         problems.append(SpecProblem("/workload", catalog.describe_unknown("workload", spec.workload)))
+    problems += pairing_problems(spec.search, spec.sampler, spec.budget.trials_per_arm)
     problems += arm_problems or unused_dimensions(spec.space, [(arm.card, arm.space) for arm in arms])
-    batch_size, limit = (
-        spec.training.batch_size,
-        workload.examples.get("train") if workload is not None else None,
-    )
+    batch_size = spec.training.batch_size
+    limit = workload.examples.get("train") if workload is not None else None
     if batch_size is not None and limit is not None and batch_size > limit:
         problems.append(
             SpecProblem(

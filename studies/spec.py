@@ -18,6 +18,7 @@ __all__ = [
     "as_written",
     "parse_spec",
     "title_of",
+    "to_copy",
 ]
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem, json_kind, json_pointer, shown
 from studies.frozen_model import FrozenModel
 from studies.objective import Objective
-from studies.paired_search import PairedSearch
+from studies.paired_search import PairedSearch, default_budget
 from studies.pruner import NoPruner, Pruner
 from studies.resources import Resources
 from studies.space_entries import SpaceEntry, is_dimension
@@ -227,11 +228,6 @@ class StudySpec(FrozenModel):
     sampler: SamplerName = Field(
         default="tpe", description="How configurations are chosen: one of Optuna's samplers."
     )
-    search: PairedSearch = Field(
-        default_factory=PairedSearch,
-        validate_default=True,
-        description="How many of each arm's first trials are paired across arms; the sampler has the others.",
-    )
     pruner: Pruner = Field(
         default=NoPruner(),
         description=(
@@ -239,6 +235,15 @@ class StudySpec(FrozenModel):
             "'none' trains every trial to its last epoch."
         ),
         examples=["asha", {"kind": "asha", "min_epochs": 1, "reduction_factor": 3}],
+    )
+    search: PairedSearch = Field(
+        default_factory=PairedSearch,
+        validate_default=True,
+        description=(
+            "How the search begins: with random trials that are paired across arms, from which the budget "
+            "verdict is computed. They are never pruned, and the sampler learns from them."
+        ),
+        examples=[{"paired": 32}],
     )
     objective: Objective = Field(
         default=Objective(), description="The validation value that counts as a trial's result."
@@ -325,7 +330,10 @@ class StudySpec(FrozenModel):
         budget: Budget | None = info.data.get("budget")
         if budget is None or not isinstance(search, Mapping):
             return search
-        return {"replicates": budget.replicates, **cast("Mapping[str, Any]", search)}
+        pairs = _default_pairs(
+            info.data.get("sampler", "tpe"), budget.trials_per_arm, info.data.get("pruner", NoPruner())
+        )
+        return {"paired": pairs, "replicates": budget.replicates, **cast("Mapping[str, Any]", search)}
 
     @field_validator("arms")
     @classmethod
@@ -369,6 +377,32 @@ class StudySpec(FrozenModel):
             # See ArmSpec.
             object.__setattr__(self, "name", title_of(self.workload, self.arms))
         return self
+
+
+def _default_pairs(sampler: SamplerName, trials_per_arm: int, pruner: Pruner) -> int:  # noqa: ARG001
+    return 0
+
+
+def to_copy(spec: StudySpec) -> dict[str, Any]:
+    """Return a study as JSON data to change and submit again: without numbers of its search that it derived.
+
+    With another budget, a study that did not say how many trials are paired gets another default.
+    """
+    search = spec.search
+    given = {
+        name: value
+        for name, value, default in (
+            ("paired", search.paired, _default_pairs(spec.sampler, spec.budget.trials_per_arm, spec.pruner)),
+            ("verdict_at", search.verdict_at, default_budget(search.pairs)),
+        )
+        if value != default
+    }
+    data = spec.model_dump(mode="json")
+    return {
+        name: given if name == "search" else value
+        for name, value in data.items()
+        if name != "search" or given
+    }
 
 
 def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:

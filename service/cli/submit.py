@@ -49,10 +49,11 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
 
     seconds = plan.estimate_cpu_s
     estimate = "" if seconds is None else f", about {duration(seconds)} of training on one CPU core"
+    trials = plural(plan.trials, "trial") + (f" ({plan.paired} paired)" if plan.paired else "")
     runs = f" and {plural(plan.confirmations, 'confirmation run')}" if plan.confirmations else ""
     print_raw(
         plain_spaces(
-            f"{opening}: {plural(len(plan.study.arms), 'arm')}, {plural(plan.trials, 'trial')}{runs}, "
+            f"{opening}: {plural(len(plan.study.arms), 'arm')}, {trials}{runs}, "
             f"{length_text(plan.epochs, plan.study.interval_steps)}{estimate}"
         )
     )

@@ -13,7 +13,7 @@ from service.errors import HTTPProblem
 from service.request_documents import read_document_text
 from studies.drafts import with_catalog_problems
 from studies.errors import NotFound, SpecInvalid, SpecProblem
-from studies.spec import StudySpec, as_written, parse_spec
+from studies.spec import StudySpec, as_written, parse_spec, to_copy
 from studies.store import Store
 from studies.views import StudyView
 
@@ -37,7 +37,7 @@ def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | No
         return _page(store, json.dumps(_EXAMPLE, indent=2))
     study = store.study(study_id)
     if check is None:
-        return _page(store, study.spec.model_dump_json(indent=2), of=study)
+        return _page(store, json.dumps(to_copy(study.spec), indent=2, ensure_ascii=False), of=study)
     checks = analyses.study(study_id).checks
     if not 0 <= check < len(checks) or checks[check].spec is None:
         raise NotFound(

@@ -28,6 +28,7 @@ _FIELDS = (
     "device_memory_bytes",
     "cost_s",
     "replicate",
+    "pair_index",
     "phase",
     "confirms",
     "seed",

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -118,7 +118,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
     try:
         return OpenedBundle(
             manifest,
-            spec=parse_spec(json.loads(spec)),
+            spec=parse_spec(_with_search(json.loads(spec))),
             plan=ResolvedStudy.model_validate_json(plan),
             analysis=StudyAnalysis.model_validate_json(analysis),
         )
@@ -130,6 +130,11 @@ def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
     raise BundleInvalid(
         f"{path} was written by {manifest.written_by} and cannot be read by this version: {reason}"
     )
+
+
+def _with_search(spec: Any) -> Any:
+    """Return a spec as it was meant: one that says nothing of its search is older than paired trials."""
+    return {"search": {"paired": 0}, **cast("dict[str, Any]", spec)} if isinstance(spec, dict) else spec
 
 
 def _checked_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -33,6 +33,7 @@ _TRIAL: Final = {
     "state": _TEXT,
     "origin": _TEXT,
     "replicate": _WHOLE,
+    "pair_index": _WHOLE,
     "seed": _WHOLE,
     "value": _REAL,
     "best_epoch": _WHOLE,

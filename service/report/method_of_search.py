@@ -109,12 +109,9 @@ def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...
     shorter = [plan for plan in plans if plan.trials < max_trials]
     # An arm whose search was stopped before the study was extended also has fewer trials, although its space
     # contains more configurations.
-    smaller = [
-        f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() <= plan.trials
-    ]
-    stopped = [
-        f"{plan.name} ({count(plan.trials)})" for plan in shorter if plan.configurations() > plan.trials
-    ]
+    finite = {plan.name: plan.configurations() + spec.search.paired <= plan.trials for plan in shorter}
+    smaller = [f"{plan.name} ({count(plan.trials)})" for plan in shorter if finite[plan.name]]
+    stopped = [f"{plan.name} ({count(plan.trials)})" for plan in shorter if not finite[plan.name]]
     larger = [plan.name for plan in plans if plan.trials > max_trials]
     budget = f"a budget of {plural(max_trials, 'trial')} of at most {plural(study.epochs, 'epoch')}"
     sentences = [f"Each arm had the same budget: {budget.removeprefix('a budget of ')}."]

@@ -13,7 +13,7 @@ from studies.analysis.views import Check, Confirmed, PairVerdict
 from studies.errors import SpecInvalid
 from studies.formatting import count, difference, duration, listed, percent, plural, scalar
 from studies.space import Fixed, is_active, size
-from studies.spec import StudySpec, parse_spec
+from studies.spec import StudySpec, parse_spec, to_copy
 from studies.states import TrialState
 from studies.statistics.proportion import wilson_interval
 from studies.trials import CardDifference
@@ -212,7 +212,7 @@ def _under_tuned(results: StudyResults, case: UnderTunedArm) -> Check:
 
 def _longer(spec: StudySpec) -> dict[str, Any] | None:
     """Return the study with twice the trials, or None if that exceeds the limit of a study."""
-    data = spec.model_dump(mode="json")
+    data = to_copy(spec)
     data["budget"]["trials_per_arm"] *= 2
     data["suite"] = None
     data["name"] = f"{spec.name[:180]}, twice the trials"

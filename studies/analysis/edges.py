@@ -12,7 +12,7 @@ from studies.catalog import Hyperparameter
 from studies.errors import SpecInvalid
 from studies.formatting import percent, scalar
 from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, is_active
-from studies.spec import StudySpec, parse_spec
+from studies.spec import StudySpec, parse_spec, to_copy
 from studies.statistics.sensitivity import edge_nearby
 
 Edge = Literal["lower", "upper"]
@@ -92,7 +92,7 @@ def widened(spec: StudySpec, arm: str, name: str, dimension: AnyDimension) -> di
         name: name of the hyperparameter.
         dimension: its new dimension.
     """
-    data = spec.model_dump(mode="json")
+    data = to_copy(spec)
     body = next((each for each in data["arms"] if each["name"] == arm), None)
     if body is None:
         return None

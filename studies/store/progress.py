@@ -105,7 +105,12 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
                 waiting=count["waiting"],
                 epochs_done=count["epochs"],
                 epochs=replicates
-                * planned_epochs(spec.pruner, row.resolved["epochs"], trials=arm.trials // replicates),
+                * planned_epochs(
+                    spec.pruner,
+                    row.resolved["epochs"],
+                    trials=arm.trials // replicates,
+                    paired=spec.search.paired,
+                ),
                 confirmations=runs["trials"] + missing,
                 confirmations_finished=sum(runs[state] for state in FINISHED_TRIAL_STATES),
                 confirmations_running=runs[TrialState.RUNNING],

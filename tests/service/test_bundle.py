@@ -110,6 +110,7 @@ def test_trials_of_both_phases_are_in_both_tables(http: httpx.Client, store: Sto
             "phase",
             "number",
             "confirms",
+            "pair_index",
             "state",
             "seed",
             "value",

@@ -69,6 +69,17 @@ def test_a_derived_name_changes_with_the_study_and_a_given_name_stays() -> None:
     assert clone_spec(parse_spec(BODY), {"name": "Yours"}).name == "Yours"
 
 
+def test_given_numbers_of_a_search_stay_and_derived_ones_are_derived_again() -> None:
+    spec = parse_spec(BODY | {"budget": {"trials_per_arm": 40}, "search": {"paired": 32}})
+    assert clone_spec(spec, {}) == spec
+    again = clone_spec(spec, {"budget": {"trials_per_arm": 80, "replicates": 2}})
+    assert again.search.model_dump() == {"paired": 32, "replicates": 2, "verdict_at": 8}
+    given = parse_spec(BODY | {"budget": {"trials_per_arm": 40}, "search": {"paired": 32, "verdict_at": 3}})
+    assert clone_spec(given, {"budget": {"replicates": 2}}).search.verdict_at == 3
+    default = parse_spec(BODY).search
+    assert clone_spec(spec, {"search": None, "budget": {"trials_per_arm": 3}}).search == default
+
+
 def test_shorthands_of_a_patch_are_expanded() -> None:
     spec = clone_spec(parse_spec(BODY), {"arms": ["adamw"], "pruner": "asha"})
     assert [arm.name for arm in spec.arms] == ["adamw"]

@@ -437,6 +437,14 @@ def test_a_valid_bundle_is_opened(sound: Path) -> None:
     )
 
 
+def test_the_study_of_an_older_bundle_is_not_paired(sound: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(sound, tmp_path))
+    spec = json.loads(file_of(copy, "spec.json"))
+    del spec["search"]
+    old = forged(copy, "spec.json", json.dumps(spec).encode())
+    assert open_bundle(old).spec.search.paired == 0
+
+
 @pytest.mark.parametrize("wrong", BAD)
 def test_an_invalid_bundle_is_a_one_line_error_before_any_request(
     sound: Path, tmp_path: Path, wrong: str

@@ -171,6 +171,27 @@ def test_a_stopped_search_has_the_budget_that_it_started() -> None:
     assert (again, whole) == resolved()
 
 
+def test_an_extension_changes_neither_the_pairs_nor_the_primary_budget() -> None:
+    before, plan = resolved(budget={"trials_per_arm": 17}, search={"paired": 16})
+    spec, longer = extended(
+        before,
+        plan,
+        parse_extension({"arms": ["stepper"], "trials_per_arm": 40, "replicates": 3}),
+        catalog(),
+    )
+    assert spec.search == before.search
+    assert [arm.trials for arm in longer.arms] == [40, 40, 40]
+
+
+def test_a_stopped_search_keeps_its_pairs() -> None:
+    before, plan = resolved(budget={"trials_per_arm": 17}, search={"paired": 16})
+    spec, longer = extended(
+        *with_actual_budget(before, plan, {"adamp": 9, "adamw": 9}), Extension(seeds=6), catalog()
+    )
+    assert spec.search == before.search
+    assert [arm.trials for arm in longer.arms] == [9, 9]
+
+
 def test_a_search_that_spent_its_budget_stays_as_it_is() -> None:
     spec, plan = resolved()
     assert with_actual_budget(spec, plan, {"adamp": 3, "adamw": 4}) == (spec, plan)

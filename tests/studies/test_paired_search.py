@@ -62,7 +62,7 @@ def test_the_default_budget_is_never_more_than_a_quarter_of_the_pairs() -> None:
 
 def test_the_default_pairs_leave_room_for_the_defaults() -> None:
     found = {
-        sampler: [default_pairs(sampler, trials) for trials in (1, 8, 40, 128)]
+        sampler: [default_pairs(sampler, trials, is_pruned=False) for trials in (1, 8, 40, 128)]
         for sampler in ("tpe", "random", "grid")
     }
     assert found == {"tpe": [0, 7, 32, 64], "random": [0, 7, 39, 127], "grid": [0, 0, 0, 0]}

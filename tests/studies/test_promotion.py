@@ -468,6 +468,8 @@ def test_a_promoted_trial_that_lost_its_checkpoint_counts_as_promoted() -> None:
 def test_planned_epochs_lie_between_one_whole_trial_and_all(pruner: Pruner, epochs: int, trials: int) -> None:
     assert epochs <= planned_epochs(pruner, epochs, trials=trials) <= trials * epochs
     assert planned_epochs(NoPruner(), epochs, trials=trials) == trials * epochs
+    paired = planned_epochs(pruner, epochs, trials=trials + 5, paired=5)
+    assert paired == planned_epochs(pruner, epochs, trials=trials) + 5 * epochs
 
 
 @pytest.mark.parametrize("pruner", [Asha(), Hyperband(), Median()], ids=lambda pruner: pruner.kind)

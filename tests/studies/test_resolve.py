@@ -557,3 +557,24 @@ def test_every_replicate_has_the_trials_of_the_budget() -> None:
 def test_every_replicate_searches_the_whole_grid() -> None:
     [one] = resolved(arms=[FEW], sampler="grid", budget={"trials_per_arm": 50, "replicates": 4}).arms
     assert (one.trials, one.configurations()) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"search": {"paired": 3}}, "expected at most 2"),
+        ({"search": {"paired": 1}, "sampler": "grid"}, "expected 0"),
+    ],
+)
+def test_pairs_that_a_search_has_no_place_for_are_refused(fields: dict[str, Any], expected: str) -> None:
+    arms = [{"optimizer": "adamw", "space": {"lr": {"choices": [0.1, 0.2]}}}]
+    found = problems(arms=arms, **fields)
+    assert set(found) == {"/search/paired"}
+    assert found["/search/paired"].startswith(expected)
+
+
+def test_paired_trials_may_repeat_the_configurations_of_a_small_space() -> None:
+    fixed = {"optimizer": "stepper", "name": "fixed", "space": {"lr": 0.1, "k": 2, "rule": "plain"}}
+    budget = {"trials_per_arm": 20, "replicates": 2}
+    plan = resolved(arms=["adamw", FEW, fixed], budget=budget, search={"paired": 10})
+    assert [one.trials for one in plan.arms] == [20, 13, 11]
