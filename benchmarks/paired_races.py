@@ -1,24 +1,52 @@
 """Studies of arms with paired trials and a known truth, judged by tuning budget."""
 
-__all__ = ["BudgetOutcomes", "Race", "budget_outcomes"]
+__all__ = ["BudgetOutcomes", "Race", "SurfaceRace", "budget_outcomes", "is_false"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from races import LOWEST, Peak, on_examples
 
+from studies.statistics.budget_contrasts import ArmTrials
 from studies.statistics.budget_statistic import chosen_test
-from studies.statistics.budget_verdict import ArmTrials, judge_budgets
+from studies.statistics.budget_verdict import PairAtBudget, judge_budgets
 
 _Floats = NDArray[np.float64]
 _TRUE_TRIALS = 200_000
 
 
+class Race(Protocol):
+    """A study whose arms have paired trials and a known truth."""
+
+    @property
+    def budget(self) -> int:
+        """The primary budget, in trials."""
+        ...
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether trial i of every arm is at the same place."""
+        ...
+
+    @property
+    def equal(self) -> frozenset[tuple[int, int]]:
+        """The pairs of arms that do not differ."""
+        ...
+
+    def arms(self, rng: np.random.Generator) -> list[ArmTrials]:
+        """Draw one study; its arms are named `arm 0`, `arm 1` and so on."""
+        ...
+
+    def truth(self, budgets: Sequence[int]) -> _Floats:
+        """Return each arm's true expected test value at each budget, [arms, K]."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class Race:
+class SurfaceRace:
     """A study whose arms have paired trials.
 
     Attributes:
@@ -30,7 +58,6 @@ class Race:
         has_heavy_tails: whether a run's noise is Student's t with three degrees of freedom, scaled to the
             same standard deviation, instead of normal.
         is_paired: whether trial i of every arm is at the same place.
-        correction: over the pairs of arms.
     """
 
     peaks: Sequence[Peak]
@@ -39,7 +66,12 @@ class Race:
     noise: float = 0.005
     has_heavy_tails: bool = False
     is_paired: bool = True
-    correction: Literal["holm", "max-t"] = "max-t"
+
+    @property
+    def equal(self) -> frozenset[tuple[int, int]]:
+        """The pairs of arms with the same peak."""
+        places = range(len(self.peaks))
+        return frozenset((i, j) for i in places for j in places if self.peaks[i] == self.peaks[j])
 
     def arms(self, rng: np.random.Generator) -> list[ArmTrials]:
         """Draw one study."""
@@ -87,24 +119,28 @@ class BudgetOutcomes:
     Attributes:
         false: some word contradicts the sign of the true difference; any word of arms that are equal does.
         detected: the last arm is better than every other.
+        called: the mean share of the others that the last arm is better than.
         covered: the band holds the true differences of all pairs at all budgets.
         inside: the interval of the last pair at the primary budget holds its true difference.
     """
 
     false: float
     detected: float
+    called: float
     covered: float
     inside: float
 
 
-def budget_outcomes(race: Race, *, studies: int, seed: int) -> BudgetOutcomes:
+def budget_outcomes(
+    race: Race, *, studies: int, seed: int, correction: Literal["holm", "max-t"] = "max-t"
+) -> BudgetOutcomes:
     """Simulate studies of a race and return their outcomes."""
     rng = np.random.default_rng(seed)
     at_primary = race.truth([race.budget])[:, 0]
-    equal = {(i, j) for i, one in enumerate(race.peaks) for j, other in enumerate(race.peaks) if one == other}
+    equal = race.equal
     over_budgets: _Floats | None = None
-    false = detected = covered = inside = 0
-    last = f"arm {len(race.peaks) - 1}"
+    false = detected = called = covered = inside = 0.0
+    last = f"arm {len(at_primary) - 1}"
     for _ in range(studies):
         found = judge_budgets(
             race.arms(rng),
@@ -112,17 +148,15 @@ def budget_outcomes(race: Race, *, studies: int, seed: int) -> BudgetOutcomes:
             primary=race.budget,
             diverged=LOWEST,
             is_paired=race.is_paired,
-            correction=race.correction,
+            correction=correction,
         )
         if over_budgets is None:
             over_budgets = race.truth(found.budgets.tolist())
         places = {pair: (int(pair.first[4:]), int(pair.second[4:])) for pair in found.pairs}
-        false += any(
-            pair.word != "undecided"
-            and (where in equal or (pair.word == "better") != (at_primary[where[0]] > at_primary[where[1]]))
-            for pair, where in places.items()
-        )
-        detected += all(pair.word == "worse" for pair in found.pairs if pair.second == last)
+        false += any(is_false(pair, at_primary, equal) for pair in found.pairs)
+        beaten = [pair.word == "worse" for pair in found.pairs if pair.second == last]
+        detected += all(beaten)
+        called += sum(beaten) / len(beaten)
         differences = [_true(over_budgets, where, equal) for where in places.values()]
         covered += all(
             bool(np.all(np.isnan(band.low) | ((band.low <= true) & (true <= band.high))))
@@ -134,11 +168,26 @@ def budget_outcomes(race: Race, *, studies: int, seed: int) -> BudgetOutcomes:
     return BudgetOutcomes(
         false=false / studies,
         detected=detected / studies,
+        called=called / studies,
         covered=covered / studies,
         inside=inside / studies,
     )
 
 
-def _true(curves: _Floats, where: tuple[int, int], equal: set[tuple[int, int]]) -> _Floats:
+def is_false(pair: PairAtBudget, truth: _Floats, equal: frozenset[tuple[int, int]]) -> bool:
+    """Return whether a word contradicts the sign of the true difference; any word of equal arms does.
+
+    Args:
+        pair: the pair with its word.
+        truth: [arms] each arm's true value at the primary budget.
+        equal: the pairs of arms that do not differ.
+    """
+    if pair.word == "undecided":
+        return False
+    first, second = int(pair.first[4:]), int(pair.second[4:])
+    return (first, second) in equal or (pair.word == "better") != (truth[first] > truth[second])
+
+
+def _true(curves: _Floats, where: tuple[int, int], equal: frozenset[tuple[int, int]]) -> _Floats:
     """Return a pair's true difference at each budget; exactly 0 for equal arms."""
     return (curves[where[0]] - curves[where[1]]) * (where not in equal)

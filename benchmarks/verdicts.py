@@ -15,14 +15,20 @@ Parts:
                 any of them calls an arm.
     budget      studies whose arms have paired trials, judged by tuning budget without confirmation: false
                 words (the most in any column), how often the better arm is called, and how often the band
-                over all budgets and pairs holds all true differences. One factor is varied at a time. The
-                service does not show this verdict yet.
+                over all budgets and pairs holds all true differences. One factor is varied at a time.
+    shifts      the same for two arms whose peaks lie apart.
+    looks       studies that add paired trials until their arms are decided.
+    budget-tables
+                the verdict by tuning budget on HPOBench's tables.
+    opda        the verdict by tuning budget on two published random searches, which are not paired; `--opda`
+                names the folder with `deberta-base.jsonl` and `deberta-v3-base.jsonl`
+                (github.com/nalourie/opda, `data/deberta`).
     tables      the same as `surface` on HPOBench's tables of multilayer perceptrons with `ArmSampler`.
                 Each table is searched once and the searches are assigned to studies at random; those of the
                 better arm are the same ones, shifted by the gap.
 
-All parts but `budget` take about ten minutes on one core, most of it for `tables`. `budget` takes as long
-with 150 studies per figure.
+The first five take about ten minutes on one core, `tables` most of it. `budget` with 2,000 studies per figure
+takes about half an hour; `shifts`, `looks`, `budget-tables` and `opda` a few minutes each.
 """
 
 import argparse
@@ -31,6 +37,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 from studies.spec import ADAPTIVE_SAMPLERS
@@ -39,7 +46,13 @@ from studies.spec import ADAPTIVE_SAMPLERS
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from budget_settings import budget_verdicts
+from budget_settings import (
+    budget_verdicts,
+    look_verdicts,
+    published_verdicts,
+    shifted_verdicts,
+    table_verdicts,
+)
 from numpy.typing import NDArray
 from races import Outcomes, Search, Surface, called_by_metrics, moved, outcomes, searches_of_table, undoubted
 from tables import Table, add_outputs, machine, publish
@@ -49,7 +62,9 @@ from studies.statistics.paired import mean_interval
 
 __all__ = ["main"]
 
-_PARTS = ("coverage", "surface", "family", "metrics", "budget", "tables")
+_FIRST = ("coverage", "surface", "family", "metrics", "tables")
+_BY_BUDGET = ("budget", "shifts", "looks", "budget-tables")
+_PARTS = (*_FIRST, *_BY_BUDGET, "opda")
 _TOP = 0.93
 
 
@@ -243,6 +258,12 @@ def _tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
     return found, Table(title=title, header=_header(given.table_gaps), rows=rows)
 
 
+def _budget_tables(given: argparse.Namespace) -> tuple[list[dict[str, Any]], Table]:
+    from search_spaces import hpobench_names
+
+    return table_verdicts(given.studies, given.tables or hpobench_names(), processes=given.processes)
+
+
 def _dealt(
     pools: Sequence[Sequence[Search]], rng: np.random.Generator, replicates: int, gap: float
 ) -> Callable[[], Sequence[Sequence[Search]]]:
@@ -284,7 +305,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=(*_FIRST, *_BY_BUDGET))
     parser.add_argument("--studies", type=int, default=1000, help="simulated studies per figure (1000)")
     parser.add_argument(
         "--replicates", type=int, nargs="+", default=[1, 3], help="repetitions of each arm's search (1 3)"
@@ -343,16 +364,23 @@ def main() -> None:
         default=[1.0, 0.1],
         help="noise of a run, as fractions of the tables' noise (1 0.1)",
     )
-    parser.add_argument("--processes", type=int, default=2, help="processes that simulate `budget` (2)")
+    parser.add_argument("--processes", type=int, default=2, help="processes for verdicts by budget (2)")
+    parser.add_argument("--opda", type=Path, metavar="FOLDER", help="the published searches, for `opda`")
     parser.add_argument("--searches", type=int, default=50, help="searches per table (50)")
     add_outputs(parser)
     given = parser.parse_args()
+    if "opda" in given.parts and given.opda is None:
+        parser.error("--parts opda needs the folder of the published searches: --opda FOLDER")
     runs = {
         "coverage": _coverage,
         "surface": _surface,
         "family": _family,
         "metrics": _metrics,
         "budget": lambda given: budget_verdicts(given.studies, processes=given.processes),
+        "shifts": lambda given: shifted_verdicts(given.studies, processes=given.processes),
+        "looks": lambda given: look_verdicts(given.studies, processes=given.processes),
+        "budget-tables": _budget_tables,
+        "opda": lambda given: published_verdicts(given.studies, given.opda, processes=given.processes),
         "tables": _tables,
     }
     results = {part: runs[part](given) for part in given.parts}

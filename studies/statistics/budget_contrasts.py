@@ -166,10 +166,11 @@ class Contrast:
         return np.where(found > 1e-12 * np.maximum(np.abs(self.difference), 1e-300), found, 0.0)
 
     @property
-    def unit(self) -> _Floats:
+    def unit(self) -> NDArray[np.float32]:
         """[K, units] deviations divided by their standard error; 0 where nothing varies."""
         error = self.error[:, None]
-        return np.divide(self.deviations, error, out=np.zeros_like(self.deviations), where=error > 0)
+        shares = np.divide(self.deviations, error, out=np.zeros_like(self.deviations), where=error > 0)
+        return shares.astype(np.float32)
 
     def p(self, k: int) -> float:
         """Return the p-value at the k-th budget; NaN where the difference does not vary."""
@@ -189,9 +190,9 @@ def degrees_of_freedom(n: int, budgets: NDArray[np.int64]) -> _Floats:
 
 
 @functools.lru_cache(maxsize=8)
-def multipliers(units: int) -> _Floats:
+def multipliers(units: int) -> NDArray[np.float32]:
     """Return the bootstrap's random multipliers, [draws, units]; always the same."""
-    return np.random.default_rng(_SEED).normal(size=(_DRAWS, units))
+    return np.random.default_rng(_SEED).normal(size=(_DRAWS, units)).astype(np.float32)
 
 
 def _tests(arms: Sequence[ArmTrials], direction: Direction, diverged: float | None) -> list[_Floats]:

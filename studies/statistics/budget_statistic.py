@@ -5,6 +5,7 @@ In this module all values are oriented: larger is better, and a diverged trial h
 
 __all__ = ["chosen_test", "chosen_test_without_each"]
 
+import functools
 from dataclasses import dataclass
 from typing import Self
 
@@ -116,8 +117,14 @@ def _checked(budgets: ArrayLike, most: int) -> _Whole:
 
 def _cumulative_weights(n: int, budgets: _Whole) -> _Floats:
     """Return the chance that the best of k of n trials is among the first r of them, r = 0..n, [K, n + 1]."""
+    return _cached_weights(n, tuple(budgets.tolist()))
+
+
+# An analysis asks for the same few again for every arm and pair of arms.
+@functools.lru_cache(maxsize=16)
+def _cached_weights(n: int, budgets: tuple[int, ...]) -> _Floats:
     # The chance that none of k drawn trials is among the first r: a product of ratios below 1.
-    drawn = budgets[:, None]
+    drawn = np.array(budgets, dtype=np.int64)[:, None]
     places = np.arange(n, dtype=np.float64)
     misses = np.cumprod(np.maximum(n - places - drawn, 0) / (n - places), axis=1)
     return np.concatenate([np.zeros((len(budgets), 1)), 1 - misses], axis=1).astype(np.float64)

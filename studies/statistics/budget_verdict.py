@@ -239,13 +239,13 @@ def _stepped_down(contrasts: Sequence[Contrast | None], p_values: _Floats, units
     return corrected
 
 
-def _band(contrasts: Sequence[Contrast], draws: _Floats) -> list[_Floats]:
+def _band(contrasts: Sequence[Contrast], draws: NDArray[np.float32]) -> list[_Floats]:
     """Return the ends of each pair's band at each budget, [pairs][2, K]; NaN where nothing varies."""
     from scipy.special import ndtr, stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     if not contrasts:
         return []
-    largest = np.zeros(len(draws))
+    largest = np.zeros(len(draws), dtype=np.float32)
     for contrast in contrasts:
         largest = np.maximum(largest, np.abs(draws @ contrast.unit.T).max(axis=1, initial=0.0))
     critical = float(np.quantile(largest, 1 - LEVEL))

@@ -28,8 +28,8 @@ class PairPower:
         first: name of one arm.
         second: name of the other.
         n: pairs of trials that both arms have.
-        spread: the standard error of their difference times sqrt(n / k), which hardly depends on n and k;
-            NaN with too few pairs, or if the difference does not vary.
+        spread: the standard error of their difference times sqrt(n / k), which hardly depends on n; NaN
+            with too few pairs, or if the difference does not vary.
         detectable: the smallest true gap that is called in 80 %, in the metric's unit; NaN if unknown.
         for_half: pairs of trials that detect half of it in 80 %; None if unknown.
     """

@@ -6,6 +6,7 @@ the whole history is recomputed from stored trials at any time.
 """
 
 __all__ = [
+    "TYPICAL_SPREAD",
     "ExpectedCost",
     "Looks",
     "PairAtLook",
@@ -31,6 +32,12 @@ from studies.statistics.verdict import LEVEL, Word
 
 _Floats = NDArray[np.float64]
 _Masks = NDArray[np.bool_]
+
+TYPICAL_SPREAD: Final = 1.6
+"""The `spread` of `expected_cost` before anything is known, in points (hundredths) of an accuracy.
+
+It is that of arms whose peaks lie a tenth of an axis apart, at k = 4 (docs/statistics.md).
+"""
 
 _NODES: Final = 161
 _STUDIES: Final = 1000
@@ -290,7 +297,8 @@ def _holm_rejects(p: _Floats, level: float) -> _Masks:
     counts = np.sum(np.isfinite(p), axis=1)[:, None]
     factors = np.maximum(counts - np.arange(p.shape[1]), 1)
     ranked: _Floats = np.take_along_axis(p, order, axis=1)
-    passes: _Masks = np.logical_and.accumulate(ranked * factors < level, axis=1)
+    is_small: _Masks = ranked * factors < level
+    passes: _Masks = np.logical_and.accumulate(is_small, axis=1)
     found: _Masks = np.zeros(p.shape, dtype=bool)
     np.put_along_axis(found, order, passes, axis=1)
     return found

@@ -81,3 +81,12 @@ def test_verdicts_on_searches_of_real_tables_are_wrong_in_at_most_5_of_100_studi
     found = simulated(tmp_path, "--parts", "tables", "--trials", "24", "--searches", "50")
     assert len(found["tables"]) == 32
     check(found["tables"])
+
+
+@pytest.mark.slow
+def test_words_by_budget_are_rarely_false_whether_a_study_looks_once_or_several_times(tmp_path: Path) -> None:
+    found = simulated(tmp_path, "--parts", "shifts", "looks", "--studies", "200", "--processes", "1")
+    # 200 studies have a standard error of 1.5 points.
+    assert max(one["false"] for part in ("shifts", "looks") for one in found[part]) < 0.1
+    assert np.mean([one["false"] for part in ("shifts", "looks") for one in found[part]]) <= 0.05
+    assert min(one["covered"] for one in found["shifts"]) > 0.9
