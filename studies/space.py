@@ -18,6 +18,7 @@ __all__ = [
     "configuration_key",
     "every_point",
     "is_active",
+    "quantile",
     "size",
     "without_inert",
 ]
@@ -258,6 +259,28 @@ def without_inert(
         name: value if is_active(name, conditions, parameters) else defaults[name]
         for name, value in parameters.items()
     }
+
+
+def quantile(dimension: AnyDimension, u: float) -> Scalar:
+    """Return the value below which a fraction `u` in [0, 1) of the dimension lies."""
+    match dimension:
+        case Choices():
+            return dimension.choices[int(u * len(dimension.choices))]
+        case Range(integer=True, log=False):
+            return int(dimension.low) + int(u * (dimension.high - dimension.low + 1))
+        case Range(log=True):
+            low, high = (
+                (dimension.low - 0.5, dimension.high + 0.5)
+                if dimension.integer
+                else (dimension.low, dimension.high)
+            )
+            value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+            value = min(max(value, dimension.low), dimension.high)
+            return round(value) if dimension.integer else value
+        case Range():
+            return dimension.low + u * (dimension.high - dimension.low)
+        case Fixed():
+            return dimension.value
 
 
 def every_point(space: Space) -> Iterator[Parameters]:

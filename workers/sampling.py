@@ -29,7 +29,6 @@ from studies.distributions import as_parameters, distributions
 from studies.resolve import ResolvedArm
 from studies.searchable import broken_constraint
 from studies.space import (
-    AnyDimension,
     Choices,
     Fixed,
     Parameters,
@@ -39,6 +38,7 @@ from studies.space import (
     configuration_key,
     every_point,
     is_active,
+    quantile,
     size,
     without_inert,
 )
@@ -59,28 +59,6 @@ _OPTUNA_STATES = {
     # A pruned trial without a value ranks last, so the sampler learns to avoid it. It ignores failed trials.
     TrialState.DIVERGED: optuna.trial.TrialState.PRUNED,
 }
-
-
-def _quantile(dimension: AnyDimension, u: float) -> Scalar:
-    """Return the value below which a fraction `u` in [0, 1) of the dimension lies."""
-    match dimension:
-        case Choices():
-            return dimension.choices[int(u * len(dimension.choices))]
-        case Range(integer=True, log=False):
-            return int(dimension.low) + int(u * (dimension.high - dimension.low + 1))
-        case Range(log=True):
-            low, high = (
-                (dimension.low - 0.5, dimension.high + 0.5)
-                if dimension.integer
-                else (dimension.low, dimension.high)
-            )
-            value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
-            value = min(max(value, dimension.low), dimension.high)
-            return round(value) if dimension.integer else value
-        case Range():
-            return dimension.low + u * (dimension.high - dimension.low)
-        case _:
-            return dimension.value
 
 
 class ArmSampler:
@@ -121,21 +99,28 @@ class ArmSampler:
                 direction, max_shown=None if sampler == "cmaes" else _MAX_OBSERVED
             )
 
-    def recommended(self, number: int, *, without_result: int, queued: int) -> int:
-        """Return how many proposals, from `number` on, are worth creating now.
+    def recommended(self, number: int, *, without_result: int, queued: int, pairs: int = 0) -> int:
+        """Return how many trials, from `number` on, are worth creating now.
 
-        The random trials with which every model starts are free. Later, at most an eighth of the arm's trials
-        should be without a value at any time: this costs a tenth of the trials, twice as many cost a third
-        (docs/performance.md). But an idle worker may always have one.
+        The paired trials and the random trials with which every model starts are free. Later, at most an
+        eighth of the arm's trials should be without a value at any time: this costs a tenth of the trials,
+        twice as many cost a third (docs/performance.md). But an idle worker may always have one, unless it
+        could learn from paired trials by waiting for them.
 
         Args:
             number: the next trial's number.
             without_result: created trials that have no value yet.
             queued: those of them that wait for a worker.
+            pairs: paired trials, which follow the first trial.
         """
         if not self._is_model:
             return self._arm.trials
-        return max(self._startup() + 1 - number, self._arm.trials // 8 - without_result, 1 - queued, 0)
+        if pairs > 0 and number <= pairs:
+            return pairs + 1 - number
+        start = self._startup() + 1 - number
+        if pairs > 0 and number - without_result < self._startup():
+            return max(start, 0)
+        return max(start, self._arm.trials // 8 - without_result, 1 - queued, 0)
 
     def load(
         self,
@@ -311,7 +296,7 @@ class ArmSampler:
     def _at(self, point: np.ndarray) -> dict[str, Scalar]:
         """Return the searched dimensions at a point of the unit cube [D]."""
         return {
-            name: _quantile(dimension, float(u))
+            name: quantile(dimension, float(u))
             for (name, dimension), u in zip(self._searched.items(), point, strict=True)
         }
 

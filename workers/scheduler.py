@@ -167,8 +167,8 @@ class PackScheduler:
 
     def _max_in_flight(self) -> float:
         """Return how many packs may be in flight."""
-        is_learning = self._is_adaptive and not all(
-            search.is_exhausted for arm in self._arms.values() for search in arm.searches
+        is_learning = self._is_adaptive and any(
+            search.needs_results for arm in self._arms.values() for search in arm.searches
         )
         return self._packing.max_in_flight(has_spare=not is_learning and not self.mode.is_sharing)
 

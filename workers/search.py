@@ -7,18 +7,19 @@ __all__ = ["Search", "SearchedConfiguration"]
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from studies.direction import Direction, best_value, rank_key, sign
 from studies.promotion import Ladder, brackets, planned_epochs, rungs
 from studies.resolve import ResolvedArm, ResolvedStudy
-from studies.seeds import trial_seed
+from studies.seeds import paired_seed, trial_seed
 from studies.space import Parameters
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, RESULT_STATES, TrialState
 from studies.trials import NewTrial, PendingTrial
 from studies.views import TrialView
+from workers.paired_draws import paired_configuration
 from workers.sampling import ArmSampler
 from workers.trial_queue import TrialGroup, TrialQueue
 
@@ -37,10 +38,12 @@ class SearchedConfiguration:
 
 
 class Search(TrialQueue):
-    """The trials of one replicate of an arm's search.
+    """The trials of one replicate of an arm's search: its defaults, the paired trials, then the sampler's.
 
-    An arm numbers the trials of all its replicates in one sequence. Sampler and ladder identify a trial by
-    its rank within its own replicate, so they decide as if there were no other replicate.
+    An arm numbers the trials of all its replicates in one sequence. The sampler identifies a trial by its
+    rank within its own replicate, and learns from the paired trials too. The ladder identifies it by its
+    position among the trials that are not paired, because paired trials are trained to their last epoch. So
+    both decide as if there were no other replicate, and the ladder as if there were no paired trials.
     """
 
     def __init__(
@@ -72,7 +75,9 @@ class Search(TrialQueue):
             frozenset(rungs(spec.pruner, study.epochs, bracket=bracket))
             for bracket in range(brackets(spec.pruner, study.epochs))
         ]
+        self._study_seed = spec.seed
         self._seed = trial_seed(spec.seed, replicate)
+        self._pairs = spec.search.paired
         self._sampler = ArmSampler(
             plan,
             sampler=spec.sampler,
@@ -80,21 +85,27 @@ class Search(TrialQueue):
             seed=spec.seed,
             replicate=replicate,
         )
+        # A study that was stopped and then extended may have fewer trials than pairs.
+        unpaired = max(1, plan.trials - self._pairs)
         self._ladder = Ladder(
-            spec.pruner, epochs=study.epochs, trials=plan.trials, maximize=sign(self._direction) == 1
+            spec.pruner, epochs=study.epochs, trials=unpaired, maximize=sign(self._direction) == 1
         )
-        self._planned_epochs = planned_epochs(spec.pruner, study.epochs, trials=plan.trials)
+        self._planned_epochs = planned_epochs(
+            spec.pruner, study.epochs, trials=plan.trials, paired=self._pairs
+        )
         self._created = 0
+        self._created_pairs = 0
         self._dispatched_epochs = 0
         self._is_space_exhausted = False
-        # For open trials only, by number: rank; objective at each rung reached, by epoch; best value since
-        # the last of these rungs.
+        # For open trials only, by number: rank; position in the ladder, unless paired; objective at each rung
+        # reached, by epoch; best value since the last of these rungs.
         self._ranks: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         self._rung_values: dict[int, dict[int, float]] = {}
         self._best_values: dict[int, float] = {}
         # The best value as of the last checkpoint.
         self._checkpointed_values: dict[int, float] = {}
-        # By rank.
+        # By position.
         self._waiting: dict[int, PendingTrial] = {}
         # Numbers of trials from which the sampler has no result yet.
         self._without_result: set[int] = set()
@@ -120,9 +131,14 @@ class Search(TrialQueue):
         if self._is_space_exhausted:
             return 0
         recommended = self._sampler.recommended(
-            self._created, without_result=len(self._without_result), queued=self.queued_new
+            self._created, without_result=len(self._without_result), queued=self.queued_new, pairs=self._pairs
         )
         return min(self.plan.trials - self._created, recommended)
+
+    @property
+    def needs_results(self) -> bool:
+        """Whether what it dispatches next may depend on results that are still to come."""
+        return not self.is_exhausted and (self._pairs == 0 or self._created > self._pairs)
 
     @property
     def is_exhausted(self) -> bool:
@@ -164,22 +180,30 @@ class Search(TrialQueue):
                 the best epoch's value, at its checkpoint. None stands for a value that is not finite.
             is_alone: whether it must be packed alone.
         """
+        is_paired = trial.pair_index is not None
         checkpoint_epoch, all_values = None if pending is None else pending.epochs_done, rung_values
-        rung_values = {
-            epoch: value for epoch, value in all_values.items() if epoch in self._rungs[trial.bracket]
-        }
-        rank = self._created
+        passed = frozenset[int]() if is_paired else self._rungs[trial.bracket]
+        rung_values = {epoch: value for epoch, value in all_values.items() if epoch in passed}
+        rank, position = self._created, self._created - self._created_pairs
         self._created += 1
+        self._created_pairs += int(is_paired)
         self._dispatched_epochs += trial.epochs_done
         finite = {epoch: value for epoch, value in rung_values.items() if value is not None}
         self._sampler.load(rank, trial.parameters, trial.state, trial.value, rung_values=finite)
-        self._ladder.restore(
-            rank, trial.state, epochs_done=trial.epochs_done, to_epoch=trial.to_epoch, values=rung_values
-        )
+        if not is_paired:
+            self._ladder.restore(
+                position,
+                trial.state,
+                epochs_done=trial.epochs_done,
+                to_epoch=trial.to_epoch,
+                values=rung_values,
+            )
         if pending is None:
             self._note_result(trial, trial.state, trial.value, origin=trial.origin)
             return
         self._ranks[trial.number] = rank
+        if not is_paired:
+            self._positions[trial.number] = position
         self._restore_values(trial.number, finite)
         if (
             self._is_best_epoch
@@ -190,7 +214,7 @@ class Search(TrialQueue):
         if not rung_values:
             self._without_result.add(trial.number)
         if pending.is_waiting:
-            self._waiting[rank] = pending
+            self._waiting[position] = pending
         else:
             self.enqueue([pending], is_alone=is_alone)
 
@@ -258,7 +282,7 @@ class Search(TrialQueue):
             trial: its new state in the database.
             metric: its validation value at the rung.
         """
-        rank = self._ranks[trial.number]
+        rank, position = self._ranks[trial.number], self._positions[trial.number]
         value = self._best_values.get(trial.number, metric) if self._is_best_epoch else metric
         self._checkpointed_values.pop(trial.number, None)
         self._without_result.discard(trial.number)
@@ -266,12 +290,14 @@ class Search(TrialQueue):
         if value is not None:
             reached[trial.to_epoch] = value
             self._sampler.set_rung_values(rank, reached)
-        self._ladder.wait(rank, value)
-        self._waiting[rank] = trial
+        self._ladder.wait(position, value)
+        self._waiting[position] = trial
 
     def ended(self, trial: PendingTrial, state: TrialState, value: float | None) -> None:
         """Note how a queued or dispatched trial ended."""
-        self._ladder.end(self._ranks[trial.number], completed=state is TrialState.COMPLETED)
+        position = self._positions.get(trial.number)
+        if position is not None:
+            self._ladder.end(position, completed=state is TrialState.COMPLETED)
         self._finish(trial, state, value)
 
     def settle(self) -> tuple[list[tuple[PendingTrial, int]], list[PendingTrial]]:
@@ -281,8 +307,8 @@ class Search(TrialQueue):
             The promoted trials, each with the epoch to train to next, and the pruned trials.
         """
         decision = self._ladder.settle()
-        promoted = [(self._waiting.pop(rank), to_epoch) for rank, to_epoch in decision.promoted]
-        pruned = [self._waiting.pop(rank) for rank in decision.pruned]
+        promoted = [(self._waiting.pop(position), to_epoch) for position, to_epoch in decision.promoted]
+        pruned = [self._waiting.pop(position) for position in decision.pruned]
         for trial in pruned:
             self._finish(trial, TrialState.PRUNED, None)
         return promoted, pruned
@@ -290,32 +316,51 @@ class Search(TrialQueue):
     def _new_trial(self) -> NewTrial | None:
         """Return the next trial, or None if the space contains no other configuration."""
         rank = self._created
-        parameters = self.plan.defaults if rank == 0 else self._sampler.propose(rank)
+        pair_index = self._created_pairs if rank >= 1 and self._created_pairs < self._pairs else None
+        parameters = self._next_parameters(rank, pair_index)
         if parameters is None:
             self._is_space_exhausted = True
             self._ladder.end_of_trials()
             return None
-        if rank == 0:
-            self._sampler.load(0, parameters, TrialState.RUNNING, None)
-        number = self._next_number()
+        number, position = self._next_number(), rank - self._created_pairs
         self._created += 1
         self._ranks[number] = rank
         self._without_result.add(number)
-        self._ladder.begin(rank)
-        return NewTrial(
+        trial = NewTrial(
             arm=self.plan.name,
             number=number,
             origin=_origin(rank),
             parameters=parameters,
             seed=self._seed,
             replicate=self._replicate,
-            to_epoch=self._ladder.first_stop(rank),
-            bracket=self._ladder.bracket(rank),
+            to_epoch=self._epochs,
         )
+        if pair_index is not None:
+            self._created_pairs += 1
+            seed = paired_seed(self._study_seed, self._replicate, pair_index)
+            return replace(trial, seed=seed, pair_index=pair_index)
+        self._positions[number] = position
+        self._ladder.begin(position)
+        stop, bracket = self._ladder.first_stop(position), self._ladder.bracket(position)
+        return replace(trial, to_epoch=stop, bracket=bracket)
+
+    def _next_parameters(self, rank: int, pair_index: int | None) -> Parameters | None:
+        """Return the configuration of the next trial; None if the space contains no other."""
+        if pair_index is not None:
+            parameters = paired_configuration(
+                self.plan, seed=self._study_seed, replicate=self._replicate, pair_index=pair_index
+            )
+        elif rank == 0:
+            parameters = self.plan.defaults
+        else:
+            return self._sampler.propose(rank)
+        self._sampler.load(rank, parameters, TrialState.RUNNING, None)
+        return parameters
 
     def _finish(self, trial: PendingTrial, state: TrialState, value: float | None) -> None:
         assert state in FINISHED_TRIAL_STATES, "the trial has ended"
         rank = self._ranks.pop(trial.number)
+        self._positions.pop(trial.number, None)
         self._without_result.discard(trial.number)
         self._forget_values(trial.number)
         self._sampler.finish(rank, state, value)

@@ -224,6 +224,7 @@ def _frozen(arm: ResolvedArm, row: Any, intermediate: dict[int, float]) -> Froze
             "tangent_trial": row.id,
             "tangent_state": row.state,
             "tangent_replicate": row.replicate,
+            **({} if row.pair_index is None else {"tangent_pair_index": row.pair_index}),
             "parameters": row.parameters,
             "test_value": row.test_value,
             **({"reason": row.reason} if row.reason else {}),

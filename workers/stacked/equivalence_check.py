@@ -231,7 +231,7 @@ def _train_stacked(
     trained = [
         _Trained(result, stack.checkpoint(row)["model"]) for row, result in enumerate(stack.train_epoch(1))
     ]
-    if stack.is_random and not stack.is_paired:
+    if stack.draws_together and not stack.is_paired:
         raise NotStackable(_DRAWS)
     return trained
 

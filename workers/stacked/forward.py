@@ -6,6 +6,7 @@ Parameters and buffers have a leading axis of members.
 __all__ = ["Forward", "warm"]
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap  # pyright: ignore[reportUnknownVariableType]
 
 from workers.results import EVALUATION_BATCH, batch_sums, scalar_loss, split_means
+from workers.stacked.member_draws import MemberDraws
 from workers.stacked.plan import StackPlan
 from workers.workloads import Split
 
@@ -48,7 +50,13 @@ class Forward:
         self._has_ties = len(names) > len(list(plan.template.parameters()))
 
     def losses(
-        self, weights: Tensor, buffers: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+        self,
+        weights: Tensor,
+        buffers: Mapping[str, Tensor],
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        draws: MemberDraws | None = None,
     ) -> Tensor:
         """Return each member's mean loss on its batch, [K]; buffers may change in place.
 
@@ -57,11 +65,13 @@ class Forward:
             buffers: each [K, *shape].
             inputs: [B, ...] if the members are paired, else [K, B, ...].
             targets: like inputs.
+            draws: the members' random numbers; None for paired members, who share them, and for a model that
+                draws none.
         """
         axis = None if self._is_paired else 0
-        return self._mapped(self._loss, (0, axis, axis))(
-            {**self._layout.pieces(weights), **buffers}, inputs, targets
-        )
+        mapped = self._mapped(self._loss, (0, axis, axis), draws_apart=draws is not None)
+        with draws or nullcontext():
+            return mapped({**self._layout.pieces(weights), **buffers}, inputs, targets)
 
     @torch.no_grad()
     def evaluate(self, weights: Tensor, buffers: Mapping[str, Tensor], split: Split) -> Tensor:
@@ -84,8 +94,12 @@ class Forward:
         return cast("Tensor", functional_call(self._template, state, (inputs,), tie_weights=self._has_ties))
 
     def _mapped(
-        self, function: Callable[..., Tensor], in_dims: tuple[int | None, ...], *, out_dims: int = 0
+        self,
+        function: Callable[..., Tensor],
+        in_dims: tuple[int | None, ...],
+        *,
+        out_dims: int = 0,
+        draws_apart: bool = False,
     ) -> Callable[..., Tensor]:
-        return vmap(
-            function, in_dims=in_dims, out_dims=out_dims, randomness="same" if self._is_paired else "error"
-        )
+        randomness = "same" if self._is_paired else "different" if draws_apart else "error"
+        return vmap(function, in_dims=in_dims, out_dims=out_dims, randomness=randomness)

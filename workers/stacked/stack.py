@@ -22,6 +22,7 @@ from workers.solo import CHECK_EVERY
 from workers.stacked.clipping import Clipping
 from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
+from workers.stacked.member_draws import MemberDraws
 from workers.stacked.plan import StackPlan
 from workers.stacked.probes import StackedProbe, weight_norms
 from workers.stacked.rows import Rows
@@ -47,6 +48,7 @@ class Stack:
         size: number of members without the padding.
         is_paired: whether the members share one seed, and so their data and all random numbers.
         is_random: whether the last epoch drew random numbers; None before the first.
+        draws_together: whether its members drew any of them together; None before the first epoch.
         is_plain: whether a step is that of the optimizer alone, on one batch.
         compiled_step: replaces the plain step, except at probed steps; None if there is none.
     """
@@ -59,6 +61,8 @@ class Stack:
         self._set_rows(rows)
         self.is_paired = len({member.seed for member in members}) == 1
         self.is_random: bool | None = None
+        self.draws_together: bool | None = None
+        self._draws: MemberDraws | None = None
         self.compiled_step: CompiledStep | None = None
         self.size = len(self.members) - padding
         self._forward = Forward(plan, is_paired=self.is_paired)
@@ -90,13 +94,19 @@ class Stack:
         rows = self.rows
         with seeded(noise_seed(self.members[0].seed, epoch=epoch), device=plan.device):
             before = generator_states(plan.device)
+            draws = self._draws = (
+                None
+                if self.is_paired
+                else MemberDraws([noise_seed(member.seed, epoch=epoch) for member in self.members])
+            )
             self._synchronize()
             started = time.perf_counter()
             factors = self._factors(epoch)
             losses = self._train(epoch, factors)
             self._synchronize()
             rows.elapsed_s.add_((time.perf_counter() - started) / self.size)
-            self.is_random = before != generator_states(plan.device)
+            self.draws_together = before != generator_states(plan.device)
+            self.is_random = self.draws_together or (draws is not None and draws.has_drawn)
             self.done = epoch
             plan.template.eval()
             numbers = [
@@ -249,7 +259,10 @@ class Stack:
         grads: Tensor | None = None
         for examples in islice(batches, count):
             inputs, targets = _gathered(train.inputs, examples), _gathered(train.targets, examples)
-            loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets)
+            loss = self._forward.losses(self._weights, self.rows.buffers, inputs, targets, draws=self._draws)
+            if self._draws is not None and not self._draws.has_drawn:
+                # The mode costs time in every operation of a model that needs none.
+                self._draws = None
             # A member's loss depends only on its own row, so the gradient of the sum contains each member's
             # gradient.
             [found] = torch.autograd.grad(loss.sum() if count == 1 else loss.sum() / count, self._weights)

@@ -12,6 +12,7 @@ from torch.nn import functional
 from workers.pack_protocol import Pack
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.workloads import Data, TensorWorkload
+from workers.workloads.float64 import in_float64
 
 __all__: list[str] = []
 
@@ -192,8 +193,49 @@ def test_stacked_members_with_one_seed_draw_the_same_dropout_as_alone() -> None:
             assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-4)
 
 
-def test_dropout_of_members_with_different_seeds_is_not_stacked() -> None:
-    assert "draws random numbers (dropout)" in (why(Of(dropping), seeds=(1, 2)) or "")
+class Attending(nn.Module):
+    """Attention with dropout, and noise, over four tokens of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix, self.out = nn.Linear(16, 16), nn.Linear(64, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        tokens = inputs.reshape(-1, 4, 16)
+        if self.training:
+            tokens = tokens + 0.1 * torch.randn_like(tokens) * torch.rand(16, dtype=tokens.dtype)
+        mixed = self.mix(tokens)
+        rate = 0.2 if self.training else 0.0
+        return self.out(
+            functional.scaled_dot_product_attention(mixed, mixed, tokens, dropout_p=rate).flatten(1)
+        )
+
+
+@pytest.mark.parametrize("model", [dropping, Attending])
+def test_stacked_members_with_seeds_of_their_own_draw_the_same_dropout_as_alone(
+    model: Callable[[], nn.Module],
+) -> None:
+    workload, data = in_float64(Of(model), shortened(data_of(MLP), 320, 64))
+    assert why(workload, seeds=(1, 2)) is None
+    members = [member("adamw", name, seed=seed) for seed, name in enumerate("abc")]
+    alone, together = (
+        train(pack_of(workload, "adamw", *members, width=width), workload, data) for width in (1, 3)
+    )
+    for name in "abc":
+        for (mine, _), (theirs, _) in zip(story(alone, name), story(together, name), strict=True):
+            assert theirs.train_loss == pytest.approx(mine.train_loss, rel=1e-12)
+
+
+class Shuffling(Odd):
+    """A model that draws an order of its features, in each step another one."""
+
+    def after(self, outputs: Tensor) -> Tensor:
+        return outputs[:, torch.randperm(10)] if self.training else outputs
+
+
+def test_an_order_that_is_drawn_in_the_model_is_not_stacked_with_different_seeds() -> None:
+    assert why(Of(Shuffling)) is None
+    assert "aten.randperm" in (why(Of(Shuffling), seeds=(1, 2)) or "")
 
 
 def test_rounding_noise_in_a_zero_gradient_does_not_prevent_stacking() -> None:
