@@ -5,6 +5,7 @@ __all__ = ["checks"]
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from studies.analysis.common_checks import with_common_checks
 from studies.analysis.convergence import splits_disagree, still_improving
 from studies.analysis.edges import edges
 from studies.analysis.study_results import ArmResults, StudyResults
@@ -42,6 +43,8 @@ def checks(
 ) -> tuple[Check, ...]:
     """Return what the checks found: warnings first, then in the order of kinds and arms.
 
+    What holds for every arm of several is one check.
+
     Args:
         results: the study.
         importances: importances of each arm's hyperparameters.
@@ -65,7 +68,7 @@ def checks(
     found += still_improving(results)
     found += splits_disagree(results, confirmed, pairs)
     found += _faults(results)
-    return tuple(sorted(found, key=lambda check: not check.is_warning))
+    return tuple(sorted(with_common_checks(results, found), key=lambda check: not check.is_warning))
 
 
 def _without_values(arm: ArmResults) -> Check:

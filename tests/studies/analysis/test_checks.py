@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from records import Arm, around, falling, record
+from records import Arm, Outcome, around, falling, record
 
 from studies.analysis.analyse import analyse
 from studies.analysis.views import Check, CheckKind
@@ -227,3 +227,15 @@ def test_warnings_come_before_information() -> None:
     assert warnings == sorted(warnings, reverse=True)
     assert True in warnings
     assert False in warnings
+
+
+def test_what_holds_for_every_arm_is_one_check() -> None:
+    search: list[Outcome] = [0.9, 0.8, "diverged", 0.85]
+    arms = {"sgdp": Arm(search=search), "stepper": Arm(search=[*search, "diverged"])}
+    for kind in ("too-few-trials", "divergence"):
+        (check,) = _of(kind, record(arms))
+        assert check.arm is None
+        assert {name.split(".")[0] for name in check.figures} == set(arms)
+    one_only = {"sgdp": Arm(search=search), "stepper": Arm(search=[0.9] * 4)}
+    (check,) = _of("divergence", record(one_only))
+    assert check.arm == "sgdp"
