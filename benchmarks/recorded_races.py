@@ -123,7 +123,7 @@ class SearchRace:
 
     def truth(self, budgets: Sequence[int]) -> _Floats:
         """Return the expected test value over all sets of trials of each search, [arms, K]."""
-        return np.array([chosen_test(*search, budgets) for search in self.searches])
+        return np.array([chosen_test(search[0], search[1], budgets) for search in self.searches])
 
 
 def opda_search(file: Path) -> _Floats:

@@ -3,16 +3,18 @@
 `ArmSampler` proposes, `Ladder` decides, and packs are dispatched as in a study.
 """
 
-__all__ = ["Search", "replay", "trials_for"]
+__all__ = ["Search", "regret_with_pairs", "replay", "trials_for"]
 
 import math
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
 from search_spaces import Problem
 
 from studies.promotion import Ladder, planned_epochs
 from studies.pruner import Median, Pruner
+from studies.space import Parameters
 from studies.spec import SamplerName
 from studies.states import TrialState
 from workers.sampling import ArmSampler
@@ -95,6 +97,41 @@ def replay(
         if not flying:
             return run.search
         run.end(flying.popleft())
+
+
+def regret_with_pairs(
+    problem: Problem, *, sampler: SamplerName, trials: int, paired: int, seed: int
+) -> float:
+    """Return the regret of the configuration that a search chooses if its first trials are paired.
+
+    After the middle of the table, as an arm's default configuration, `paired` trials are drawn at random, and
+    the sampler learns from them. A trial's value is that of one seed of the table.
+
+    Args:
+        problem: one of HPOBench's tables.
+        sampler: how the other trials are proposed.
+        trials: number of trials, with the first one.
+        paired: at most `trials` - 1.
+        seed: the study's seed.
+    """
+    rng = np.random.default_rng([seed, 7])
+    assert problem.runs is not None, "HPOBench's tables have the values of each seed"
+    chooser = ArmSampler(problem.arm(trials), sampler=sampler, direction="maximize", seed=seed)
+    points: list[int] = []
+    values: list[float] = []
+    for number in range(trials):
+        parameters: Parameters | None
+        if number <= paired:
+            levels = (n // 2 if number == 0 else int(rng.integers(n)) for n in problem.axes.values())
+            parameters = dict(zip(problem.axes, levels, strict=True))
+            chooser.load(number, parameters, TrialState.QUEUED, None)
+        else:
+            parameters = chooser.propose(number)
+            assert parameters is not None, f"{problem.name} has fewer than {trials} points"
+        points.append(problem.point(parameters))
+        values.append(float(rng.choice(problem.runs[points[-1]])))
+        chooser.finish(number, TrialState.COMPLETED, values[-1])
+    return float(problem.regrets[points[int(np.argmax(values))]])
 
 
 # Each trial's number, and the epoch up to which it is trained.

@@ -10,6 +10,8 @@ Parts:
     batches     the same with TPE and several proposals at a time: the cost of proposals that cannot learn
                 from others of their batch. `worth` is the number of trials after which one proposal at a
                 time reaches the same regret; the difference is paired, with its standard error.
+    paired      the same tables with the noise of one seed: the regret of the configuration that a search
+                chooses if some of its trials are random and paired across arms, and TPE proposes the rest.
     pruners     HPOBench's tables have no curves, so a grid of AdamW's configurations of a workload is trained
                 once (a few minutes, then cached in `--cache`). Each search may spend the epochs of `--trials`
                 whole trials. `cost to reach` is the fraction of it after which the mean regret equals the
@@ -39,7 +41,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import optuna
 from pydantic import TypeAdapter
-from replay import Search, replay, trials_for
+from replay import Search, regret_with_pairs, replay, trials_for
 from search_spaces import Problem, hpobench, hpobench_names, trained_grid
 from tables import Table, add_outputs, machine, publish
 
@@ -48,7 +50,7 @@ from studies.spec import SamplerName
 
 __all__ = ["main"]
 
-_PARTS = ("samplers", "batches", "pruners")
+_PARTS = ("samplers", "batches", "paired", "pruners")
 _SAMPLERS: tuple[SamplerName, ...] = ("random", "qmc", "tpe")
 
 
@@ -172,6 +174,31 @@ def _batches(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[li
     )
 
 
+def _paired(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[dict[str, Any]], Table]:
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    found: list[dict[str, Any]] = []
+    rows: list[list[str]] = []
+    for trials in given.paired_trials:
+        row = [str(trials)]
+        for share in shares:
+            paired = round(share * (trials - 1))
+            regrets = [
+                regret_with_pairs(problem, sampler="tpe", trials=trials, paired=paired, seed=1000 * n + seed)
+                for n, problem in enumerate(problems)
+                for seed in range(given.seeds)
+            ]
+            error = statistics.stdev(regrets) / len(regrets) ** 0.5
+            found.append({"trials": trials, "paired": paired, "regrets": regrets})
+            row.append(f"{statistics.fmean(regrets):.3f} ± {error:.3f}")
+        rows.append(row)
+        print(" | ".join(row), file=sys.stderr, flush=True)
+    return found, Table(
+        title=f"Mean regret with paired trials on HPOBench, {len(problems)} tables, {given.seeds} seeds",
+        header=["trials", *(f"{share:.0%} paired" for share in shares)],
+        rows=rows,
+    )
+
+
 def _pruners(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[dict[str, Any]], Table]:
     rules = [cast("Pruner", TypeAdapter(Pruner).validate_python(name)) for name in given.pruners]
     costs = [given.trials * n / 60 for n in range(1, 61)]
@@ -248,6 +275,9 @@ def main() -> None:
         "--trials", type=int, default=60, help="trials per search, or its budget in whole trials (60)"
     )
     parser.add_argument("--seeds", type=int, default=8, help="searches of each of HPOBench's tables (8)")
+    parser.add_argument(
+        "--paired-trials", type=int, nargs="+", default=[12, 16, 32, 64], help="trials, for `paired`"
+    )
     parser.add_argument("--tables", nargs="+", help="which of HPOBench's tables; by default all")
     parser.add_argument(
         "--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32], help="proposals at a time"
@@ -295,10 +325,10 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     measured: dict[str, Any] = {"machine": machine()}
     tables: list[Table] = []
-    parts = {"samplers": _samplers, "batches": _batches, "pruners": _pruners}
+    parts = {"samplers": _samplers, "batches": _batches, "paired": _paired, "pruners": _pruners}
     published = (
         [hpobench(name) for name in given.tables or hpobench_names()]
-        if {"samplers", "batches"} & set(given.parts)
+        if {"samplers", "batches", "paired"} & set(given.parts)
         else []
     )
     for part in given.parts:

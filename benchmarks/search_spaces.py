@@ -47,12 +47,14 @@ class Problem:
         values: validation value after each epoch [N, E], with points in the order of `itertools.product`;
             NaN after a point has diverged.
         costs: cost of each epoch of each point [N, E]: seconds, or 1.
+        runs: validation value of each point with each of some seeds [N, S], where they are known.
     """
 
     name: str
     axes: Mapping[str, int]
     values: NDArray[np.float64]
     costs: NDArray[np.float64]
+    runs: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         points = math.prod(self.axes.values())
@@ -141,11 +143,16 @@ def hpobench(name: str) -> Problem:
     points = [
         "".join(map(str, place)) for place in itertools.product(*(range(levels) for levels in axes.values()))
     ]
-    values, costs = (
-        np.array([table[point][metric] for point in points]).mean(axis=1, keepdims=True)
-        for metric in ("val_acc", "train_time")
+    runs, costs = (
+        np.array([table[point][metric] for point in points]) for metric in ("val_acc", "train_time")
     )
-    return Problem(name=f"HPOBench {name}", axes=axes, values=values, costs=costs)
+    return Problem(
+        name=f"HPOBench {name}",
+        axes=axes,
+        values=runs.mean(axis=1, keepdims=True),
+        costs=costs.mean(axis=1, keepdims=True),
+        runs=runs,
+    )
 
 
 def trained_grid(

@@ -296,9 +296,8 @@ def _holm_rejects(p: _Floats, level: float) -> _Masks:
     order = np.argsort(p, axis=1)
     counts = np.sum(np.isfinite(p), axis=1)[:, None]
     factors = np.maximum(counts - np.arange(p.shape[1]), 1)
-    ranked: _Floats = np.take_along_axis(p, order, axis=1)
-    is_small: _Masks = ranked * factors < level
-    passes: _Masks = np.logical_and.accumulate(is_small, axis=1)
+    is_large = np.take_along_axis(p, order, axis=1) * factors >= level
+    passes: _Masks = np.cumsum(is_large, axis=1) == 0
     found: _Masks = np.zeros(p.shape, dtype=bool)
     np.put_along_axis(found, order, passes, axis=1)
     return found

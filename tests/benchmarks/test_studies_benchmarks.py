@@ -86,6 +86,7 @@ def test_search_replays_every_part(tmp_path: Path) -> None:
         "random",
         "tpe",
     ]
+    short += ["--paired-trials", "6"]
     grid = [
         "--levels",
         "3",
@@ -110,6 +111,8 @@ def test_search_replays_every_part(tmp_path: Path) -> None:
             after <= before for before, after in zip(one["by_trials"][0], one["by_trials"][2], strict=True)
         )
     assert [one["batch"] for one in found["batches"]] == [1, 4]
+    assert [one["paired"] for one in found["paired"]] == [0, 1, 2, 4, 5]
+    assert all(len(one["regrets"]) == 2 for one in found["paired"])
     spent = {(one["sampler"], one["pruner"]): one["trials"] for one in found["pruners"]}
     assert spent["random", "asha"] > spent["random", "none"] == 12
 
