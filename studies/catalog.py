@@ -318,6 +318,16 @@ class OptimizerCard(FrozenModel):
         return {h.name: h.active_when for h in self.hyperparameters if h.active_when is not None}
 
 
+_CHANCE_FIELD = Field(
+    default=None,
+    allow_inf_nan=False,
+    description=(
+        "The test value of guessing, e.g. 0.1 for the accuracy on ten classes of equal size: what a diverged "
+        "trial counts with where arms are compared by tuning budget; none if not known."
+    ),
+)
+
+
 class MetricCard(FrozenModel):
     """One of the metrics that a workload measures beside its own."""
 
@@ -333,6 +343,7 @@ class MetricCard(FrozenModel):
     target: float | None = Field(
         default=None, description="A validation value that a well-tuned run reaches; none if not known."
     )
+    chance: float | None = _CHANCE_FIELD
 
 
 def average_of(metric: str) -> str:
@@ -383,6 +394,7 @@ class WorkloadCard(FrozenModel):
             "fill it in."
         ),
     )
+    chance: float | None = _CHANCE_FIELD
     parameters: int | None = Field(
         default=None, gt=0, description="Trainable parameters of the model; none if not known."
     )
@@ -426,15 +438,25 @@ class WorkloadCard(FrozenModel):
         """The names of all metrics, the card's own first."""
         return (self.metric, *(metric.name for metric in self.metrics))
 
+    @property
+    def _own_metric(self) -> MetricCard:
+        return MetricCard(
+            name=self.metric,
+            unit=self.unit,
+            direction=self.direction,
+            target=self.target,
+            chance=self.chance,
+        )
+
     def with_averages(self) -> "WorkloadCard":
         """Return the card with each metric once more, as a moving average of the weights has it.
 
         Raises:
             ValueError: there are too many metrics, or names are too long or already taken.
         """
-        own = MetricCard(name=self.metric, unit=self.unit, direction=self.direction, target=self.target)
         averages = [
-            metric.model_copy(update={"name": average_of(metric.name)}) for metric in (own, *self.metrics)
+            metric.model_copy(update={"name": average_of(metric.name)})
+            for metric in (self._own_metric, *self.metrics)
         ]
         # Validated, not copied: the limits hold for the longer list and names too.
         return WorkloadCard.model_validate(
@@ -442,7 +464,7 @@ class WorkloadCard(FrozenModel):
         )
 
     def by_metric(self, name: str) -> "WorkloadCard":
-        """Return the card with another of its metrics as its own: its unit, direction and target too.
+        """Return the card with another of its metrics as its own: its unit, direction, target and chance too.
 
         The metric that was the card's own becomes the first of the others.
 
@@ -452,14 +474,14 @@ class WorkloadCard(FrozenModel):
         if name == self.metric:
             return self
         chosen = {metric.name: metric for metric in self.metrics}[name]
-        own = MetricCard(name=self.metric, unit=self.unit, direction=self.direction, target=self.target)
         return self.model_copy(
             update={
                 "metric": chosen.name,
                 "unit": chosen.unit,
                 "direction": chosen.direction,
                 "target": chosen.target,
-                "metrics": (own, *(metric for metric in self.metrics if metric is not chosen)),
+                "chance": chosen.chance,
+                "metrics": (self._own_metric, *(metric for metric in self.metrics if metric is not chosen)),
             }
         )
 

@@ -94,18 +94,22 @@ class PairedTrials:
         return list(zip(*(arm.trials for arm in self.arms), strict=True))
 
     def diverged_value(self, metric: str | None = None) -> float | None:
-        """Return the test value of a diverged trial: the worst of all arms; None if no trial needs it.
+        """Return the test value of a diverged trial, the same in every arm; None if no trial needs it.
+
+        It is the card's chance level, or else the worst finite test value of any arm.
 
         Args:
             metric: another metric than the objective.
         """
+        card = self.card.by_metric(metric or self.card.metric)
         values = np.concatenate([_tests(arm, metric) for arm in self.arms])
-        is_known = np.concatenate([np.array([_is_result(t) for t in arm.trials]) for arm in self.arms])
+        is_known = np.array([_is_result(trial) for arm in self.arms for trial in arm.trials])
         finite = values[np.isfinite(values)]
-        if not finite.size or not (is_known & ~np.isfinite(values)).any():
+        if not (is_known & ~np.isfinite(values)).any():
             return None
-        is_higher = self.card.by_metric(metric or self.card.metric).direction == "maximize"
-        return float(finite.min() if is_higher else finite.max())
+        if card.chance is not None or not finite.size:
+            return card.chance
+        return float(finite.min() if card.direction == "maximize" else finite.max())
 
     def judge(self, metric: str | None = None) -> BudgetJudgement:
         """Return the verdict on every pair of arms, and the curves, whatever has ended.

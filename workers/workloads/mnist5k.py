@@ -31,6 +31,7 @@ class Mnist5kCnn(Classification):
         unit="fraction",
         direction="maximize",
         target=0.96,
+        chance=0.1,
         epochs=10,
         batch_size=64,
         examples={"train": 3000, "validation": 1000, "test": 1000},

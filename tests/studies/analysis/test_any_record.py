@@ -1,5 +1,7 @@
 """Every stored study can be analysed, whatever its state and its mixture of outcomes."""
 
+from typing import Any
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import Arm, Outcome, record
@@ -46,6 +48,9 @@ def _arms(draw: st.DrawFn, replicates: int) -> Arm:
 def _records(draw: st.DrawFn) -> StudyRecord:
     names = draw(st.lists(st.sampled_from(_OPTIMIZERS), min_size=1, max_size=3, unique=True))
     replicates = draw(st.sampled_from([1, 1, 1, 2, 7]))
+    paired = draw(st.sampled_from([0, 3, 8, 11]))
+    budget = {"trials_per_arm": 12, "epochs": 4, "replicates": replicates}
+    fields: dict[str, Any] = {"budget": budget} if paired else {}
     return record(
         {name: draw(_arms(replicates)) for name in names},
         state=draw(st.sampled_from(list(StudyState))),
@@ -54,6 +59,8 @@ def _records(draw: st.DrawFn) -> StudyRecord:
         pruner=draw(st.sampled_from(["none", "none", "median"])),
         workload="digits-mlp",
         seed=draw(st.sampled_from([0, 1])),
+        search={"paired": paired, "replicates": draw(st.integers(1, replicates))},
+        **fields,
     )
 
 

@@ -142,6 +142,22 @@ def test_a_diverged_trial_is_the_last_and_counts_with_the_worst_value_of_any_arm
     assert at["sgdp"].value < 0.91
 
 
+def test_the_chance_level_of_the_card_is_the_value_of_a_diverged_trial() -> None:
+    cards = catalog()
+    known = cards.model_copy(
+        update={
+            "workloads": {
+                name: card.model_copy(update={"chance": 0.1}) for name, card in cards.workloads.items()
+            }
+        }
+    )
+    verdict = two(
+        Arm(search=line(0.95, diverged=range(25))), Arm(search=line(0.9, noise=1)), known=known
+    ).by_budget
+    assert verdict is not None
+    assert verdict.diverged_value == 0.1
+
+
 def test_replicates_pool_their_pairs_and_later_ones_add_none() -> None:
     searches = [line(0.95), line(0.95, noise=2)]
     other = [line(0.9, noise=1), line(0.9, noise=3)]
