@@ -16,6 +16,7 @@ from service.analysis_pool import AnalysisPool, Job, ThreadAnalysisPool, Timed
 from service.errors import HTTPProblem
 from service.refreshing_cache import Aged, RefreshBudget, RefreshingCache
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis
 from studies.errors import Conflict, SpecInvalid, SpecProblem
 from studies.store import Store
@@ -121,6 +122,15 @@ class AnalysisCache(RefreshingCache):
             )
         )
 
+    def power(self, study_id: str) -> StudyPower:
+        """Return what a study could have detected by its paired trials.
+
+        Raises:
+            StudyNotFound: the study does not exist.
+        """
+        job = partial(_power_of_study, study_id)
+        return self.get(("power", study_id), (study_id,), lambda: self.compute(job)).value
+
     def suite(self, name: str) -> SuiteAnalysis:
         """Return the analysis of a suite.
 
@@ -177,6 +187,12 @@ def _analyse_study(study_id: str, store: Store) -> StudyAnalysis:
     from studies.analysis.analyse import analyse
 
     return analyse(store.study_record(study_id))
+
+
+def _power_of_study(study_id: str, store: Store) -> StudyPower:
+    from studies.analysis.power import study_power
+
+    return study_power(store.study_record(study_id))
 
 
 def _analyse_suite(name: str, study_ids: Sequence[str], store: Store) -> SuiteAnalysis:

@@ -1,14 +1,17 @@
-"""What is shown of a verdict by budget: its differences to the leading arm, and at which budgets."""
+"""What is shown of a budget verdict: its differences to the leading arm, and at which budgets."""
 
-__all__ = ["budgets_to_show", "differences_to_leader", "has_budget_verdict"]
+__all__ = ["arms_in_view", "budgets_to_show", "differences_to_leader", "has_budget_verdict"]
 
 from collections.abc import Iterable
+from typing import Final
 
 from studies.analysis.views import BudgetVerdict, DifferencePoint, StudyAnalysis
 
+_IN_VIEW: Final = 5.0
+
 
 def has_budget_verdict(analysis: StudyAnalysis) -> bool:
-    """Return whether a study has enough paired trials for a verdict by budget, now or once they have ended.
+    """Return whether a study has enough paired trials for a budget verdict, now or once they have ended.
 
     The confirmed configurations are then judged as configurations, and not as results of their optimizers.
     """
@@ -30,6 +33,29 @@ def differences_to_leader(verdict: BudgetVerdict) -> dict[str, tuple[DifferenceP
         if pair.first == leader
     }
     return {each.arm: found[each.arm] for each in verdict.arms if each.arm in found}
+
+
+def arms_in_view(verdict: BudgetVerdict) -> frozenset[str]:
+    """Return the arms that a chart of the differences fits; all if there are no differences.
+
+    An arm far behind would squeeze the differences of all others. It is left out if it is many times farther
+    behind the leader than the next arm, or than half the width of that arm's band if this is larger.
+    """
+    differences = differences_to_leader(verdict)
+    at_primary = {
+        name: point
+        for name, points in differences.items()
+        for point in points
+        if point.trials == verdict.primary
+    }
+    if not at_primary:
+        return frozenset(each.arm for each in verdict.arms)
+    distances = {name: abs(point.difference) for name, point in at_primary.items()}
+    nearest = min(distances, key=lambda name: distances[name])
+    low, high = at_primary[nearest].low, at_primary[nearest].high
+    half_width = 0.0 if low is None or high is None else (high - low) / 2
+    reach = _IN_VIEW * max(distances[nearest], half_width)
+    return frozenset({verdict.arms[0].arm, *(name for name, d in distances.items() if d <= reach)})
 
 
 def budgets_to_show(primary: int, budgets: Iterable[int]) -> list[int]:

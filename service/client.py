@@ -37,6 +37,7 @@ from service.settings import service_url
 from service.sse import parse_events
 from service.transport import ProblemError, ServiceUnreachable, Transport, path_segment
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 from studies.extension import Extension
@@ -432,6 +433,12 @@ class Client(ArtifactRequests, WebhookRequests):
         """Return a study's analysis: the verdict, curves, checks and sensitivity."""
         return self._transport.get(
             StudyAnalysis, f"/v1/studies/{path_segment(study_id)}/analysis", timeout_s=_ANALYSIS_TIMEOUT_S
+        )
+
+    def power(self, study_id: str) -> StudyPower:
+        """Return the gap that a study could have detected, and the cost of detecting half of it."""
+        return self._transport.get(
+            StudyPower, f"/v1/studies/{path_segment(study_id)}/power", timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
     def report(self, study_id: str, *, form: str = "markdown") -> str:

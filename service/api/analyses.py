@@ -15,6 +15,7 @@ from service.api.responses import analysis_response, one_page
 from service.auth import caller_of
 from service.errors import ProblemKind
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis
 from studies.frozen_model import FrozenModel
 from studies.store import Store
@@ -61,8 +62,10 @@ def analysis_router() -> APIRouter:
 
         The analysis also has budget curves, checks, sensitivity and time to target.
 
-        The verdict uses only runs on fresh seeds, never the best values of the search. docs/statistics.md
-        explains each number.
+        With paired trials, `by_budget` says which optimizer is better after k trials of tuning, and `pairs`
+        which of the best configurations is better. Without, `pairs` is the verdict on the optimizers. `pairs`
+        uses only runs on fresh seeds, never the best values of the search. docs/statistics.md explains each
+        number, and docs/report.md has an example.
 
         The analysis of an open study is computed again while it changes, and the latest one is returned
         meanwhile: `age_s` and the header `Age` say how far it is behind. That of a closed study is current.
@@ -71,6 +74,21 @@ def analysis_router() -> APIRouter:
         return await analyses.run_limited(
             lambda: analysis_response(analyses.study(study_id)), caller=caller_of(request)
         )
+
+    @router.get(
+        "/studies/{study_id}/power",
+        response_model=StudyPower,
+        summary="What a study could have detected",
+        responses=problem_responses(errors.STUDY_NOT_FOUND, errors.ANALYSIS_PENDING),
+    )
+    async def get_power(request: Request, study_id: StudyId) -> StudyPower:
+        """Return the gap between two optimizers that the study could have detected with 80 % chance.
+
+        The answer also has the pairs of trials that detect half of it, with their training seconds. Without a
+        budget verdict it says why there are no figures.
+        """
+        analyses: AnalysisCache = request.app.state.analyses
+        return await analyses.run_limited(lambda: analyses.power(study_id), caller=caller_of(request))
 
     @router.get("/suites", response_model=Page[SuiteSummary], summary="Suites", responses=problem_responses())
     def list_suites(request: Request) -> Page[SuiteSummary]:
@@ -108,5 +126,5 @@ def analysis_router() -> APIRouter:
             lambda: analysis_response(analyses.comparison(query.study)), caller=caller_of(request)
         )
 
-    _ = get_analysis, list_suites, get_suite, get_comparison
+    _ = get_analysis, get_power, list_suites, get_suite, get_comparison
     return router

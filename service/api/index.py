@@ -20,6 +20,10 @@ class Links(BaseModel):
         default="/v1/studies/{study_id}/analysis",
         description="Analysis of a study: the verdict, curves, checks.",
     )
+    power: str = Field(
+        default="/v1/studies/{study_id}/power",
+        description="The gap that a study could have detected by its paired trials.",
+    )
     report: str = Field(
         default="/v1/studies/{study_id}/report",
         description="The analysis as a report, in several formats.",

@@ -6,7 +6,9 @@ __all__ = [
     "by_budget",
     "compared",
     "confirmed",
+    "detectable",
     "further",
+    "optimizer_pairs",
     "pairs",
     "studies_of_suite",
     "suites",
@@ -14,12 +16,13 @@ __all__ = [
     "wins",
 ]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from service.budget_differences import budgets_to_show
 from service.cli.fitted_table import FittedTable
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
-from studies.analysis.views import BudgetVerdict, PairVerdict, StudyAnalysis
+from studies.analysis.power_views import StudyPower
+from studies.analysis.views import BudgetVerdict, PairByBudget, PairVerdict, StudyAnalysis
 from studies.formatting import (
     ABSENT,
     ago,
@@ -31,7 +34,6 @@ from studies.formatting import (
     metric,
     number,
     p_value,
-    plural,
     score,
 )
 from studies.views import SuiteSummary
@@ -143,15 +145,39 @@ def by_budget(verdict: BudgetVerdict, *, unit: str) -> FittedTable:
         for each in verdict.differences
         for point in each.points
     }
-    others = [
-        k for k in budgets_to_show(verdict.primary, (trials for *_, trials in points)) if k != verdict.primary
-    ]
-    by = _in_points(f"by, after {plural(verdict.primary, 'trial')}", unit)
-    bands = [_in_points(f"k = {count(k)}, band", unit) for k in others]
-    columns = ("arm", "is", "arm ", by, "95 % interval", "p (corrected)", "n", *bands)
-    result = FittedTable(*columns, right=(by, "p (corrected)", "n"))
-    for pair in verdict.pairs:
-        at_others = [points.get((pair.first, pair.second, k)) for k in others]
+    shown = budgets_to_show(verdict.primary, (trials for *_, trials in points))
+    others = [k for k in shown if k != verdict.primary]
+
+    def band(pair: PairByBudget, k: int) -> str:
+        at = points.get((pair.first, pair.second, k))
+        if at is None:
+            return ABSENT
+        return f"{change(at.difference, unit)} ({change_interval(at.low, at.high, unit)})"
+
+    return optimizer_pairs(
+        verdict.pairs,
+        unit=unit,
+        by=f"by, at k = {count(verdict.primary)}",
+        further={
+            _in_points(f"k = {count(k)}, band", unit): [band(pair, k) for pair in verdict.pairs]
+            for k in others
+        },
+    )
+
+
+def optimizer_pairs(
+    rows: Sequence[PairByBudget],
+    *,
+    unit: str,
+    by: str = "by",
+    further: Mapping[str, Sequence[str]] | None = None,
+) -> FittedTable:
+    """Return a table with one row per pair of arms at the primary budget, and further columns by header."""
+    more = further or {}
+    difference = _in_points(by, unit)
+    columns = ("arm", "is", "arm ", difference, "95 % interval", "p (corrected)", "n", *more)
+    result = FittedTable(*columns, right=(difference, "p (corrected)", "n"))
+    for row, pair in enumerate(rows):
         result.add_row(
             pair.first,
             _WORDS[pair.word],
@@ -160,12 +186,25 @@ def by_budget(verdict: BudgetVerdict, *, unit: str) -> FittedTable:
             change_interval(pair.low, pair.high, unit),
             p_value(pair.p_corrected),
             str(pair.n),
-            *(
-                ABSENT
-                if at is None
-                else f"{change(at.difference, unit)} ({change_interval(at.low, at.high, unit)})"
-                for at in at_others
-            ),
+            *(cells[row] for cells in more.values()),
+        )
+    return result
+
+
+def detectable(power: StudyPower) -> FittedTable:
+    """Return a table with one row per pair of arms: its detectable gap, and what half of it takes."""
+    gap = _in_points("detectable gap", power.unit)
+    columns = ("arm", "and", gap, "n", "pairs for half", "trials", "training time")
+    result = FittedTable(*columns, right=columns[2:])
+    for pair in power.pairs:
+        result.add_row(
+            pair.first,
+            pair.second,
+            change(pair.detectable, power.unit).removeprefix("+"),
+            str(pair.n),
+            ABSENT if pair.pairs_for_half is None else count(pair.pairs_for_half),
+            ABSENT if pair.trials_for_half is None else count(pair.trials_for_half),
+            duration(pair.seconds_for_half),
         )
     return result
 
@@ -272,8 +311,15 @@ def arms_of_suite(analysis: SuiteAnalysis) -> FittedTable:
         study.workload if sum(s.workload == study.workload for s in counted) == 1 else study.study_id
         for study in counted
     ]
+    tuned = () if analysis.budget is None else (f"IQM, k = {count(analysis.budget)}",)
     result = FittedTable(
-        "arm", "IQM", "95 % interval", "AlgoPerf", *headers, right=("IQM", "AlgoPerf", *headers)
+        "arm",
+        "IQM",
+        "95 % interval",
+        *tuned,
+        "AlgoPerf",
+        *headers,
+        right=("IQM", *tuned, "AlgoPerf", *headers),
     )
     for arm in analysis.arms:
         scores = {score.study_id: score.relative for score in arm.scores}
@@ -281,6 +327,7 @@ def arms_of_suite(analysis: SuiteAnalysis) -> FittedTable:
             arm.arm,
             score(arm.iqm),
             ABSENT if arm.iqm_low is None else f"{score(arm.iqm_low)} to {score(arm.iqm_high)}",
+            *([score(arm.budget_iqm)] if tuned else []),
             score(arm.algoperf),
             *(score(scores.get(study.study_id)) for study in counted),
         )

@@ -57,7 +57,12 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "output": trials.output,
         "weights": weights.weights,
     },
-    "Results": {"verdict": verdict.verdict, "compare": verdict.compare, "suite": verdict.suite},
+    "Results": {
+        "verdict": verdict.verdict,
+        "power": verdict.power,
+        "compare": verdict.compare,
+        "suite": verdict.suite,
+    },
     "Sharing results": {
         "report": reports.report,
         "export": reports.export,

@@ -1,9 +1,9 @@
-"""`tangent verdict`, `compare` and `suite`: findings of studies, with their uncertainty."""
+"""`tangent verdict`, `power`, `compare` and `suite`: findings of studies, with their uncertainty."""
 
-__all__ = ["compare", "suite", "verdict"]
+__all__ = ["compare", "power", "suite", "verdict"]
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -26,6 +26,8 @@ StudyIds = Annotated[
 SuiteName = Annotated[
     str | None, typer.Argument(metavar="NAME", help="Show this suite in full.", show_default=False)
 ]
+
+_SHIP: Final = "Which configuration should I ship? By runs on fresh seeds:"
 
 
 def _print_lines(out: "Console", lines: Iterable[str], *, style: str | None = None, prefix: str = "") -> None:
@@ -69,22 +71,24 @@ def _print_verdict(analysis: "StudyAnalysis") -> None:
     _print_age(out, analysis.age_s)
     if analysis.by_budget is not None:
         _print_by_budget(out, analysis, analysis.by_budget)
-    if has_budget_verdict(analysis) and analysis.confirmed:
-        _print_lines(out, ["", "Which configuration should I ship? By runs on fresh seeds:"])
     shown = (
-        (analysis.confirmed, tables.confirmed(analysis)),
+        (analysis.confirmed, tables.confirmed(analysis), _SHIP if has_budget_verdict(analysis) else None),
         # A pair compares nothing unless both arms have confirmation runs.
-        (any(pair.n for pair in analysis.pairs), tables.pairs(analysis.pairs, unit=analysis.unit)),
-        (analysis.time_to_target, tables.targets(analysis)),
+        (any(pair.n for pair in analysis.pairs), tables.pairs(analysis.pairs, unit=analysis.unit), None),
+        (analysis.time_to_target, tables.targets(analysis), None),
     )
-    for rows, table in shown:
+    for rows, table, heading in shown:
         if rows:
-            out.print()
+            _print_lines(out, ["", heading] if heading else [""])
             out.print(table)
     if any(metric.confirmed for metric in analysis.metrics):
         out.print()
         out.print(tables.further(analysis))
     for metric in analysis.metrics:
+        if metric.by_budget and analysis.by_budget is not None:
+            after = plural(analysis.by_budget.primary or 0, "trial")
+            _print_lines(out, ["", f"By test {metric.name}, {metric.direction}, after {after} of tuning:"])
+            out.print(tables.optimizer_pairs(metric.by_budget, unit=metric.unit))
         if any(pair.n for pair in metric.pairs):
             _print_lines(out, ["", f"By test {metric.name}, {metric.direction}:"])
             out.print(tables.pairs(metric.pairs, unit=metric.unit))
@@ -105,16 +109,45 @@ def _print_verdict(analysis: "StudyAnalysis") -> None:
 def _print_by_budget(out: "Console", analysis: "StudyAnalysis", verdict: "BudgetVerdict") -> None:
     from service.cli import analysis_tables as tables
 
-    if verdict.why_none is not None:
+    # A study in progress says so in its finding.
+    if verdict.why_none is not None and verdict.why_none not in analysis.finding.sentences:
         _print_lines(out, ["", verdict.why_none])
     if verdict.primary is None or not verdict.arms:
         return
     _print_lines(out, ["", f"Which optimizer is better? Test {analysis.metric} of the best of k trials:"])
     out.print(tables.at_budgets(analysis, verdict))
+    _print_pairs_by_budget(out, verdict, unit=analysis.unit)
+
+
+def _print_pairs_by_budget(out: "Console", verdict: "BudgetVerdict", *, unit: str) -> None:
+    from service.cli import analysis_tables as tables
+
+    if verdict.primary is None or not verdict.pairs:
+        return
     out.print()
-    out.print(tables.by_budget(verdict, unit=analysis.unit))
+    out.print(tables.by_budget(verdict, unit=unit))
     reversed_ones = [each.sentence for each in verdict.differences if each.is_reversed]
     _print_lines(out, reversed_ones, prefix="note: ")
+
+
+def power(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
+    """Show which gap a finished study could have detected, and what half of it would take.
+
+    A detectable gap is called by the verdict on optimizers in 80 % of such studies. It follows from the
+    study's own paired trials.
+    """
+    from service.cli import analysis_tables as tables
+
+    with connected(url, token) as service:
+        found = service.client.power(service.study_id(study))
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    out = console()
+    _print_lines(out, [found.sentence], style="bold")
+    if found.pairs:
+        out.print()
+        out.print(tables.detectable(found))
 
 
 def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
@@ -135,8 +168,10 @@ def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, toke
     out = console()
     _print_age(out, comparison.age_s)
     out.print(tables.compared(comparison))
+    if comparison.by_budget is not None:
+        _print_pairs_by_budget(out, comparison.by_budget, unit=comparison.unit)
     if comparison.pairs:
-        out.print()
+        _print_lines(out, ["", _SHIP] if comparison.by_budget is not None else [""])
         out.print(tables.pairs(comparison.pairs, unit=comparison.unit))
     if comparison.cautions:
         out.print()

@@ -9,6 +9,7 @@ from service.analysis_cache import AnalysisCache
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
+from service.dashboard.tables import budget_pair_rows
 from service.refreshing_cache import Aged
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.formatting import ABSENT, metric, number, percent
@@ -126,6 +127,7 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
         "compare.html",
         comparison=comparison,
         arms=[(by_label[arm.label], arm) for arm in comparison.arms],
+        budget_pairs=budget_pair_rows(comparison.by_budget, by_label),
         pairs=[(by_label[pair.first], by_label[pair.second], pair) for pair in pairs],
         studies=list(dict.fromkeys((arm.study_id, arm.study_name) for arm in comparison.arms)),
         json_url=f"/v1/comparison?{queried}",

@@ -1,11 +1,12 @@
 """The tables of a study's analysis, with the texts of their cells."""
 
-__all__ = ["BudgetPairRow", "PairCell", "Standing", "Tables", "tables_of"]
+__all__ = ["BudgetPairRow", "PairCell", "Standing", "Tables", "budget_pair_rows", "tables_of"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from service.dashboard.figures.chart import ChartArm
 from studies.analysis.views import (
     ArmAtBudget,
     ArmRank,
@@ -63,11 +64,11 @@ class BudgetPairRow:
         first: one arm.
         second: the other.
         verdict: the word at the primary budget, with its figures.
-        ranges: at which budgets the band shows one of them to be better, in a sentence.
+        ranges: at which budgets the band shows one of them to be better, in a sentence; empty without a band.
     """
 
-    first: ArmView
-    second: ArmView
+    first: ArmView | ChartArm
+    second: ArmView | ChartArm
     verdict: PairByBudget
     ranges: str
 
@@ -93,6 +94,7 @@ class Tables:
         importances: (hyperparameter, share from 0 to 1, the share as text), the largest first.
         targets: time to target.
         metrics: the metrics beside the objective, each with its (first, second, verdict) of pairs.
+        metrics_by_budget: those of them that are compared, with their pairs by budget.
         further: every confirmed configuration with its value by each of these metrics.
         warnings: checks that cast doubt on the comparison, with their index among all checks.
         remarks: all other checks, likewise.
@@ -114,6 +116,7 @@ class Tables:
     importances: tuple[tuple[ArmView, tuple[tuple[str, float, str], ...]], ...]
     targets: tuple[tuple[ArmView, TimeToTarget], ...]
     metrics: tuple[tuple[FurtherMetric, tuple[tuple[ArmView, ArmView, PairVerdict], ...]], ...]
+    metrics_by_budget: tuple[tuple[FurtherMetric, tuple[BudgetPairRow, ...]], ...]
     further: tuple[tuple[ArmView, tuple[MetricOfConfiguration, ...]], ...]
     warnings: tuple[tuple[int, Check], ...]
     remarks: tuple[tuple[int, Check], ...]
@@ -135,7 +138,7 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
     checks = tuple(enumerate(analysis.checks))
     leader = order[0] if ranks else None
     at_budget = () if analysis.by_budget is None else analysis.by_budget.arms
-    by_budget = _by_budget(analysis.by_budget, by_name)
+    by_budget = budget_pair_rows(analysis.by_budget, by_name)
     in_order = [by_name[each.arm] for each in at_budget]
     return Tables(
         at_budget=tuple((by_name[each.arm], each) for each in at_budget),
@@ -170,6 +173,11 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
         metrics=tuple(
             (metric, _decided_first(metric.pairs, by_name)[:_PAIRS_SHOWN]) for metric in analysis.metrics
         ),
+        metrics_by_budget=tuple(
+            (metric, _pair_rows(metric.by_budget, {}, by_name)[:_PAIRS_SHOWN])
+            for metric in analysis.metrics
+            if metric.by_budget
+        ),
         further=tuple(
             (by_name[each[0].arm], each)
             for each in zip(*(metric.confirmed for metric in analysis.metrics), strict=True)
@@ -192,16 +200,32 @@ def _decided_first(
     )
 
 
-def _by_budget(verdict: BudgetVerdict | None, by_name: Mapping[str, ArmView]) -> tuple[BudgetPairRow, ...]:
-    """Return every pair of arms by budget, decided pairs first."""
+def budget_pair_rows(
+    verdict: BudgetVerdict | None, by_name: Mapping[str, ArmView] | Mapping[str, ChartArm]
+) -> tuple[BudgetPairRow, ...]:
+    """Return every pair of arms by budget, decided pairs first.
+
+    Args:
+        verdict: the budget verdict, if there is one.
+        by_name: the arms by the names that the verdict uses.
+    """
     if verdict is None:
         return ()
     ranges = {(each.first, each.second): each.sentence for each in verdict.differences}
+    return _pair_rows(verdict.pairs, ranges, by_name)
+
+
+def _pair_rows(
+    pairs: Sequence[PairByBudget],
+    ranges: Mapping[tuple[str, str], str],
+    by_name: Mapping[str, ArmView] | Mapping[str, ChartArm],
+) -> tuple[BudgetPairRow, ...]:
+    """Return rows of pairs, decided pairs first."""
     rows = (
         BudgetPairRow(
             by_name[pair.first], by_name[pair.second], pair, ranges.get((pair.first, pair.second), "")
         )
-        for pair in verdict.pairs
+        for pair in pairs
     )
     return tuple(
         sorted(

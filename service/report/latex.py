@@ -98,7 +98,7 @@ def _escape_character(character: str) -> str:
 def latex(report: StudyReport) -> str:
     """Return a table of the arms: confirmed mean with interval, n, budget, rank and better-than list.
 
-    With a verdict by budget, a second table has each arm's expected test value by number of trials.
+    With a budget verdict, a second table has each arm's expected test value by number of trials.
     """
     study = report.study
     rows = arm_rows(report)
@@ -152,7 +152,7 @@ def _table(
 
 
 def _table_by_budget(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[str, ...]:
-    """Return the table of the verdict by budget; nothing before the arms have been judged."""
+    """Return the table of the budget verdict; nothing before the arms have been judged."""
     verdict, card = report.analysis.by_budget, report.study.workload_card
     if verdict is None or verdict.primary is None or not verdict.arms:
         return ()
@@ -182,7 +182,7 @@ def _table_by_budget(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[str, 
         for each in verdict.arms
     ]
     caption = (
-        f"{escaped(heading(report.study))}. Expected test {escaped(card.metric)} "
+        f"{_title(report)} Expected test {escaped(card.metric)} "
         f"({higher_or_lower(card.direction)} is better) of the best of $k$ trials by validation, from $n$ "
         f"trials of each optimizer that are paired across optimizers. Rank and Better than hold after "
         f"{verdict.primary} trials of tuning; Better than: numbers of the optimizers that are significantly "
@@ -196,6 +196,12 @@ def _table_by_budget(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[str, 
         caption=caption,
         label=f"tab:tangent-{report.study.id}-by-budget",
     )
+
+
+def _title(report: StudyReport) -> str:
+    """Return the study's name as a sentence."""
+    name = escaped(heading(report.study))
+    return name if name.endswith((".", "!", "?")) else f"{name}."
 
 
 def _column_title(name: str, unit: str) -> str:
@@ -292,7 +298,7 @@ def _caption(report: StudyReport) -> str:
         else "optimizers that are"
     )
     return (
-        f"{escaped(heading(study))}. Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is "
+        f"{_title(report)} Test {escaped(card.metric)} on {escaped(card.name)} ({direction} is "
         f"better): mean over $n$ {of} of each optimizer's best configuration by validation, $\\pm$ half "
         "the width of its 95\\,\\% interval (Student's $t$). Trials, Epochs and Search give the number of "
         "trials and epochs of the search and its best validation value. Rank: position by mean, with the "

@@ -132,9 +132,10 @@ def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...
     if isinstance(spec.pruner, Median):
         sentences.append("With the median rule, arms may have been trained for different numbers of epochs.")
     if replicates > 1:
+        shared = "all trials that are not paired share" if spec.search.paired else "all arms share"
         sentences.append(
             f"The search of each arm was repeated {replicates} times, each time with this budget, "
-            "independently and with a different training seed; in each replicate, all arms share the seed."
+            f"independently and with a different training seed; in each replicate, {shared} the seed."
         )
     sentences += _describe_outcomes(study.progress, is_closed=study.state in CLOSED_STUDY_STATES)
     sentences.append(

@@ -1,6 +1,6 @@
 """How results were confirmed and compared, as sentences.
 
-The verdict by budget, confirmation runs on fresh seeds, tests between arms, budget curves and importances.
+The budget verdict, confirmation runs on fresh seeds, tests between arms, budget curves and importances.
 """
 
 __all__ = ["describe_budget_verdict", "describe_comparison", "describe_confirmation", "describe_curves"]
@@ -103,8 +103,9 @@ def describe_budget_verdict(study: StudyView, analysis: StudyAnalysis, cite: Cit
     sentences += [
         (
             "The variance of the difference between two arms is the jackknife's over pairs of trials "
-            f"{cite('jackknife')}, and its 95 % interval is from Student's t distribution with n/k - 1 "
-            "degrees of freedom for n pairs."
+            f"{cite('jackknife')}, and its 95 % interval is from Student's t distribution with "
+            "min(n / min(k, 2), 1.5 n / k) - 1 degrees of freedom for n pairs, a number calibrated by "
+            "simulation."
         ),
         (
             f"Arms are judged at k = {count(verdict.primary)}, which was set when the study was submitted: "

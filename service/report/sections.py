@@ -118,13 +118,20 @@ def _by_budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]
     verdict = report.analysis.by_budget
     if verdict is None:
         return ()
-    blocks: list[Block] = [] if verdict.why_none is None else [Paragraph(verdict.why_none)]
+    is_new = verdict.why_none is not None and verdict.why_none not in report.analysis.finding.sentences
+    blocks: list[Block] = [Paragraph(verdict.why_none)] if verdict.why_none is not None and is_new else []
     if has_budget_verdict(report.analysis):
         blocks += _curves(report, labels)
     if verdict.primary is not None and verdict.arms:
         blocks += [
             _arms_at_budget(report, labels, verdict, verdict.primary),
-            _pairs_at_budget(report, labels, verdict.pairs, verdict.primary),
+            _pairs_at_budget(
+                labels,
+                verdict.pairs,
+                verdict.primary,
+                unit=report.study.workload_card.unit,
+                value="the test value",
+            ),
             _bands(report, labels, verdict, verdict.primary),
             Items(tuple(each.sentence for each in verdict.differences)),
         ]
@@ -153,13 +160,12 @@ def _arms_at_budget(
 
 
 def _pairs_at_budget(
-    report: StudyReport, labels: dict[str, str], pairs: Sequence[PairByBudget], primary: int
+    labels: dict[str, str], pairs: Sequence[PairByBudget], primary: int, *, unit: str, value: str
 ) -> Table:
-    unit = report.study.workload_card.unit
     caption = (
-        f"Each pair of optimizers after {plural(primary, 'trial')} of tuning: the difference in the expected "
-        f"test value, first minus second{_in_unit(unit)}, with its 95 % interval for this pair alone. p is "
-        f"corrected over all pairs."
+        f"Each pair of optimizers after {plural(primary, 'trial')} of tuning: the difference in the "
+        f"expectation of {value}, first minus second{_in_unit(unit)}, with its 95 % interval for this pair "
+        "alone. p is corrected over all pairs."
     )
     headers = (
         "first",
@@ -287,7 +293,12 @@ def _further_metrics(report: StudyReport, labels: dict[str, str]) -> tuple[Block
         "Means over fresh seeds by the workload's other metrics, at the epoch at which the objective counts."
     )
     blocks: list[Block] = [Table(caption, ("arm", "configuration", *columns), rows, numeric_from=2)]
+    verdict = report.analysis.by_budget
     for of in metrics:
+        if of.by_budget and verdict is not None and verdict.primary is not None:
+            blocks.append(
+                _pairs_at_budget(labels, of.by_budget, verdict.primary, unit=of.unit, value=f"test {of.name}")
+            )
         blocks += _pairs_by(report, labels, of.pairs, unit=of.unit, value=f"test {of.name}")
     return tuple(blocks)
 
@@ -329,7 +340,7 @@ def _in_unit(unit: str) -> str:
 
 
 def _budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
-    # The verdict by budget shows the curves, too.
+    # The budget verdict shows the curves, too.
     return () if has_budget_verdict(report.analysis) else _curves(report, labels)
 
 

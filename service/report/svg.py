@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from service.budget_differences import differences_to_leader
+from service.budget_differences import arms_in_view, differences_to_leader
 from service.dashboard.theme import arm_style
 from service.report.rows import ArmRow, arm_rows
 from service.report.sanitize import plain
@@ -120,7 +120,7 @@ def _mean(row: ArmRow, axis: _Axis, *, unit: str, y: float) -> Markup:
 def budget_svg(report: StudyReport) -> Markup:
     """Return a chart of each arm's best value by number of trials, with bands where they are valid.
 
-    With a verdict by budget, the differences to the leading arm follow beneath, on the same axis.
+    With a budget verdict, the differences to the leading arm follow beneath, on the same axis.
     """
     card = report.study.workload_card
     verdict = report.analysis.by_budget
@@ -129,6 +129,9 @@ def budget_svg(report: StudyReport) -> Markup:
         curve for curve in report.analysis.curves if any(point.value is not None for point in curve.points)
     ]
     arms = {arm.arm.name: arm for arm in arm_rows(report)}
+    in_view = (arms_in_view(verdict) if verdict is not None else frozenset[str]()) or frozenset(arms)
+    differences = {name: points for name, points in differences.items() if name in in_view}
+    drawn = [curve for curve in curves if curve.arm in in_view]
     top = 280
     bottom = top + (170 if differences else 0)
     height = bottom + 48 + 20 * math.ceil(len(curves) / 3)
@@ -137,7 +140,7 @@ def budget_svg(report: StudyReport) -> Markup:
     y = _spanning(
         [
             v
-            for curve in curves
+            for curve in drawn
             for point in curve.points
             for v in (point.value, point.low, point.high)
             if v is not None
@@ -149,11 +152,10 @@ def budget_svg(report: StudyReport) -> Markup:
         _vertical(x, bottom=bottom, label=lambda value: f"{value:g}"),
         _horizontal(y, left=70, label=lambda value: metric(value, card.unit)),
     ]
+    parts += [_curve(curve, x, y, position=arms[curve.arm].arm.position) for curve in drawn]
     for n, curve in enumerate(curves):
-        parts += [
-            _curve(curve, x, y, position=arms[curve.arm].arm.position),
-            _key(arms[curve.arm], n, top=bottom + 52),
-        ]
+        note = "" if curve.arm in in_view else ", far behind"
+        parts.append(_key(arms[curve.arm], n, top=bottom + 52, note=note))
     if verdict is not None and differences:
         parts.append(_differences(report, verdict, differences, x, first=bottom, last=top + 30))
     if verdict is not None and verdict.primary is not None:
@@ -299,13 +301,13 @@ def _path(points: Sequence[tuple[float, float]], *, is_step: bool) -> str:
     return "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in _corners(points, is_step=is_step))
 
 
-def _key(row: ArmRow, n: int, *, top: float) -> Markup:
+def _key(row: ArmRow, n: int, *, top: float, note: str = "") -> Markup:
     style = arm_style(row.arm.position)
     left, y = 70 + 215 * (n % 3), top + 20 * (n // 3)
     swatch = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="M{} {}h26"/>').format(
         style.number, style.dash_array, left, y
     )
-    return swatch + _text(_short(row.label), x=left + 32, y=y + 4)
+    return swatch + _text(_short(row.label) + note, x=left + 32, y=y + 4)
 
 
 def _vertical(axis: _Axis, *, bottom: float, label: Callable[[float], str]) -> Markup:

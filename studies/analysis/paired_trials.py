@@ -118,6 +118,19 @@ class PairedTrials:
             metric: another metric than the objective, by which the trials are still chosen. A completed trial
                 without a value of it leaves out its pair.
         """
+        return judge_budgets(
+            self.values(metric),
+            direction=self.card.by_metric(metric or self.card.metric).direction,
+            primary=self.primary or 1,
+            diverged=self.diverged_value(metric),
+        )
+
+    def values(self, metric: str | None = None) -> list[ArmTrials]:
+        """Return the values of every arm's paired trials, as the statistics of the verdict take them.
+
+        Args:
+            metric: as in `judge`.
+        """
         direction = self.card.by_metric(metric or self.card.metric).direction
         turned = sign(direction) * sign(self.card.direction)
         found: list[ArmTrials] = []
@@ -126,12 +139,7 @@ class PairedTrials:
             if metric is not None:
                 validation = np.where(np.isnan(tests) & np.isfinite(validation), np.nan, validation)
             found.append(ArmTrials(name=arm.name, validation=validation, test=tests))
-        return judge_budgets(
-            found,
-            direction=direction,
-            primary=self.primary or 1,
-            diverged=self.diverged_value(metric),
-        )
+        return found
 
     def reached(self, arm: PairedArm, budgets: ArrayLike) -> _Floats:
         """Return the expected test value of an arm's best of k trials by validation, [K].

@@ -288,6 +288,84 @@ def test_the_keyboard_reaches_the_content_and_the_buttons(reader: Reader, url: s
     assert reader.errors == []
 
 
+def test_a_verdict_by_budget_is_drawn_in_every_theme_on_a_phone_and_in_print(
+    reader: Reader, url: str, store: Store
+) -> None:
+    run = _paired(store).train().confirm().close()
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    chart = page.locator("#budget-curves")
+    chart.scroll_into_view_if_needed()
+    expect(chart.locator(".main-svg").first).to_be_visible()
+    assert chart.locator(".subplot").count() == 2
+    expect(chart.locator(".annotation")).to_contain_text("k = 2")
+    mark = "getComputedStyle(document.querySelector('#budget-curves .shapelayer path')).stroke"
+    light = page.evaluate(mark)
+    page.emulate_media(color_scheme="dark")
+    eventually(page, f"{mark} !== '{light}'")
+    page.set_viewport_size({"width": 390, "height": 800})
+    eventually(page, "document.querySelector('#budget-curves .main-svg').getBoundingClientRect().width < 390")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("checkbox", name="AdamW").uncheck()
+    eventually(
+        page,
+        "document.getElementById('budget-curves').data.every(t => t.visible === (t.meta.arm !== 'adamw'))",
+    )
+    page.emulate_media(media="print")
+    expect(page.get_by_role("heading", name="Which configuration should I ship?")).to_be_visible()
+    expect(chart.locator(".main-svg").first).to_be_visible()
+    assert reader.errors == []
+
+
+def test_a_verdict_by_budget_needs_neither_script_nor_mouse(browser: Browser, url: str, store: Store) -> None:
+    run = _paired(store).train().confirm().close()
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{url}/studies/{run.id}")
+    expect(page.locator(".finding").nth(1)).to_be_visible()
+    section = page.locator("#budget")
+    expect(section.locator(".word")).to_have_count(1)
+    expect(page.locator("#budget-curves")).to_be_hidden()
+    numbers = page.locator("#budget-curves-numbers")
+    expect(numbers.locator("table")).to_be_hidden()
+    numbers.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(numbers.locator("tbody tr")).to_have_count(2 * 4)
+    section.get_by_role("link", name="by seconds").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#budget-curves-title")).to_contain_text("seconds")
+    context.close()
+
+
+def test_a_live_page_gives_its_words_once_all_pairs_have_ended(
+    reader: Reader, url: str, store: Store
+) -> None:
+    run = _paired(store).train(8)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    section = page.locator("#budget")
+    expect(section).to_contain_text("16 pairs")
+    expect(section.locator(".word")).to_have_count(0)
+    run.train()
+    expect(section.locator(".word")).to_have_count(1, timeout=10000)
+    run.close()
+    expect(page.locator("#status .state")).to_have_text("completed", timeout=8000)
+    assert reader.errors == []
+
+
+def _paired(store: Store) -> Trained:
+    """A study of two arms of 16 pairs."""
+    budget = {"trials_per_arm": 18, "epochs": 2}
+    return Trained(
+        store,
+        arms=["adamp", "adamw"],
+        budget=budget,
+        search={"paired": 16},
+        confirmation={"seeds": 3},
+        width=4,
+    )
+
+
 def test_the_page_says_that_the_service_is_not_responding(
     reader: Reader,
     settings: ServiceSettings,
@@ -307,7 +385,7 @@ def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: s
     page.goto(f"{url}/new")
     page.locator("#fields summary").click()
     page.locator("#searchable summary").click()
-    for text in ("evaluate_every", '"objective": {"at"', '"keep"', '"check_workload"'):
+    for text in ("evaluate_every", '"objective": {"at"', '"search"', '"keep"', '"check_workload"'):
         page.locator("#fields tr", has_text=text).get_by_role("button").click()
     for name in ("training.batch_size", "groups.norms.lr"):
         page.get_by_role("button", name=f"Add {name}", exact=True).click()
@@ -318,6 +396,7 @@ def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: s
     spec = store.study(summary.id).spec
     assert (spec.budget.steps, spec.objective.at, spec.keep.weights) == (2000, "best", "best")
     assert not spec.check_workload
+    assert (spec.search.paired, spec.search.verdict_at) == (12, 3)
     assert list(spec.space) == ["training.batch_size", "groups.norms.lr"]
     page.goto(f"{url}/new")
     page.locator("#spec-text").fill("workload: digits-mlp")

@@ -1,6 +1,6 @@
 """The chart of budget curves: what each arm's search reaches for a budget of trials, epochs or seconds.
 
-With a verdict by budget, the differences to the leading arm are drawn beneath the curves.
+With a budget verdict, the differences to the leading arm are drawn beneath the curves.
 """
 
 __all__ = ["Against", "budget_charts"]
@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from service.budget_differences import differences_to_leader
+from service.budget_differences import arms_in_view, differences_to_leader
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from studies.analysis.views import BudgetCurve, BudgetPoint, BudgetVerdict, DifferencePoint
@@ -21,6 +21,7 @@ from studies.formatting import (
     count,
     duration,
     interval,
+    listed,
     metric,
     metric_unit,
     number,
@@ -102,7 +103,7 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
 def _verdict_chart(
     data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], against: Against, verdict: BudgetVerdict
 ) -> Chart:
-    """Return the curves of a verdict by budget; against trials, also the differences to the leader."""
+    """Return the curves of a budget verdict; against trials, also the differences to the leader."""
     card, by_name = data.card, {arm.name: arm for arm in data.arms}
     points = [(arm, [p for p in curve.points if p.value is not None]) for arm, curve in lines]
     axis = (
@@ -119,7 +120,10 @@ def _verdict_chart(
             values,
             markers=_markers(values, is_stair=False, offset=arm.position),
         )
-    drawing.layout["yaxis"]["range"] = ends = _verdict_range(data, lines, verdict)
+    in_view = arms_in_view(verdict) or {arm.name for arm, _ in lines}
+    outside = [arm.label for arm, _ in lines if arm.name not in in_view]
+    shown = [some for arm, some in points if arm.name in in_view]
+    drawing.layout["yaxis"]["range"] = ends = _verdict_range(data, shown, verdict)
     is_clipped = ends is not None
     differences = differences_to_leader(verdict)
     title = f"Expected test {card.metric} of the best of k trials"
@@ -139,7 +143,11 @@ def _verdict_chart(
                 data,
                 by_name[verdict.arms[0].arm],
                 [(by_name[name], some) for name, some in differences.items()],
+            )
+            drawing.layout["yaxis2"]["range"] = _difference_range(
+                [p for name, some in differences.items() if name in in_view for p in some],
                 verdict.primary,
+                unit=card.unit,
             )
             is_clipped = True
         _mark_primary(drawing, verdict.primary, has_two_panels=bool(differences))
@@ -147,6 +155,8 @@ def _verdict_chart(
         notes.append(
             "The axes may leave out the smallest budgets, where values are worse and bands are wider."
         )
+    if outside:
+        notes.append(f"Far behind, and outside the axes: {listed(outside)}.")
     by_budget = {(name, p.trials): p for name, some in differences.items() for p in some}
     return Chart(
         id="budget-curves",
@@ -177,7 +187,6 @@ def _draw_differences(
     data: FigureData,
     leader: ArmView,
     differences: Sequence[tuple[ArmView, Sequence[DifferencePoint]]],
-    primary: int,
 ) -> None:
     """Draw a second panel: each arm minus the leader, with its band; the leader is the line at 0."""
     unit = data.card.unit
@@ -186,9 +195,6 @@ def _draw_differences(
     drawing.layout["yaxis"]["domain"] = [0.45, 1]
     drawing.layout["yaxis2"] = {**axis.layout, "automargin": True, "domain": [0, 0.38]}
     drawing.layout["xaxis"]["anchor"] = "y2"
-    drawing.layout["yaxis2"]["range"] = _difference_range(
-        [p for _, points in differences for p in points], primary, scale
-    )
     for arm, points in differences:
         banded = [
             (p.trials, scale * p.low, scale * p.high)
@@ -200,6 +206,8 @@ def _draw_differences(
             [k for k, _, _ in banded],
             [low for _, low, _ in banded],
             [high for _, _, high in banded],
+            # Bands overlap, so their edges tell them apart.
+            edge_width=0.75,
             yaxis="y2",
         )
     for arm, points in [(leader, ()), *differences]:
@@ -210,7 +218,7 @@ def _draw_differences(
         )
 
 
-def _difference_range(points: Sequence[DifferencePoint], primary: int, scale: float) -> tuple[float, float]:
+def _difference_range(points: Sequence[DifferencePoint], primary: int, *, unit: str) -> tuple[float, float]:
     """Return a range that fits the bands from the primary budget on; of smaller budgets, the lines alone."""
     shown = [0.0]
     for p in points:
@@ -218,6 +226,7 @@ def _difference_range(points: Sequence[DifferencePoint], primary: int, scale: fl
             shown += [end for end in (p.low, p.high) if end is not None]
         if p.trials >= primary / 2:
             shown.append(p.difference)
+    scale = 100.0 if unit == "fraction" else 1.0
     room = 0.08 * (max(shown) - min(shown)) or 0.01
     return scale * (min(shown) - room), scale * (max(shown) + room)
 
@@ -270,17 +279,13 @@ def _verdict_row(
 
 
 def _verdict_range(
-    data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], verdict: BudgetVerdict
+    data: FigureData, curves: Sequence[Sequence[BudgetPoint]], verdict: BudgetVerdict
 ) -> tuple[float, float] | None:
     """Return a range that fits the curves from half of the primary budget on; None to fit all values."""
     first = max(2, (verdict.primary or 2) // 2)
-    points = [p for _, curve in lines for p in curve.points if p.value is not None]
-    kept = [p.value for p in points if p.trials >= first and p.value is not None]
-    return metric_range(
-        data.card,
-        [p.value for p in points if p.value is not None],
-        shown=max(kept) - min(kept) if kept else 0.0,
-    )
+    values = [p.value for points in curves for p in points if p.value is not None]
+    kept = [p.value for points in curves for p in points if p.value is not None and p.trials >= first]
+    return metric_range(data.card, values, shown=max(kept) - min(kept)) if kept else None
 
 
 def _curves(data: FigureData) -> list[tuple[ArmView, BudgetCurve]]:

@@ -183,12 +183,15 @@ class Drawing:
         high: Sequence[float],
         *,
         shape: Literal["linear", "hv"] = "linear",
+        edge_width: float = 0,
         **trace: Any,
     ) -> None:
-        """Fill the area between two lines faintly in an arm's colour."""
-        edge = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "shape": shape}, **trace}
+        """Fill the area between two lines faintly in an arm's colour; with a width, draw the lines too."""
+        style = arm_style(arm.position)
+        line = {"width": edge_width, "shape": shape, "color": style.colour}
+        edge = {"mode": "lines", "hoverinfo": "skip", "line": line, **trace}
         self.add(arm, x, low, **edge)
-        self.add(arm, x, high, fill="tonexty", fillcolor=arm_style(arm.position).faint, **edge)
+        self.add(arm, x, high, fill="tonexty", fillcolor=style.faint, **edge)
 
     def mean(
         self,
