@@ -9,13 +9,13 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studies.direction import Direction, sign
-from studies.statistics.budget_statistic import chosen_test, chosen_test_without_each
+from studies.statistics.budget_statistic import RankedTrials
 from studies.statistics.orientation import oriented
 from studies.statistics.paired import effective_df, t_p_value
 
@@ -61,6 +61,7 @@ class PairedArms:
         self._offsets = np.cumsum([0, *(arm.validation.size for arm in arms)])
         self.units = arms[0].validation.size if is_paired else int(self._offsets[-1])
         # An arm is in many pairs, most often with all its trials.
+        self._rankings: dict[tuple[int, bytes], RankedTrials] = {}
         self._influences: dict[tuple[int, bytes, bytes], _Influence] = {}
 
     def count(self, i: int, j: int) -> int:
@@ -69,8 +70,7 @@ class PairedArms:
 
     def curve(self, arm: int, ks: NDArray[np.int64]) -> _Floats:
         """Return the arm's expected test value of the choice at each budget, [K], oriented."""
-        known = self._known[arm]
-        return chosen_test(self._validation[arm][known], self._tests[arm][known], ks)
+        return self._ranked(arm, self._known[arm]).chosen(ks)
 
     def contrast(self, i: int, j: int, ks: NDArray[np.int64]) -> "Contrast":
         """Return the difference of two arms at each budget."""
@@ -91,8 +91,14 @@ class PairedArms:
     def _influence(self, arm: int, rows: NDArray[np.bool_], ks: NDArray[np.int64]) -> "_Influence":
         key = arm, rows.tobytes(), ks.tobytes()
         if key not in self._influences:
-            self._influences[key] = _influence(self._validation[arm], self._tests[arm], rows, ks)
+            self._influences[key] = _Influence.of(self._ranked(arm, rows), ks)
         return self._influences[key]
+
+    def _ranked(self, arm: int, rows: NDArray[np.bool_]) -> RankedTrials:
+        key = arm, rows.tobytes()
+        if key not in self._rankings:
+            self._rankings[key] = RankedTrials.of(self._validation[arm][rows], self._tests[arm][rows])
+        return self._rankings[key]
 
 
 @dataclass(frozen=True)
@@ -102,15 +108,13 @@ class _Influence:
     value: _Floats
     deviations: _Floats
 
-
-def _influence(
-    validation: _Floats, tests: _Floats, rows: NDArray[np.bool_], ks: NDArray[np.int64]
-) -> _Influence:
-    values, kept = validation[rows], tests[rows]
-    without = chosen_test_without_each(values, kept, ks)
-    n = len(values)
-    deviations = math.sqrt((n - 1) / n) * (without - without.mean(axis=1, keepdims=True))
-    return _Influence(chosen_test(values, kept, ks), deviations)
+    @classmethod
+    def of(cls, ranked: RankedTrials, ks: NDArray[np.int64]) -> Self:
+        """Return the parts at each budget."""
+        without = ranked.chosen_without_each(ks)
+        n = without.shape[1]
+        deviations = math.sqrt((n - 1) / n) * (without - without.mean(axis=1, keepdims=True))
+        return cls(ranked.chosen(ks), deviations)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 In this module all values are oriented: larger is better, and a diverged trial has the validation value -inf.
 """
 
-__all__ = ["chosen_test", "chosen_test_without_each"]
+__all__ = ["RankedTrials", "chosen_test", "chosen_test_without_each"]
 
 import functools
 from dataclasses import dataclass
@@ -35,11 +35,7 @@ def chosen_test(validation: ArrayLike, test: ArrayLike, budgets: ArrayLike) -> _
     Raises:
         ValueError: a budget is below 1 or above N.
     """
-    ranked = _Ranked.of(validation, test)
-    ks = _checked(budgets, ranked.size)
-    heads = _cumulative_weights(ranked.size, ks)
-    shares = (heads[:, ranked.ends] - heads[:, ranked.starts]) / ranked.sizes
-    return shares @ ranked.sums
+    return RankedTrials.of(validation, test).chosen(budgets)
 
 
 def chosen_test_without_each(validation: ArrayLike, test: ArrayLike, budgets: ArrayLike) -> _Floats:
@@ -55,25 +51,11 @@ def chosen_test_without_each(validation: ArrayLike, test: ArrayLike, budgets: Ar
     Raises:
         ValueError: a budget is below 1 or above N - 1.
     """
-    ranked = _Ranked.of(validation, test)
-    ks = _checked(budgets, ranked.size - 1)
-    heads = _cumulative_weights(ranked.size - 1, ks)
-    starts, ends, sizes, sums = ranked.starts, ranked.ends, ranked.sizes, ranked.sums
-    last = ranked.size - 1
-    # A group of equal validation values stays in its place if a later trial is left out, and moves up by one
-    # place if an earlier one is. The first group never moves, and the last one never stays.
-    stays = (heads[:, np.minimum(ends, last)] - heads[:, starts]) / sizes * sums
-    moves = (heads[:, ends - 1] - heads[:, np.maximum(starts - 1, 0)]) / sizes * sums
-    shrinks = (heads[:, ends - 1] - heads[:, starts]) / np.maximum(sizes - 1, 1)
-    earlier = np.cumsum(stays, axis=1) - stays
-    later = np.cumsum(moves[:, ::-1], axis=1)[:, ::-1] - moves
-    group = ranked.groups
-    rest = sums[group] - ranked.tests
-    return earlier[:, group] + later[:, group] + shrinks[:, group] * rest
+    return RankedTrials.of(validation, test).chosen_without_each(budgets)
 
 
 @dataclass(frozen=True)
-class _Ranked:
+class RankedTrials:
     """Trials in groups of equal validation values, the best group first.
 
     Attributes:
@@ -92,6 +74,7 @@ class _Ranked:
 
     @classmethod
     def of(cls, validation: ArrayLike, test: ArrayLike) -> Self:
+        """Rank trials by validation; both arrays as `chosen_test` takes them."""
         values = np.asarray(validation, dtype=np.float64)
         tests = np.asarray(test, dtype=np.float64)
         _, groups, sizes = np.unique(-values, return_inverse=True, return_counts=True)
@@ -99,13 +82,28 @@ class _Ranked:
         sums = np.bincount(groups, weights=tests, minlength=len(sizes)).astype(np.float64)
         return cls(tests, groups, ends - sizes, ends, sums)
 
-    @property
-    def size(self) -> int:
-        return self.tests.size
+    def chosen(self, budgets: ArrayLike) -> _Floats:
+        """Return `chosen_test` at each budget, [K]."""
+        heads = _cumulative_weights(self.tests.size, _checked(budgets, self.tests.size))
+        shares = (heads[:, self.ends] - heads[:, self.starts]) / (self.ends - self.starts)
+        return shares @ self.sums
 
-    @property
-    def sizes(self) -> _Whole:
-        return self.ends - self.starts
+    def chosen_without_each(self, budgets: ArrayLike) -> _Floats:
+        """Return `chosen_test` without each trial in turn, [K, N], in the order given."""
+        last = self.tests.size - 1
+        heads = _cumulative_weights(last, _checked(budgets, last))
+        starts, ends, sums = self.starts, self.ends, self.sums
+        sizes = ends - starts
+        # A group of equal validation values stays in its place if a later trial is left out, and moves up by
+        # one place if an earlier one is. The first group never moves, and the last one never stays.
+        stays = (heads[:, np.minimum(ends, last)] - heads[:, starts]) / sizes * sums
+        moves = (heads[:, ends - 1] - heads[:, np.maximum(starts - 1, 0)]) / sizes * sums
+        shrinks = (heads[:, ends - 1] - heads[:, starts]) / np.maximum(sizes - 1, 1)
+        earlier = np.cumsum(stays, axis=1) - stays
+        later = np.cumsum(moves[:, ::-1], axis=1)[:, ::-1] - moves
+        group = self.groups
+        rest = sums[group] - self.tests
+        return earlier[:, group] + later[:, group] + shrinks[:, group] * rest
 
 
 def _checked(budgets: ArrayLike, most: int) -> _Whole:
