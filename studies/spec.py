@@ -39,7 +39,7 @@ from studies.confirmation import most_runs
 from studies.errors import SpecInvalid, SpecProblem, json_kind, json_pointer, shown
 from studies.frozen_model import FrozenModel
 from studies.objective import Objective
-from studies.paired_search import PairedSearch, default_budget
+from studies.paired_search import PairedSearch, default_budget, default_pairs
 from studies.pruner import NoPruner, Pruner
 from studies.resources import Resources
 from studies.space_entries import SpaceEntry, is_dimension
@@ -330,8 +330,10 @@ class StudySpec(FrozenModel):
         budget: Budget | None = info.data.get("budget")
         if budget is None or not isinstance(search, Mapping):
             return search
-        pairs = _default_pairs(
-            info.data.get("sampler", "tpe"), budget.trials_per_arm, info.data.get("pruner", NoPruner())
+        pairs = default_pairs(
+            info.data.get("sampler", "tpe"),
+            budget.trials_per_arm,
+            is_pruned=not isinstance(info.data.get("pruner"), NoPruner),
         )
         return {"paired": pairs, "replicates": budget.replicates, **cast("Mapping[str, Any]", search)}
 
@@ -379,20 +381,19 @@ class StudySpec(FrozenModel):
         return self
 
 
-def _default_pairs(sampler: SamplerName, trials_per_arm: int, pruner: Pruner) -> int:  # noqa: ARG001
-    return 0
-
-
 def to_copy(spec: StudySpec) -> dict[str, Any]:
     """Return a study as JSON data to change and submit again: without numbers of its search that it derived.
 
     With another budget, a study that did not say how many trials are paired gets another default.
     """
     search = spec.search
+    pairs = default_pairs(
+        spec.sampler, spec.budget.trials_per_arm, is_pruned=not isinstance(spec.pruner, NoPruner)
+    )
     given = {
         name: value
         for name, value, default in (
-            ("paired", search.paired, _default_pairs(spec.sampler, spec.budget.trials_per_arm, spec.pruner)),
+            ("paired", search.paired, pairs),
             ("verdict_at", search.verdict_at, default_budget(search.pairs)),
         )
         if value != default

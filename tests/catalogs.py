@@ -147,7 +147,9 @@ def catalog() -> Catalog:
 
 
 def study_body(**fields: Any) -> dict[str, Any]:
-    """Return the JSON of a valid study: two arms of three trials with two epochs each, without confirmation.
+    """Return the JSON of a valid study: two arms of three trials with two epochs each.
+
+    Without pairs and confirmation, because many tests simulate single trials.
 
     Args:
         fields: replace or add fields.
@@ -157,5 +159,6 @@ def study_body(**fields: Any) -> dict[str, Any]:
         "workload": "digits-mlp",
         "arms": ["adamp", "adamw"],
         "budget": budget,
+        "search": {"paired": 0},
         "confirmation": {"seeds": 0},
     } | fields

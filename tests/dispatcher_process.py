@@ -148,6 +148,8 @@ class DispatcherProcess:
             "arms": arms or ["adamp"],
             "budget": budget,
             "sampler": "random",
+            # Paired trials are never pruned.
+            **({"search": {"paired": 0}} if "pruner" in fields else {}),
             "confirmation": {"seeds": 0},
             # Most workloads of the plugin are faulty on purpose.
             "check_workload": False,

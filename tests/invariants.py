@@ -225,8 +225,10 @@ def _whole(record: _Record) -> Iterator[str]:
 
 
 def _searched(record: _Record, arm: ResolvedArm, by_replicate: Mapping[int, int]) -> Iterator[str]:
-    # A finite space may hold fewer configurations than its size, because constraints exclude some.
-    may_be_fewer = bool(arm.card.constraints) and arm.configurations() < float("inf")
+    # A finite space may hold fewer configurations than its size, because constraints exclude some; and paired
+    # trials may repeat configurations.
+    is_uncertain = bool(arm.card.constraints) or record.spec.search.paired > 0
+    may_be_fewer = is_uncertain and arm.configurations() < float("inf")
     for replicate in sorted({*range(record.spec.budget.replicates), *by_replicate}):
         count = by_replicate.get(replicate, 0)
         most = arm.trials if replicate < record.spec.budget.replicates else 0

@@ -22,7 +22,7 @@ from service.report.markdown import markdown
 from service.report.planned import planned_arm
 from service.report.study_report import StudyReport
 from studies.resolve import ResolvedStudy
-from studies.seeds import confirmation_seeds, trial_seed
+from studies.seeds import confirmation_seeds, paired_seed, trial_seed
 from studies.store import Store
 from studies.views import StudyView, TrialView
 
@@ -191,9 +191,11 @@ def _plan(report: StudyReport) -> ResolvedStudy:
 
 def _seeds(study: StudyView) -> dict[str, Any]:
     spec = study.spec
+    replicates, pairs = range(spec.budget.replicates), range(spec.search.paired)
     return {
         "study": spec.seed,
-        "search": [trial_seed(spec.seed, replicate) for replicate in range(spec.budget.replicates)],
+        "search": [trial_seed(spec.seed, replicate) for replicate in replicates],
+        "pairs": [[paired_seed(spec.seed, replicate, pair) for pair in pairs] for replicate in replicates],
         "confirmation": list(confirmation_seeds(spec.seed, spec.confirmation.seeds)),
     }
 

@@ -46,8 +46,8 @@ FILES: Final[dict[str, str]] = {
         "The software versions and processors that trained the study, as recorded by its runs."
     ),
     "seeds.json": (
-        "The study's seed and the seeds derived from it: one per replicate of the search and one per "
-        "confirmation run."
+        "The study's seed and the seeds derived from it: one per replicate of the search, one per pair of "
+        "each replicate, and one per confirmation run."
     ),
     "VERSION": "The version of Tangent that wrote this bundle, with its commit if known.",
 }

@@ -57,6 +57,7 @@ def test_a_replay_of_a_study_without_shared_packs_is_exact(
         trials=4,
         epochs=2,
         sampler="tpe",
+        search={"paired": 2},
         seed=3,
         confirmation={"seeds": 3},
         resources=ONE_AT_A_TIME,
@@ -74,9 +75,11 @@ def test_a_replay_of_a_study_without_shared_packs_is_exact(
     assert replay["agreement"]["is_search_equal"]
     trials = [dispatcher.store.every_trial(study, phase=None) for study in (study_id, replay["study"])]
     outcomes = [
-        sorted((t.arm, t.phase, t.number, t.seed, t.value, t.test_value) for t in of) for of in trials
+        sorted((t.arm, t.phase, t.number, str(t.pair_index), t.seed, t.value, t.test_value) for t in of)
+        for of in trials
     ]
     assert outcomes[0] == outcomes[1]
+    assert [t.pair_index for t in trials[0] if t.phase == "search" and t.arm == "adamp"].count(None) == 2
     assert len(outcomes[0]) == 2 * (4 + 2 * 3)
     environment = dispatcher.store.study(study_id).environment
     shown = json.loads(tangent(url, "report", study_id, "--json").stdout)

@@ -208,11 +208,12 @@ def secrets(store: Store) -> dict[str, str]:
 
 @pytest.fixture
 def body() -> dict[str, Any]:
-    """The body of a study that can be run."""
+    """The body of a study that can be run; without pairs, because its trials are simulated one by one."""
     return {
         "workload": "digits-mlp",
         "arms": ["adamp", "adamw"],
         "budget": {"trials_per_arm": 3, "epochs": 2},
+        "search": {"paired": 0},
     }
 
 

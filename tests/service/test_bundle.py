@@ -162,6 +162,7 @@ def test_seeds_are_those_of_the_trials(http: httpx.Client, store: Store, study: 
     assert seeds == {
         "study": 0,
         "search": [trial_seed(0, 0)],
+        "pairs": [[]],
         "confirmation": [confirmation_seed(0, n) for n in range(5)],
     }
     assert {trial.seed for trial in store.every_trial(study, phase="confirmation")} == set(

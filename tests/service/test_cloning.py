@@ -70,14 +70,18 @@ def test_a_derived_name_changes_with_the_study_and_a_given_name_stays() -> None:
 
 
 def test_given_numbers_of_a_search_stay_and_derived_ones_are_derived_again() -> None:
-    spec = parse_spec(BODY | {"budget": {"trials_per_arm": 40}, "search": {"paired": 32}})
-    assert clone_spec(spec, {}) == spec
-    again = clone_spec(spec, {"budget": {"trials_per_arm": 80, "replicates": 2}})
-    assert again.search.model_dump() == {"paired": 32, "replicates": 2, "verdict_at": 8}
-    given = parse_spec(BODY | {"budget": {"trials_per_arm": 40}, "search": {"paired": 32, "verdict_at": 3}})
-    assert clone_spec(given, {"budget": {"replicates": 2}}).search.verdict_at == 3
-    default = parse_spec(BODY).search
-    assert clone_spec(spec, {"search": None, "budget": {"trials_per_arm": 3}}).search == default
+    def cloned(search: dict[str, int] | None, patch: dict[str, Any]) -> dict[str, Any]:
+        body = BODY | {"budget": {"trials_per_arm": 40}} | ({} if search is None else {"search": search})
+        assert clone_spec(parse_spec(body), {}) == parse_spec(body)
+        return clone_spec(parse_spec(body), patch).search.model_dump()
+
+    longer = {"budget": {"trials_per_arm": 80, "replicates": 2}}
+    derived = {"paired": 40, "replicates": 2, "verdict_at": 10}
+    assert cloned(None, longer) == derived
+    assert cloned({"paired": 24}, longer) == {"paired": 24, "replicates": 2, "verdict_at": 6}
+    assert cloned({"paired": 24, "verdict_at": 4}, longer)["verdict_at"] == 4
+    assert cloned({"paired": 0}, longer)["paired"] == 0
+    assert cloned({"paired": 24}, longer | {"search": None}) == derived
 
 
 def test_shorthands_of_a_patch_are_expanded() -> None:
