@@ -135,13 +135,16 @@ def look_verdicts(studies: int, *, processes: int) -> _Found:
         processes: how many processes simulate.
     """
     base = replace(_BASE, trials=64)
-    settings = {
-        "2 arms": (base, False),
-        "2 arms, noise 1.5 %": (replace(base, noise=0.015), False),
-        "4 arms": (replace(base, peaks=(Peak(),) * 4), False),
-        "4 arms, losers dropped": (replace(base, peaks=(Peak(),) * 4), True),
-    }
+    two, four = base, replace(base, peaks=(Peak(),) * 4)
     scenarios = {**_SCENARIOS, "1 point": (0.01, 0.0)}
+    worse = {"5 points worse": (-0.05, 0.0)}
+    settings: list[tuple[str, SurfaceRace, Mapping[str, tuple[float, float]], dict[str, bool]]] = [
+        ("2 arms", two, scenarios, {}),
+        ("2 arms, noise 1.5 %", replace(two, noise=0.015), scenarios, {}),
+        ("4 arms", four, scenarios | worse, {}),
+        ("4 arms, losers dropped", four, worse, {"can_drop": True}),
+        ("4 arms, only pairs of the last", four, scenarios, {"asks_last": True}),
+    ]
     rows = {
         f"{name}; {scenario}": {
             scenario: functools.partial(
@@ -150,11 +153,11 @@ def look_verdicts(studies: int, *, processes: int) -> _Found:
                 first=16,
                 studies=studies,
                 seed=1,
-                can_drop=can_drop,
+                **options,
             )
         }
-        for name, (setting, can_drop) in settings.items()
-        for scenario, (gap, shift) in scenarios.items()
+        for name, setting, tried, options in settings
+        for scenario, (gap, shift) in tried.items()
     }
 
     def cells(outcomes: Sequence[LookOutcomes]) -> list[str]:

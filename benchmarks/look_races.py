@@ -19,7 +19,7 @@ class LookOutcomes:
         false: the share of studies in which a word contradicts the sign of the true difference; any word of
             arms that are equal does.
         detected: the share in which the last arm is better than every other.
-        decided: the share in which every pair is decided.
+        decided: the share in which every pair that was asked for is decided.
         pairs: mean number of pairs of trials at the end, as a share of the most.
         trials: mean number of paired trials of all arms, as a share of the most.
     """
@@ -32,21 +32,29 @@ class LookOutcomes:
 
 
 def look_outcomes(
-    race: SurfaceRace, *, first: int, studies: int, seed: int, can_drop: bool = False
+    race: SurfaceRace,
+    *,
+    first: int,
+    studies: int,
+    seed: int,
+    can_drop: bool = False,
+    asks_last: bool = False,
 ) -> LookOutcomes:
     """Simulate studies of a race, whose trials are the most there can be, and return their outcomes.
 
     Args:
-        race: the study; every pair of arms is to be decided.
+        race: the study.
         first: pairs at the first look.
         studies: how many.
         seed: of the simulation.
         can_drop: whether an arm that lost to all others takes part in no further block.
+        asks_last: whether only the pairs of the last arm are to be decided, instead of all.
     """
     rng = np.random.default_rng(seed)
     truth, equal = race.truth([race.budget])[:, 0], race.equal
     planned = looks(first, race.trials)
     last = f"arm {len(truth) - 1}"
+    pairs_asked = [(f"arm {arm}", last) for arm in range(len(truth) - 1)] if asks_last else None
     false = detected = decided = pairs = trials = 0.0
     for _ in range(studies):
         found = judge_looks(
@@ -55,6 +63,7 @@ def look_outcomes(
             planned=planned,
             direction="maximize",
             primary=race.budget,
+            pairs=pairs_asked,
             can_drop=can_drop,
             diverged=LOWEST,
         )
