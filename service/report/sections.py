@@ -123,15 +123,11 @@ def _by_budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]
     if has_budget_verdict(report.analysis):
         blocks += _curves(report, labels)
     if verdict.primary is not None and verdict.arms:
+        blocks.append(_arms_at_budget(report, labels, verdict, verdict.primary))
+    if verdict.primary is not None and verdict.pairs:
+        unit = report.study.workload_card.unit
         blocks += [
-            _arms_at_budget(report, labels, verdict, verdict.primary),
-            _pairs_at_budget(
-                labels,
-                verdict.pairs,
-                verdict.primary,
-                unit=report.study.workload_card.unit,
-                value="the test value",
-            ),
+            _pairs_at_budget(labels, verdict.pairs, verdict.primary, unit=unit, value="the test value"),
             _bands(report, labels, verdict, verdict.primary),
             Items(tuple(each.sentence for each in verdict.differences)),
         ]

@@ -39,6 +39,10 @@ def analysis_of(live: str, study: str) -> StudyAnalysis:
     return StudyAnalysis.model_validate_json(httpx.get(f"{live}/v1/studies/{study}/analysis").text)
 
 
+def analysis_of_study(http: httpx.Client, study: str) -> StudyAnalysis:
+    return StudyAnalysis.model_validate_json(http.get(f"/v1/studies/{study}/analysis").text)
+
+
 def test_a_verdict_prints_words_at_the_primary_budget_and_the_band_at_two_others(
     run: Run, judged: str, live: str
 ) -> None:
@@ -107,7 +111,7 @@ def test_a_report_has_the_verdict_by_budget_before_the_configurations(
     http: httpx.Client, judged: str, form: str
 ) -> None:
     text = http.get(f"/v1/studies/{judged}/report?format={form}").text
-    analysis = StudyAnalysis.model_validate_json(http.get(f"/v1/studies/{judged}/analysis").text)
+    analysis = analysis_of_study(http, judged)
     verdict = analysis.by_budget
     assert verdict is not None
     titles = ("Which optimizer is better?", "Which configuration should I ship?", "Methods")
@@ -182,3 +186,17 @@ def test_a_study_without_pairs_says_why_its_power_is_not_known(
     assert found["sentence"] == found["why_none"]
     assert "search: {paired: 32}" in run("power", bare).stdout
     assert http.get("/v1/studies/nothing/power").json()["type"] == "/problems/study-not-found"
+
+
+@pytest.mark.parametrize("form", ["markdown", "html", "latex", "json"])
+def test_a_single_arm_with_paired_trials_has_nothing_to_compare(
+    run: Run, store: Store, http: httpx.Client, form: str
+) -> None:
+    study = _paired(store, arms=["adamw"]).train().confirm().close().id
+    verdict = analysis_of_study(http, study).by_budget
+    assert verdict is not None
+    assert (verdict.pairs, verdict.differences) == ((), ())
+    assert http.get(f"/v1/studies/{study}/report?format={form}").status_code == 200
+    assert http.get(f"/studies/{study}", headers={"accept": "text/html"}).status_code == 200
+    assert "nothing to compare" in run("verdict", study).stdout
+    assert http.get(f"/v1/studies/{study}/power").json()["why_none"]

@@ -152,9 +152,8 @@ def _verdict_chart(
             is_clipped = True
         _mark_primary(drawing, verdict.primary, has_two_panels=bool(differences))
     if is_clipped:
-        notes.append(
-            "The axes may leave out the smallest budgets, where values are worse and bands are wider."
-        )
+        wide = " or the band is wide" if differences else ""
+        notes.append(f"The axes may leave out the smallest budgets, where values are worse{wide}.")
     if outside:
         notes.append(f"Far behind, and outside the axes: {listed(outside)}.")
     by_budget = {(name, p.trials): p for name, some in differences.items() for p in some}
