@@ -182,7 +182,7 @@ def _table_by_budget(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[str, 
         for each in verdict.arms
     ]
     caption = (
-        f"{_title(report)} Expected test {escaped(card.metric)} "
+        f"{_title(report)} Expected {_column_title(f'test {escaped(card.metric)}', card.unit)} "
         f"({higher_or_lower(card.direction)} is better) of the best of $k$ trials by validation, from $n$ "
         f"trials of each optimizer that are paired across optimizers. Rank and Better than hold after "
         f"{verdict.primary} trials of tuning; Better than: numbers of the optimizers that are significantly "

@@ -112,14 +112,21 @@ def describe_budget_verdict(study: StudyView, analysis: StudyAnalysis, cite: Cit
             "an arm is called better or worse if the two-sided p-value, corrected over all pairs of arms, is "
             "below 0.05, and undecided otherwise."
         ),
-        (
-            "P-values are corrected by the distribution of the largest absolute difference over its standard "
-            f"error in a multiplier bootstrap {cite('multiplier-bootstrap')}, stepping down "
-            f"{cite('step-down')}."
+        *(
+            [
+                (
+                    "P-values are corrected by the distribution of the largest absolute difference over its "
+                    f"standard error in a multiplier bootstrap {cite('multiplier-bootstrap')}, stepping down "
+                    f"{cite('step-down')}."
+                )
+            ]
+            if len(verdict.pairs) > 1
+            else []
         ),
         (
             "The 95 % band of the differences over all k and all pairs of arms is a second, separate "
-            "statement from the same bootstrap."
+            f"statement, from the largest absolute difference over its standard error in a multiplier "
+            f"bootstrap {cite('multiplier-bootstrap')}."
         ),
     ]
     return tuple(sentences)

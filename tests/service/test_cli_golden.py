@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 from golden_text import assert_golden
+from trained_studies import Trained
 from typer.testing import Result
+
+from studies.store import Store
 
 __all__: list[str] = []
 
@@ -90,6 +93,34 @@ def test_the_report_of_a_confirmed_study_matches_its_golden_file(
     shown = _stable(run("report", study, "--format", form).stdout, study=study)
     shown = re.sub(r"\d+ \w+ \d{4}, [\d:\\]+ UTC", "1 Jan 2026, 00:00:00 UTC", shown)
     assert_golden(GOLDEN / f"report.{suffix}", shown)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("verdict",), "cli-verdict-paired.txt"),
+        (("power",), "cli-power.txt"),
+        (("report", "--format", "markdown"), "report-paired.md"),
+        (("report", "--format", "latex"), "report-paired.tex"),
+    ],
+)
+def test_what_is_shown_of_paired_trials_matches_its_golden_file(
+    arguments: tuple[str, ...], name: str, run: Callable[..., Result], store: Store
+) -> None:
+    budget = {"trials_per_arm": 18, "epochs": 2}
+    study = Trained(
+        store,
+        name="Digits",
+        arms=["adamp", "adamw"],
+        budget=budget,
+        search={"paired": 16},
+        confirmation={"seeds": 5},
+        width=8,
+    )
+    study.train().confirm().close()
+    shown = _stable(run(*arguments, study.id).stdout, study=study.id)
+    shown = re.sub(r"\d+ \w+ \d{4}, [\d:\\]+ UTC", "1 Jan 2026, 00:00:00 UTC", shown)
+    assert_golden(GOLDEN / name, shown)
 
 
 def test_the_readme_of_a_bundle_matches_its_golden_file(

@@ -85,6 +85,19 @@ def completed_study(store: Store) -> tuple[str, list[str]]:
     return f"/studies/{run.train().confirm().close().id}", [run.id]
 
 
+def paired_study(store: Store) -> tuple[str, list[str]]:
+    run = Trained(
+        store,
+        name="golden study",
+        arms=["adamp", "adamw", "stepper"],
+        budget={"trials_per_arm": 20, "epochs": 3},
+        search={"paired": 16},
+        confirmation={"seeds": 3},
+        width=8,
+    )
+    return f"/studies/{run.train().confirm().close().id}", [run.id]
+
+
 def running_study(store: Store) -> tuple[str, list[str]]:
     run = Pruned(store, name="golden study").fit("adamp", width=8, w1=900.0, w8=5670.0).train(2)
     return f"/studies/{run.id}", [run.id]
@@ -129,7 +142,7 @@ def page_text(http: httpx.Client, path: str, study_ids: list[str]) -> str:
     return f"{text}\n"
 
 
-@pytest.mark.parametrize("page", [completed_study, running_study, trial, suite, comparison])
+@pytest.mark.parametrize("page", [completed_study, paired_study, running_study, trial, suite, comparison])
 def test_a_page_reads_as_its_golden_file(
     http: httpx.Client, store: Store, page: Callable[[Store], tuple[str, list[str]]]
 ) -> None:
