@@ -386,24 +386,20 @@ def to_copy(spec: StudySpec) -> dict[str, Any]:
 
     With another budget, a study that did not say how many trials are paired gets another default.
     """
-    search = spec.search
     pairs = default_pairs(
         spec.sampler, spec.budget.trials_per_arm, is_pruned=not isinstance(spec.pruner, NoPruner)
     )
-    given = {
-        name: value
-        for name, value, default in (
-            ("paired", search.paired, pairs),
-            ("verdict_at", search.verdict_at, default_budget(search.pairs)),
-        )
-        if value != default
+    search = spec.search
+    derived = {
+        "paired": pairs,
+        "replicates": search.replicates,
+        "verdict_at": default_budget(search.pairs),
     }
     data = spec.model_dump(mode="json")
-    return {
-        name: given if name == "search" else value
-        for name, value in data.items()
-        if name != "search" or given
-    }
+    data["search"] = {name: value for name, value in data["search"].items() if value != derived.get(name)}
+    if not data["search"]:
+        del data["search"]
+    return data
 
 
 def title_of(workload: str, arms: Sequence[ArmSpec]) -> str:
