@@ -54,7 +54,12 @@ class Shape:
 
 
 def _body(arms: Sequence[str], trials: int, epochs: int, **more: Any) -> dict[str, Any]:
-    base = {"sampler": "random", "confirmation": {"seeds": 2}, "resources": {"max_pack_size": 8}}
+    base = {
+        "sampler": "random",
+        "search": {"paired": 0},
+        "confirmation": {"seeds": 2},
+        "resources": {"max_pack_size": 8},
+    }
     return {"arms": list(arms), "budget": {"trials_per_arm": trials, "epochs": epochs}} | base | more
 
 

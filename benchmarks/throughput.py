@@ -62,6 +62,8 @@ def _body(given: argparse.Namespace, *, workload: str, pruner: str) -> dict[str,
         # Ray Tune has no confirmation runs either.
         "confirmation": {"seeds": 0},
         "sampler": "tpe",
+        # Nor does it pair the first trials of its searches.
+        "search": {"paired": 0},
         "pruner": pruner,
         "seed": given.seed,
     }
