@@ -230,6 +230,9 @@ class StackWidth(_Message):
     reason: str | None = Field(
         default=None, description="Why the width is 1 or was lowered; None if stacking pays."
     )
+    is_for_own_seeds: bool = Field(
+        default=False, description="Whether the reason holds only for trials that differ in their seeds."
+    )
     bytes_per_member: int | None = Field(
         default=None, ge=0, description="Memory per trial; None if it was not measured."
     )

@@ -32,9 +32,9 @@ _EPOCH_TIMEOUT_FACTOR = 20
 class MeasuredWidths:
     """The stack widths that workers have measured for a study's workload, by optimizer.
 
-    Members of a search's pack share their seed; members of a confirmation's pack do not. A width measured in
-    the search is used for the confirmation until a worker reports another one. The reverse never holds: a
-    model that draws random numbers can be stacked with one seed only. Each batch size has its own width.
+    Paired trials and confirmation runs have seeds of their own, and other trials share theirs. A width is
+    used for packs of both kinds until a worker reports another one for the second kind. Some models can only
+    be stacked with one seed; their workers say so. Each batch size has its own width.
     """
 
     def __init__(self, stored: Sequence[StackWidthView], *, has_gpu: bool) -> None:
@@ -45,36 +45,43 @@ class MeasuredWidths:
             has_gpu: whether the study's packs get a GPU.
         """
         applicable = [width for width in stored if (width.device != "cpu") == has_gpu]
-        self._search: dict[tuple[object, ...], int] = {
+        self._shared: dict[tuple[object, ...], int] = {
             (width.optimizer, width.batch_size, ()): width.width for width in reversed(applicable)
         }
-        self._confirmation: dict[tuple[object, ...], int] = {}
+        self._own: dict[tuple[object, ...], int] = {}
 
-    def add(self, width: StackWidth, queue: TrialQueue, parameters: Parameters) -> bool:
+    def add(self, width: StackWidth, parameters: Parameters, *, has_own_seeds: bool) -> bool:
         """Use a new measurement from now on; return whether it also holds for other studies.
 
         Args:
             width: the measurement.
-            queue: the queue of the pack that made it.
-            parameters: the configuration of a member of the pack.
+            parameters: the configuration of a member of the pack that made it.
+            has_own_seeds: whether the pack's members differ in their seeds.
         """
-        widths = self._confirmation if queue.is_confirmation else self._search
         kind = stack_kind(parameters)
-        widths[width.optimizer, width.batch_size, kind] = width.width
-        return not queue.is_confirmation and not kind
+        key = (width.optimizer, width.batch_size, kind)
+        is_first = key not in self._shared and not width.is_for_own_seeds
+        if has_own_seeds:
+            self._own[key] = width.width
+        if is_first or not has_own_seeds:
+            self._shared[key] = width.width
+        return not kind and (is_first or not has_own_seeds)
 
-    def of(self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int) -> int | None:
+    def of(
+        self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int, has_own_seeds: bool
+    ) -> int | None:
         """Return the stack width for a queue's packs of a batch size; None if it has not been measured.
 
         Args:
             queue: the queue.
             group: what a pack's trials have in common; None if they are still to be created.
             batch_size: examples per step.
+            has_own_seeds: whether the pack's trials differ in their seeds.
         """
         kind = stack_kind({**queue.plan.defaults, **dict(group.shared if group is not None else ())})
         key = (queue.plan.card.name, batch_size, kind)
-        width = self._search.get(key)
-        return self._confirmation.get(key, width) if queue.is_confirmation else width
+        width = self._shared.get(key)
+        return self._own.get(key, width) if has_own_seeds else width
 
 
 class Packing:
@@ -162,7 +169,8 @@ class Packing:
         if self._plan.workload.kind != "tensors":
             return 1
         batch_size = self._settings_of(group).batch_size
-        largest = self._widths.of(queue, group, batch_size=batch_size) or _UNMEASURED_SIZE
+        width = self._widths.of(queue, group, batch_size=batch_size, has_own_seeds=queue.has_own_seeds(group))
+        largest = width or _UNMEASURED_SIZE
         largest = min(largest, self._spec.resources.max_pack_size or largest)
         even = math.ceil(available / free)
         if free == 1:
@@ -223,7 +231,12 @@ class Packing:
             # recorded once.
             width=1
             if len(trials) == 1 and is_stackable
-            else self._widths.of(queue, group, batch_size=training.batch_size),
+            else self._widths.of(
+                queue,
+                group,
+                batch_size=training.batch_size,
+                has_own_seeds=len({trial.seed for trial in trials}) > 1,
+            ),
             processes=self._spec.resources.processes_per_trial,
             shard_optimizer=self._spec.resources.shard_optimizer,
             steps_ahead=steps * max(own, others),

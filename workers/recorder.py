@@ -44,6 +44,7 @@ class _PackInFlight:
     members: dict[str, PendingTrial]
     # Of its first member.
     parameters: Parameters
+    has_own_seeds: bool
     is_started: bool = False
     is_heard: bool = False
     # When its worker started it, or when its last charged report arrived.
@@ -167,7 +168,11 @@ class PackRecorder:
     def dispatched(self, pack_id: str, queue: TrialQueue, trials: Sequence[PendingTrial]) -> None:
         """Note that a pack of these trials is in flight."""
         self._packs[pack_id] = _PackInFlight(
-            queue, len(trials), {trial.id: trial for trial in trials}, trials[0].parameters
+            queue,
+            len(trials),
+            {trial.id: trial for trial in trials},
+            trials[0].parameters,
+            has_own_seeds=len({trial.seed for trial in trials}) > 1,
         )
 
     def started(self, pack_id: str) -> None:
@@ -183,8 +188,9 @@ class PackRecorder:
         if pack is None:
             return
         width = report.stack_width
-        if width is not None and self.widths.add(width, pack.queue, pack.parameters):
-            self._retry.persist(lambda: self._writer.record_stack_width(width.model_dump(mode="json")))
+        if width is not None and self.widths.add(width, pack.parameters, has_own_seeds=pack.has_own_seeds):
+            card = width.model_dump(mode="json", exclude={"is_for_own_seeds"})
+            self._retry.persist(lambda: self._writer.record_stack_width(card))
         if report.card_differences and report.card_differences != self._card_differences:
             self._card_differences = report.card_differences
             self._retry.persist(lambda: self._writer.record_card_differences(report.card_differences))

@@ -163,6 +163,10 @@ class Search(TrialQueue):
         """How good its best configuration is, to compare searches of one arm; lower is better."""
         return None if self._best is None else self._best[0]
 
+    def has_own_seeds(self, group: TrialGroup | None) -> bool:
+        """Return whether the trials of a group differ in their seeds; see `TrialQueue.has_own_seeds`."""
+        return super().has_own_seeds(group) or (group is None and self._created_pairs < self._pairs)
+
     def load(
         self,
         trial: TrialView,

@@ -85,6 +85,15 @@ class TrialQueue(ABC):
         """Return the values of a configuration that the members of its pack share, by name."""
         return tuple((name, parameters[name]) for name in self._shared_space)
 
+    def has_own_seeds(self, group: TrialGroup | None) -> bool:
+        """Return whether the trials of a group differ in their seeds.
+
+        Args:
+            group: what the trials have in common; None if they are still to be created.
+        """
+        trials = [] if group is None else self._groups.get(group, [])
+        return self.is_confirmation or any(trial.pair_index is not None for trial in trials)
+
     @property
     def queued(self) -> int:
         """How many trials are queued."""

@@ -5,6 +5,7 @@ Real dispatcher, Ray and SQLite.
 
 import os
 import signal
+from typing import Any, cast
 
 import pytest
 from dispatcher_process import DispatcherProcess, until
@@ -73,3 +74,45 @@ def test_a_killed_run_confirms_nothing_twice_and_its_study_can_be_extended(
     }
     assert len(record.confirmations) == len({(t.arm, t.confirms, t.seed) for t in record.confirmations})
     assert all(row.completed == 3 for row in analyse(record).confirmed)
+
+
+def test_a_paired_study_whose_run_is_killed_ends_with_the_pairs_of_one_that_was_not_and_a_new_arm_gets_them(
+    dispatcher: DispatcherProcess,
+) -> None:
+    fields: dict[str, Any] = {
+        "arms": ["adamp", {"optimizer": "sgd", "space": {"momentum": {"low": 0.5, "high": 0.9}}}],
+        "trials": 10,
+        "search": {"paired": 8},
+        "pruner": "asha",
+        "resources": {"max_pack_size": 4},
+        "confirmation": {"seeds": 0},
+    }
+
+    def pairs(study_id: str) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = {}
+        for trial in sorted(dispatcher.store.every_trial(study_id), key=lambda t: t.number):
+            if trial.pair_index is not None:
+                assert (trial.state, trial.epochs_done) == (TrialState.COMPLETED, trial.to_epoch)
+                found.setdefault(trial.arm, []).append((trial.pair_index, trial.seed, trial.parameters))
+        return found
+
+    whole, killed = (dispatcher.submit("slow-plane", **fields) for _ in range(2))
+    until(
+        lambda: [
+            t for t in dispatcher.store.every_trial(killed) if t.pair_index is not None and t.epochs_done
+        ],
+        what="a paired trial in training",
+    )
+    os.kill(dispatcher.run_of(killed), signal.SIGKILL)
+    assert {dispatcher.closed(study).state for study in (whole, killed)} == {StudyState.COMPLETED}
+    assert pairs(killed) == pairs(whole)
+    assert [len(of_arm) for of_arm in pairs(whole).values()] == [8, 8]
+    dispatcher.store.extend(killed, Extension(arms=(ArmSpec(optimizer="adamw"),)))
+    assert dispatcher.closed(killed).state is StudyState.COMPLETED
+    arms = pairs(killed)
+    assert {name: arms[name] for name in ("adamp", "sgd")} == pairs(whole)
+    lrs = [
+        [(seed, parameters["lr"]) for _, seed, parameters in cast("list[Any]", arms[name])]
+        for name in ("adamp", "adamw")
+    ]
+    assert lrs[0] == lrs[1]

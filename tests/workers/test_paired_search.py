@@ -11,7 +11,7 @@ from studies.seeds import paired_seed, trial_seed
 from studies.states import StudyMove
 from studies.store import Store
 from studies.views import TrialView
-from workers.pack_protocol import Pack
+from workers.pack_protocol import Pack, StackWidth
 from workers.worker_failures import WorkerFailure
 
 __all__: list[str] = []
@@ -232,3 +232,28 @@ def test_a_study_without_pairs_has_one_seed_for_all_trials(store: Store) -> None
     running = trained(store, paired=0)
     assert {t.pair_index for t in running.trials()} == {None}
     assert {t.seed for t in running.trials()} == {trial_seed(0, 0)}
+
+
+@pytest.mark.parametrize("is_for_own_seeds", [False, True])
+def test_a_width_that_pairs_measured_is_used_for_the_sampler_unless_only_their_seeds_prevent_stacking(
+    store: Store, is_for_own_seeds: bool
+) -> None:
+    running = Running(store, slots=1, arms=["adamp"], **study(trials=64, paired=8, sampler="tpe"))
+    pack = running.begin("a")
+    assert len({member.seed for member in pack.members}) == len(pack.members)
+    fit = StackWidth(
+        workload="digits-mlp",
+        optimizer="adamp",
+        batch_size=32,
+        device="cpu",
+        width=1 if is_for_own_seeds else 6,
+        is_for_own_seeds=is_for_own_seeds,
+    )
+    running.report(pack, epoch=1, value=lambda _trial, _epoch: 0.5, fit=fit)
+    running.recorder.ended("a", worker_failure=WorkerFailure("its worker was lost"))
+    packs = running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
+    shared = [p for p in packs if len(p.members) > 1 and len({m.seed for m in p.members}) == 1]
+    own = [p for p in packs if len({m.seed for m in p.members}) > 1]
+    assert {p.width for p in shared} == ({None} if is_for_own_seeds else {6})
+    assert not own if is_for_own_seeds else {p.width for p in own} == {6}
+    assert len(running.writer.stack_widths("digits-mlp")) == (0 if is_for_own_seeds else 1)

@@ -94,13 +94,15 @@ class WidthTuner:
         if pack.width == 1:
             return alone
         key = _key(alone, pack)
-        if key not in self._reasons:
-            self._reasons[key] = why_not_stackable(
-                pack, workload=workload, entry=entry, data=data, device=device
-            )
-        reason = self._reasons[key]
+        reason = self._why_not(pack, workload, entry, data, device)
         if reason is not None:
-            return alone.model_copy(update={"reason": reason})
+            return alone.model_copy(
+                update={
+                    "reason": reason,
+                    "is_for_own_seeds": _has_own_seeds(pack)
+                    and self._why_not(_with_one_seed(pack), workload, entry, data, device) is None,
+                }
+            )
         lowered = self._lowered.get(key)
         if lowered is not None and (pack.width is None or pack.width > lowered.width):
             return lowered
@@ -114,6 +116,17 @@ class WidthTuner:
             except NotStackable as error:
                 return self.train_one_by_one(alone, pack, error)
         return self._measured[key]
+
+    def _why_not(
+        self, pack: Pack, workload: TensorWorkload, entry: OptimizerEntry, data: Data, device: torch.device
+    ) -> str | None:
+        """Return why packs of this kind cannot be stacked; None if they can."""
+        key = _key(one_by_one(pack, device=device), pack)
+        if key not in self._reasons:
+            self._reasons[key] = why_not_stackable(
+                pack, workload=workload, entry=entry, data=data, device=device
+            )
+        return self._reasons[key]
 
     def train_one_by_one(self, chosen: StackWidth, pack: Pack, error: NotStackable) -> StackWidth:
         """Return the width 1 for packs of this kind, because one of them turned out not to be stackable.
@@ -163,8 +176,17 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def _has_own_seeds(pack: Pack) -> bool:
+    return len({member.seed for member in pack.members}) > 1
+
+
+def _with_one_seed(pack: Pack) -> Pack:
+    seed = pack.members[0].seed
+    members = tuple(member.model_copy(update={"seed": seed}) for member in pack.members)
+    return pack.model_copy(update={"members": members})
+
+
 def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
-    is_paired = len({member.seed for member in pack.members}) == 1
     settings = [pack.settings_of(member) for member in pack.members]
     return (
         chosen.workload,
@@ -174,7 +196,7 @@ def _key(chosen: StackWidth, pack: Pack) -> tuple[object, ...]:
         stack_kind(pack.members[0].parameters),
         *pack.training.model_dump(exclude=_SCHEDULE | _OF_ROWS).values(),
         *(any(getattr(each, name) for each in settings) for name in sorted(_OF_ROWS)),
-        is_paired,
+        _has_own_seeds(pack),
     )
 
 
