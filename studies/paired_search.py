@@ -4,12 +4,14 @@ __all__ = [
     "LEAST_PAIRS",
     "TRIALS_PER_BUDGET",
     "PairedSearch",
+    "UntilDecided",
     "default_budget",
     "default_pairs",
     "pairing_problems",
 ]
 
-from typing import ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar, Final, Protocol
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -23,6 +25,37 @@ LEAST_PAIRS: Final = 8
 
 TRIALS_PER_BUDGET: Final = 4
 """Pairs for each trial of the largest budget: with fewer, n/k - 1 degrees of freedom are too few."""
+
+
+class _NamedArm(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+class UntilDecided(FrozenModel):
+    """How far pairs are added until the budget verdict has decided."""
+
+    max_pairs: int = Field(
+        gt=0,
+        le=MAX_TRIALS,
+        strict=True,
+        description=(
+            "The most pairs of each replicate. Those beyond `paired` come on top of `trials_per_arm`, and "
+            "the sampler's trials follow them."
+        ),
+        examples=[64],
+    )
+    pairs: tuple[tuple[str, str], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="The pairs of arms that are to be decided, by their names; by default every pair.",
+        examples=[[["adamp", "adamw"]]],
+    )
+    drop_losers: bool = Field(
+        default=False,
+        strict=True,
+        description="Whether an arm that is worse than all others takes part in no further pairs.",
+    )
 
 
 class PairedSearch(FrozenModel):
@@ -64,10 +97,23 @@ class PairedSearch(FrozenModel):
         examples=[4],
     )
 
+    until: UntilDecided | None = Field(
+        default=None,
+        description=(
+            "Add pairs until the arms are decided at the primary budget; without it the study judges its "
+            "pairs once."
+        ),
+    )
+
     @property
     def pairs(self) -> int:
-        """Pairs that count for the budget verdict, over all replicates."""
+        """Pairs that count for the budget verdict, over all replicates; with `until` those before it."""
         return self.paired * self.replicates
+
+    @property
+    def most_added(self) -> int:
+        """Pairs that may be added until the arms are decided, over all replicates."""
+        return 0 if self.until is None else (self.until.max_pairs - self.paired) * self.replicates
 
     @field_validator("verdict_at")
     @classmethod
@@ -89,6 +135,24 @@ class PairedSearch(FrozenModel):
                 f"{verdict_at}; lower it, or raise `paired`"
             )
         return verdict_at
+
+    @field_validator("until")
+    @classmethod
+    def _beyond_the_pairs(cls, until: UntilDecided | None, info: ValidationInfo) -> UntilDecided | None:
+        if until is None or "verdict_at" not in info.data:
+            return until
+        paired: int = info.data["paired"]
+        if info.data["verdict_at"] is None:
+            raise ValueError(
+                f"expected at least {LEAST_PAIRS} pairs before more are added, got "
+                f"{paired * info.data['replicates']}; raise `paired`, or remove `until`"
+            )
+        if until.max_pairs <= paired:
+            raise ValueError(
+                f"expected max_pairs above the {paired} pairs with which the search begins, got "
+                f"{until.max_pairs}; raise it, or lower `paired`"
+            )
+        return until
 
 
 def default_budget(pairs: int) -> int | None:
@@ -122,10 +186,18 @@ def default_pairs(sampler: str, trials_per_arm: int, *, is_pruned: bool) -> int:
     return most if sampler == "random" else min(most, max(32, trials_per_arm // 2))
 
 
-def pairing_problems(search: PairedSearch, sampler: str, trials_per_arm: int) -> list[SpecProblem]:
+def pairing_problems(
+    search: PairedSearch, sampler: str, trials_per_arm: int, arms: Sequence[_NamedArm]
+) -> list[SpecProblem]:
     """Return what is wrong with the pairs of a study that is submitted.
 
     A stored study may have fewer trials than pairs: one that was stopped early and then extended.
+
+    Args:
+        search: the pairs.
+        sampler: name of the study's sampler.
+        trials_per_arm: trials of each arm in one replicate, including its defaults.
+        arms: the study's arms.
     """
     if sampler == "grid" and search.paired:
         message = (
@@ -139,5 +211,24 @@ def pairing_problems(search: PairedSearch, sampler: str, trials_per_arm: int) ->
             f"or raise trials_per_arm to {search.paired + 1}"
         )
     else:
-        return []
+        return _problems_of_decisions(search.until, [arm.name for arm in arms])
     return [SpecProblem("/search/paired", message)]
+
+
+def _problems_of_decisions(until: UntilDecided | None, arms: Sequence[str]) -> list[SpecProblem]:
+    """Return what is wrong with the pairs of arms that are to be decided."""
+    if until is None:
+        return []
+    if len(arms) < 2:
+        message = (
+            f"expected at least 2 arms to decide between, got {len(arms)}; add an arm, or remove `until`"
+        )
+        return [SpecProblem("/search/until", message)]
+    return [
+        SpecProblem(
+            f"/search/until/pairs/{n}",
+            f"expected two different arms of the study ({', '.join(arms)}), got {first!r} and {second!r}",
+        )
+        for n, (first, second) in enumerate(until.pairs or ())
+        if first == second or not {first, second} <= set(arms)
+    ]

@@ -11,20 +11,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from studies.artifacts import NewArtifact
 from studies.resolve import ResolvedStudy
 from studies.space import Parameters, configuration_key
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.store import RunWriter
-from studies.trials import CardDifference, NewTrial, PendingTrial, Report
+from studies.trials import CardDifference, NewTrial, PendingTrial
 from studies.usable_values import ENOUGH_FAILED, ArmTally
 from studies.views import TrialView
 from workers.arms import Arm
-from workers.pack_protocol import EpochReport, KeptFile, MemberReport
+from workers.pack_protocol import EpochReport, MemberReport
 from workers.packing import MeasuredWidths
+from workers.pair_blocks import PairBlocks
 from workers.quarantine import Quarantine
 from workers.retry import DatabaseRetry
+from workers.stored_reports import stored_report
 from workers.trial_queue import TrialQueue
 from workers.unfit_machines import UnfitMachines
 from workers.worker_failures import WorkerFailure
@@ -109,6 +110,7 @@ class PackRecorder:
         self._outdated: deque[str] = deque()
         # When each pack's worker has died.
         self._lost_at: dict[str, float] = {}
+        self._blocks = PairBlocks(self.arms, spec=spec, plan=plan, writer=writer, retry=retry)
         self._load()
         for name, keys in writer.weights_kept().items():
             self.arms[name].confirmation.keeps(keys)
@@ -200,7 +202,7 @@ class PackRecorder:
             pack.last_epoch = report.epoch
             charged_s = pack.charge_s(self._clock(), members=len(report.members))
         reports = [
-            _as_report(
+            stored_report(
                 member,
                 report,
                 worker=worker,
@@ -340,7 +342,8 @@ class PackRecorder:
             self._requeue(pack.queue, members, reason=reason, is_charged=False, charged_s=charged_s)
 
     def settle(self, queues: Iterable[TrialQueue]) -> None:
-        """Promote and prune waiting trials as far as results allow."""
+        """Promote and prune waiting trials, and add pairs, as far as results allow."""
+        self._blocks.look()
         promoted: list[tuple[PendingTrial, int]] = []
         pruned: list[PendingTrial] = []
         for queue in queues:
@@ -495,56 +498,3 @@ class PackRecorder:
     def _discard_checkpoint(self, trial: PendingTrial) -> None:
         if trial.checkpoint is not None:
             self._outdated.append(trial.checkpoint)
-
-
-def _as_report(
-    member: MemberReport,
-    of_pack: EpochReport,
-    *,
-    worker: str,
-    pack_size: int,
-    charged_s: float,
-    artifacts: str,
-) -> Report:
-    outcome = member.outcome
-    report = Report(
-        member.trial_id,
-        member.attempt,
-        member.measurement,
-        worker=worker,
-        checkpoint=member.checkpoint,
-        pack_size=pack_size,
-        charged_s=charged_s,
-        memory_bytes=_share(of_pack.memory_bytes, pack_size),
-        device_memory_bytes=_share(of_pack.device_memory_bytes, pack_size),
-        artifacts=tuple(_artifact(kept, artifacts) for kept in member.kept),
-    )
-    if outcome is None:
-        return report
-    return replace(
-        report,
-        ended=outcome.state,
-        value=outcome.value,
-        best_epoch=outcome.best_epoch,
-        test_value=outcome.test_value,
-        test_metrics=outcome.test_metrics,
-        reason=outcome.reason,
-    )
-
-
-def _share(size: int | None, trials: int) -> int | None:
-    return None if size is None else size // trials
-
-
-def _artifact(kept: KeptFile, folder: str) -> NewArtifact:
-    """Return a kept file with its URL, which its worker does not choose."""
-    return NewArtifact(
-        id=kept.id,
-        kind=kept.kind,
-        name=kept.name,
-        size=kept.size,
-        sha256=kept.sha256,
-        url=None if kept.sha256 is None else f"{folder}/{kept.id}",
-        weights_of=kept.weights_of,
-        reason=kept.reason,
-    )

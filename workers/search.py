@@ -77,7 +77,10 @@ class Search(TrialQueue):
         ]
         self._study_seed = spec.seed
         self._seed = trial_seed(spec.seed, replicate)
+        # Those that are to be created by now; a search until arms are decided adds more.
         self._pairs = spec.search.paired
+        grows = spec.search.until is not None and spec.budget.trials_per_arm > self._pairs
+        self._is_held = grows and replicate < spec.search.replicates
         self._sampler = ArmSampler(
             plan,
             sampler=spec.sampler,
@@ -85,14 +88,18 @@ class Search(TrialQueue):
             seed=spec.seed,
             replicate=replicate,
         )
+        trials = (
+            plan.trials_for(spec.budget.trials_per_arm, spec.sampler, paired=self._pairs)
+            if grows
+            else plan.trials
+        )
         # A study that was stopped and then extended may have fewer trials than pairs.
-        unpaired = max(1, plan.trials - self._pairs)
+        unpaired = max(1, trials - self._pairs)
         self._ladder = Ladder(
             spec.pruner, epochs=study.epochs, trials=unpaired, maximize=sign(self._direction) == 1
         )
-        self._planned_epochs = planned_epochs(
-            spec.pruner, study.epochs, trials=plan.trials, paired=self._pairs
-        )
+        self._total = trials
+        self._planned_epochs = planned_epochs(spec.pruner, study.epochs, trials=trials, paired=self._pairs)
         self._created = 0
         self._created_pairs = 0
         self._dispatched_epochs = 0
@@ -115,7 +122,27 @@ class Search(TrialQueue):
     @property
     def created_fraction(self) -> float:
         """The fraction of its trials that have been created."""
-        return self._created / self.plan.trials
+        return self._created / self._total
+
+    @property
+    def trials(self) -> int:
+        """How many trials it will have in all, as far as is known."""
+        return self._total
+
+    @property
+    def created_pairs(self) -> int:
+        """How many of its pairs have been created."""
+        return self._created_pairs
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its sampler waits until the arms are decided by their pairs."""
+        return self._is_held
+
+    @property
+    def are_pairs_over(self) -> bool:
+        """Whether all its pairs of now have been created and have ended."""
+        return self._created_pairs >= self._pairs and not self._ranks.keys() - self._positions.keys()
 
     @property
     def epochs_ahead(self) -> int:
@@ -133,7 +160,8 @@ class Search(TrialQueue):
         recommended = self._sampler.recommended(
             self._created, without_result=len(self._without_result), queued=self.queued_new, pairs=self._pairs
         )
-        return min(self.plan.trials - self._created, recommended)
+        last = 1 + self._pairs if self._is_held else self._total
+        return min(max(0, last - self._created), recommended)
 
     @property
     def needs_results(self) -> bool:
@@ -143,7 +171,8 @@ class Search(TrialQueue):
     @property
     def is_exhausted(self) -> bool:
         """Whether no trial is queued and none can be created; some may be in flight."""
-        return not self._groups and (self._is_space_exhausted or self._created >= self.plan.trials)
+        is_created = self._is_space_exhausted or self._created >= self._total
+        return not self._groups and is_created and not self._is_held
 
     @property
     def is_over(self) -> bool:
@@ -166,6 +195,19 @@ class Search(TrialQueue):
     def has_own_seeds(self, group: TrialGroup | None) -> bool:
         """Return whether the trials of a group differ in their seeds; see `TrialQueue.has_own_seeds`."""
         return super().has_own_seeds(group) or (group is None and self._created_pairs < self._pairs)
+
+    def set_pairs(self, pairs: int, *, is_last: bool) -> None:
+        """Set how many pairs it has in all, which are never fewer than before.
+
+        Args:
+            pairs: the number.
+            is_last: whether no more will be added, so that the sampler may begin.
+        """
+        more = max(0, pairs - self._pairs)
+        self._pairs += more
+        self._total += more
+        self._planned_epochs += more * self._epochs
+        self._is_held = self._is_held and not is_last
 
     def load(
         self,

@@ -91,7 +91,7 @@ class TrialQueue(ABC):
         Args:
             group: what the trials have in common; None if they are still to be created.
         """
-        trials = [] if group is None else self._groups.get(group, [])
+        trials = deque[PendingTrial]() if group is None else self._groups.get(group, ())
         return self.is_confirmation or any(trial.pair_index is not None for trial in trials)
 
     @property

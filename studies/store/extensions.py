@@ -1,7 +1,8 @@
 """Extensions: a completed study gets more arms, trials, replicates or fresh seeds, and is queued again."""
 
-__all__ = ["extend", "planned"]
+__all__ = ["extend", "plan_trials", "planned"]
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -62,6 +63,19 @@ def planned(
         now.spec, study_queries.resolved(connection, study_id), _begun(connection, study_id)
     )
     return extended(*as_run, extension, catalog)
+
+
+def plan_trials(connection: Connection, study_id: str, trials: Mapping[str, int]) -> None:
+    """Store how many trials each arm runs in a replicate, by its name."""
+    plan = study_queries.resolved(connection, study_id)
+    arms = tuple(arm.model_copy(update={"trials": trials.get(arm.name, arm.trials)}) for arm in plan.arms)
+    resolved = plan.model_copy(update={"arms": arms}).model_dump(mode="json")
+    connection.execute(update(tables.study).where(tables.study.c.id == study_id).values(resolved=resolved))
+    a = tables.arm.c
+    for name, count in trials.items():
+        connection.execute(
+            update(tables.arm).where(a.study_id == study_id, a.name == name).values(trials=count)
+        )
 
 
 def _begun(connection: Connection, study_id: str) -> dict[str, int]:

@@ -124,4 +124,5 @@ def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
     """Return the largest number of trials that a study can have: of its searches and its confirmation."""
     replicates = spec.budget.replicates
     confirmations = most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
-    return sum(arm.trials * replicates + confirmations for arm in plan.arms)
+    most = sum(arm.trials * replicates + confirmations for arm in plan.arms)
+    return most + len(plan.arms) * spec.search.most_added

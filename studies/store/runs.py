@@ -31,6 +31,7 @@ from studies.store import (
     clock,
     environments,
     events,
+    extensions,
     fair_share,
     signs_of_life,
     stack_widths,
@@ -43,7 +44,7 @@ from studies.store import (
 )
 from studies.store.claims import pending, requeue
 from studies.store.database import Database
-from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_rows
+from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_id, trial_rows
 from studies.trials import CardDifference, CheckResult, Claim, NewTrial, PendingTrial, Report, WorkloadVersion
 from studies.views import EventKind, StackWidthView, TrialView
 
@@ -81,6 +82,11 @@ class RunWriter:
         """Return the study as resolved at submission."""
         with self._database.read() as connection:
             return study_queries.resolved(connection, self._claim.study_id)
+
+    def plan_trials(self, trials: Mapping[str, int]) -> None:
+        """Store how many trials each arm runs in a replicate, by its name."""
+        with self._database.write() as connection:
+            extensions.plan_trials(connection, self._lock(connection).id, trials)
 
     def trials(self) -> tuple[TrialView, ...]:
         """Return all stored trials, of the search and of the confirmation, oldest first."""
@@ -172,7 +178,7 @@ class RunWriter:
             last = self._last_epoch(connection)
             rows: list[dict[str, Any]] = [
                 {
-                    "id": _id(study_id, n),
+                    "id": trial_id(study_id, n),
                     "study_id": study_id,
                     "arm": n.arm,
                     "phase": n.phase,
@@ -508,10 +514,6 @@ class RunWriter:
         if self._epochs is None:
             self._epochs = study_queries.resolved(connection, self._claim.study_id).epochs
         return self._epochs
-
-
-def _id(study_id: str, trial: NewTrial) -> str:
-    return f"{study_id}.{trial.arm}.{'c' if trial.phase == 'confirmation' else ''}{trial.number}"
 
 
 def _finite(value: Any) -> Any:

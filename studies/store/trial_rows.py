@@ -10,6 +10,7 @@ __all__ = [
     "NO_CHECKPOINT",
     "change_trials",
     "is_waiting",
+    "trial_id",
     "trial_rows",
 ]
 
@@ -22,6 +23,7 @@ from sqlalchemy import Column, ColumnElement, Connection, and_, bindparam, selec
 
 from studies.states import TrialState
 from studies.store import tables
+from studies.trials import NewTrial
 
 NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "checkpoint_epoch": None})
 """The columns of a trial without a checkpoint."""
@@ -78,3 +80,8 @@ def change_trials(connection: Connection, changes: Mapping[str, Mapping[str, Any
         if names:
             change = update(tables.trial).where(tables.trial.c.id == bindparam("changed_id"))
             connection.execute(change.values({name: bindparam(f"new_{name}") for name in names}), rows)
+
+
+def trial_id(study_id: str, trial: NewTrial) -> str:
+    """Return the id of a new trial, which follows from its place in its arm and phase."""
+    return f"{study_id}.{trial.arm}.{'c' if trial.phase == 'confirmation' else ''}{trial.number}"

@@ -92,7 +92,7 @@ def test_a_pack_is_as_large_as_the_fastest_stack_width(store: Store) -> None:
 def test_a_width_measured_on_another_device_or_batch_size_is_ignored(store: Store) -> None:
     running = Running(store, slots=1, arms=["adamp"], budget={"trials_per_arm": 100, "epochs": 1})
     for other in (fit(3, device="NVIDIA H100"), fit(4, batch_size=64), fit(5, optimizer="adamw")):
-        running.writer.record_stack_width(other.model_dump(mode="json"))
+        running.writer.record_stack_width(other.model_dump(mode="json", exclude={"is_for_own_seeds"}))
     running.reload()
     assert running.begin("a").width is None
 
@@ -501,7 +501,7 @@ def test_each_batch_size_has_a_stack_width_of_its_own(store: Store) -> None:
         training={"batch_size": {"choices": [16, 32]}},
     )
     for other in (fit(3, batch_size=16), fit(4, batch_size=32)):
-        running.writer.record_stack_width(other.model_dump(mode="json"))
+        running.writer.record_stack_width(other.model_dump(mode="json", exclude={"is_for_own_seeds"}))
     running.reload()
     packs = running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)
     assert {(pack.training.batch_size, pack.width) for pack in packs} <= {(16, 3), (32, 4), (16, 1), (32, 1)}
