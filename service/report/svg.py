@@ -130,13 +130,23 @@ def budget_svg(report: StudyReport) -> Markup:
     ]
     arms = {arm.arm.name: arm for arm in arm_rows(report)}
     in_view = (arms_in_view(verdict) if verdict is not None else frozenset[str]()) or frozenset(arms)
-    differences = {name: points for name, points in differences.items() if name in in_view}
-    drawn = [curve for curve in curves if curve.arm in in_view]
+    # With fewer trials, values are so much worse and the band so wide that they would hide the rest.
+    first = max(1.0, (verdict.primary or 1) / 2) if differences and verdict is not None else 1.0
+    differences = {
+        name: tuple(point for point in points if point.trials >= first)
+        for name, points in differences.items()
+        if name in in_view
+    }
+    drawn = [
+        curve.model_copy(update={"points": tuple(p for p in curve.points if p.trials >= first)})
+        for curve in curves
+        if curve.arm in in_view and curve.points[-1].trials >= first
+    ]
     top = 280
     bottom = top + (170 if differences else 0)
     height = bottom + 48 + 20 * math.ceil(len(curves) / 3)
     most = max(point.trials for curve in curves for point in curve.points)
-    x = _Axis(1, max(2, most), 70, _WIDTH - _RIGHT, is_log=True)
+    x = _Axis(first, max(2, most), 70, _WIDTH - _RIGHT, is_log=True)
     y = _spanning(
         [
             v
@@ -251,7 +261,7 @@ def _primary(primary: int, x: _Axis, *, bottom: float) -> Markup:
 def _curve(curve: BudgetCurve, x: _Axis, y: _Axis, *, position: int) -> Markup:
     style = arm_style(position)
     known = [point for point in curve.points if point.value is not None]
-    is_step = curve.method != "expected best of k"
+    is_step = curve.method not in {"expected best of k", "expected test value of the choice"}
     line = _path(
         [(x.at(point.trials), y.at(point.value)) for point in known if point.value is not None],
         is_step=is_step,
