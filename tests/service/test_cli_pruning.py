@@ -96,7 +96,7 @@ def test_a_pruner_without_rungs_is_rejected_with_advice(run: Run, tmp_path: Path
     assert refused.stderr.startswith("error: /pruner/min_epochs: expected fewer than the 9 epochs of a trial")
     file.write_text(json.dumps(body | {"pruner": "asha", "confirmation": {"seeds": 0}}), encoding="utf-8")
     assert (
-        "1 arm, 9 trials, 21 epochs, about 2.10 s of training"
+        "1 arm, 9 trials (4 paired), 49 epochs, about 4.90 s of training"
         in run("submit", str(file), "--validate-only").stdout
     )
 
