@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from service.decision_costs import DecisionCost, decision_costs
 from studies.catalog import BrokenPackage
 from studies.confirmation import most_runs
 from studies.frozen_model import FrozenModel
@@ -25,11 +26,20 @@ class StudyPlan(FrozenModel):
     )
     trials: int = Field(description="Total number of trials of the search, all replicates together.")
     paired: int = Field(description="How many of these trials are paired across arms.")
+    most_trials: int = Field(
+        description="The same as `trials` with all pairs that may be added until the arms are decided."
+    )
+    decision_costs: tuple[DecisionCost, ...] = Field(
+        description=(
+            "If pairs are added until the arms are decided: the average cost for some true gaps between "
+            "them. Empty if the metric is not a fraction, or there are more than 16 arms."
+        )
+    )
     confirmations: int = Field(description="Most confirmation runs on fresh seeds.")
     epochs: int = Field(
         description=(
-            "Total epochs of the search and the confirmation if no trial ends early; with the pruner "
-            "`median`, the maximum."
+            "Total epochs of the search and the confirmation if no trial ends early, without pairs that are "
+            "added; with the pruner `median`, the maximum."
         )
     )
     estimate_cpu_s: float | None = Field(
@@ -46,6 +56,7 @@ class StudyPlan(FrozenModel):
         trials = replicates * sum(arm.trials for arm in study.arms)
         confirmations = len(study.arms) * most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
         paired = spec.search.paired
+        in_pairs = replicates * sum(min(paired, arm.trials - 1) for arm in study.arms)
         searched = replicates * sum(
             planned_epochs(spec.pruner, study.epochs, trials=arm.trials, paired=paired) for arm in study.arms
         )
@@ -55,7 +66,9 @@ class StudyPlan(FrozenModel):
             spec=spec,
             study=study,
             trials=trials,
-            paired=replicates * sum(min(paired, arm.trials - 1) for arm in study.arms),
+            paired=in_pairs,
+            most_trials=trials + len(study.arms) * spec.search.most_added,
+            decision_costs=decision_costs(spec, study, unpaired=trials - in_pairs),
             confirmations=confirmations,
             epochs=epochs,
             estimate_cpu_s=None if epoch_s is None else epochs * epoch_s,

@@ -57,6 +57,16 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
             f"{length_text(plan.epochs, plan.study.interval_steps)}{estimate}"
         )
     )
+    if plan.most_trials > plan.trials:
+        costs = ", ".join(
+            f"{plural(round(cost.trials), 'trial')} for gaps of {cost.gap:g} points "
+            f"(all decided in {100 * cost.decided:.0f} %)"
+            for cost in plan.decision_costs
+        )
+        print_raw(
+            f"Pairs are added until the arms are decided: at most {plural(plan.most_trials, 'trial')}"
+            + (f"; on average {costs}" if costs else "")
+        )
 
 
 def show_study(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:

@@ -74,6 +74,19 @@ def test_validating_returns_a_plan_and_stores_nothing(http: httpx.Client, body: 
     assert http.get("/v1/studies").json()["total"] == 0
 
 
+def test_validating_shows_what_it_costs_to_add_pairs_until_arms_are_decided(
+    http: httpx.Client, body: Body
+) -> None:
+    body |= {"budget": {"trials_per_arm": 21}, "search": {"paired": 16, "until": {"max_pairs": 64}}}
+    plan = http.post("/v1/studies", params={"validate_only": "true"}, json=body).json()
+    assert (plan["trials"], plan["paired"], plan["most_trials"]) == (42, 32, 42 + 2 * 48)
+    costs = plan["decision_costs"]
+    assert [cost["gap"] for cost in costs] == [0.5, 1.0, 2.0, 5.0]
+    trials = [cost["trials"] for cost in costs]
+    assert 42 <= trials[-1] < trials[0] <= plan["most_trials"]
+    assert sorted(cost["decided"] for cost in costs) == [cost["decided"] for cost in costs]
+
+
 def test_validating_refuses_the_same_studies_as_submitting(http: httpx.Client, body: Body) -> None:
     answer = http.post("/v1/studies", params={"validate_only": "true"}, json=body | {"workload": "digits"})
     assert answer.status_code == 422

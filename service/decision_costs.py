@@ -1,0 +1,57 @@
+"""What it costs a study on average to add pairs until its arms are decided, estimated before it starts."""
+
+__all__ = ["DecisionCost", "decision_costs"]
+
+from typing import Final
+
+from pydantic import Field
+
+from studies.frozen_model import FrozenModel
+from studies.resolve import ResolvedStudy
+from studies.spec import StudySpec
+from studies.statistics.until_decided import TYPICAL_SPREAD, expected_cost, looks
+
+_GAPS: Final = (0.5, 1.0, 2.0, 5.0)
+# The number of pairs of arms grows with the square, and so does the time of the simulation.
+_MOST_ARMS: Final = 16
+
+
+class DecisionCost(FrozenModel):
+    """The average cost of a study if its arms, in order, are a certain gap apart."""
+
+    gap: float = Field(description="True difference of neighbouring arms, in percentage points.")
+    trials: float = Field(description="Mean number of trials of the search, all arms together.")
+    decided: float = Field(description="Share of such studies that decide every pair of arms, in [0, 1].")
+
+
+def decision_costs(spec: StudySpec, plan: ResolvedStudy, *, unpaired: int) -> tuple[DecisionCost, ...]:
+    """Return the cost for gaps of 0.5, 1, 2 and 5 points.
+
+    Empty if the study adds no pairs, has more than 16 arms, or is judged by a metric that is not a fraction,
+    whose spread is not known.
+
+    Args:
+        spec: the study.
+        plan: the same study, resolved.
+        unpaired: trials of the search that are not paired, all arms together.
+    """
+    search, arms = spec.search, len(plan.arms)
+    if search.until is None or search.verdict_at is None:
+        return ()
+    if plan.workload.unit != "fraction" or not 2 <= arms <= _MOST_ARMS:
+        return ()
+    planned = looks(search.pairs, search.pairs + search.most_added)
+    found = [
+        expected_cost(
+            gap=gap,
+            spread=TYPICAL_SPREAD,
+            arms=arms,
+            primary=search.verdict_at,
+            planned=planned,
+            can_drop=search.until.drop_losers,
+        )
+        for gap in _GAPS
+    ]
+    return tuple(
+        DecisionCost(gap=cost.gap, trials=unpaired + cost.trials, decided=cost.decided) for cost in found
+    )
