@@ -48,6 +48,7 @@ def study_looks(spec: StudySpec, card: WorkloadCard, trials: Iterable[TrialView]
             primary=search.verdict_at,
             pairs=search.until.pairs,
             can_drop=search.until.drop_losers,
+            diverged=card.chance,
         )
         # An arm that a look has dropped does not delay the next one.
         if found.dropped == dropped:

@@ -5,6 +5,7 @@ Real dispatcher, Ray and SQLite.
 
 import os
 import signal
+from collections import Counter
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from studies.analysis.analyse import analyse
 from studies.extension import Extension
 from studies.spec import ArmSpec
 from studies.states import StudyState, TrialState
+from studies.statistics.until_decided import looks
 from studies.views import TrialView
 
 __all__: list[str] = []
@@ -118,3 +120,23 @@ def test_a_paired_study_whose_run_is_killed_ends_with_the_pairs_of_one_that_was_
         for name in ("adamp", "adamw")
     ]
     assert lrs[0] == lrs[1]
+
+
+def test_a_study_adds_pairs_until_its_arms_are_decided_and_then_confirms(
+    dispatcher: DispatcherProcess,
+) -> None:
+    study_id = dispatcher.submit(
+        "plane",
+        arms=["adamp", "adamw"],
+        trials=10,
+        search={"paired": 8, "until": {"max_pairs": 16}},
+        confirmation={"seeds": 1},
+    )
+    study = dispatcher.closed(study_id, timeout_s=200)
+    assert study.state is StudyState.COMPLETED
+    assert study.progress.trials == study.progress.finished
+    record = dispatcher.store.study_record(study_id)
+    paired = Counter(trial.arm for trial in record.trials if trial.pair_index is not None)
+    assert paired["adamp"] == paired["adamw"]
+    assert paired["adamp"] in looks(8, 16)
+    assert {trial.state for trial in record.confirmations} == {TrialState.COMPLETED}

@@ -124,6 +124,11 @@ def test_an_arm_that_is_added_later_gets_the_pairs_of_the_others(store: Store) -
     running.train_all(value=Values(store, stepper=0.9))
     assert [t for t in running.trials() if t.arm != "stepper"] == before
     assert {len(pairs) for pairs in drawn(running).values()} == {40}
+    running.close()
+    running.extend(trials_per_arm=24)
+    running.train_all(value=Values(store))
+    assert {len(pairs) for pairs in drawn(running).values()} == {40}
+    assert others(running) == dict.fromkeys(ARMS, 8)
 
 
 @pytest.mark.parametrize(
