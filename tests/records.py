@@ -197,6 +197,8 @@ def _trial(
 
 def _search(study_id: str, arm: ResolvedArm, told: Arm, spec: StudySpec, epochs: int) -> list[TrialView]:
     lr = arm.space["lr"]
+    until = spec.search.until
+    most = spec.search.paired if until is None else until.max_pairs
     found: list[TrialView] = []
     for replicate, line in enumerate(_lines(told.search)):
         for n, outcome in enumerate(line):
@@ -215,7 +217,7 @@ def _search(study_id: str, arm: ResolvedArm, told: Arm, spec: StudySpec, epochs:
                     origin="sampled" if n else "default",
                     parameters=parameters | dict(told.parameters.get(number, {})),
                     replicate=replicate,
-                    pair_index=n - 1 if 0 < n <= spec.search.paired else None,
+                    pair_index=n - 1 if 0 < n <= most else None,
                     seed=trial_seed(spec.seed, replicate),
                     cost_s=told.cost_s,
                 )

@@ -73,7 +73,7 @@ def _search(results: StudyResults, arm: ArmResults) -> _Search:
 def budget_curves(results: StudyResults, paired: PairedTrials | None) -> tuple[BudgetCurve, ...]:
     """Return a curve for each arm in order; it has no points before a trial has ended.
 
-    With enough paired trials they are the curves that the verdict by budget compares.
+    With enough paired trials they are the curves that the budget verdict compares.
 
     Args:
         results: the study.
@@ -90,7 +90,7 @@ def flips(results: StudyResults) -> tuple[RankFlip, ...]:
     """Return the budgets at which another arm takes the lead by validation.
 
     The budgets end where the shortest search with a result does. Leads smaller than the standard deviation of
-    one configuration's value over seeds do not count. There are none where the verdict by budget says which
+    one configuration's value over seeds do not count. There are none where the budget verdict says which
     lead holds.
     """
     if results.has_enough_pairs:

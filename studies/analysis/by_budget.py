@@ -1,4 +1,4 @@
-"""The verdict by budget: which optimizer is better after k trials of tuning, in words and sentences."""
+"""The budget verdict: which optimizer is better after k trials of tuning, in words and sentences."""
 
 __all__ = ["budget_clause", "budget_verdict", "metrics_by_budget"]
 
@@ -19,7 +19,7 @@ from studies.analysis.views import (
 )
 from studies.analysis.wording import capitalized, mean_lead
 from studies.direction import Direction, sign
-from studies.formatting import plural, probability
+from studies.formatting import p_value, plural, probability
 from studies.statistics.budget_verdict import (
     LEAST_PAIRS,
     TRIALS_PER_BUDGET,
@@ -27,6 +27,7 @@ from studies.statistics.budget_verdict import (
     PairAtBudget,
 )
 from studies.statistics.holm import holm
+from studies.statistics.until_decided import Looks, PairAtLook
 from studies.statistics.verdict import LEVEL, Word
 
 _OF_SEVERAL: Final = " after correction for all pairs of arms"
@@ -49,6 +50,7 @@ def budget_verdict(trials: PairedTrials) -> BudgetVerdict:
         planned=trials.planned,
         n=trials.n,
         ended=trials.ended,
+        looks=() if trials.looks is None else trials.looks.planned,
         diverged_value=trials.diverged_value(),
         arms=(),
         pairs=(),
@@ -59,6 +61,7 @@ def budget_verdict(trials: PairedTrials) -> BudgetVerdict:
     judgement = trials.judge()
     unit, direction = trials.card.unit, trials.card.direction
     labels = {arm.name: arm.label for arm in trials.arms}
+    found = judgement.pairs if trials.looks is None else tuple(each.at for each in trials.looks.pairs)
     pairs = tuple(
         _pair(
             each,
@@ -68,10 +71,12 @@ def budget_verdict(trials: PairedTrials) -> BudgetVerdict:
             primary=trials.primary,
             direction=direction,
             unit=unit,
-            correction=_OF_SEVERAL if len(judgement.pairs) > 1 else "",
+            correction=_OF_SEVERAL if len(found) > 1 else "",
         )
-        for each in judgement.pairs
+        for each in found
     )
+    if trials.looks is not None:
+        pairs = _with_looks(pairs, trials.looks, judgement.pairs, labels)
     return verdict.model_copy(
         update={
             "arms": _arms(trials, trials.primary, pairs),
@@ -88,13 +93,14 @@ def metrics_by_budget(trials: PairedTrials, metrics: Sequence[str]) -> dict[str,
     """Return the verdict on every pair of arms by further metrics; empty before the study's own is given.
 
     The trials are chosen by the objective's validation values. The p-values of all pairs by all of the
-    metrics are corrected together by Holm's method.
+    metrics are corrected together by Holm's method. There is none if pairs were added until the objective had
+    decided, because the number of pairs then depends on results.
 
     Args:
         trials: the paired trials.
         metrics: names of the metrics.
     """
-    if trials.state != "judged" or trials.primary is None:
+    if trials.state != "judged" or trials.primary is None or trials.looks is not None:
         return {}
     judged = {metric: trials.judge(metric).pairs for metric in metrics}
     corrected = iter(holm([pair.p for pairs in judged.values() for pair in pairs]))
@@ -143,8 +149,17 @@ def budget_clause(pair: PairByBudget, labels: Mapping[str, str], *, metric: str,
 def _why_none(trials: PairedTrials) -> str | None:
     if trials.state == "too few pairs":
         return (
-            f"There is no verdict by tuning budget: it needs {LEAST_PAIRS} pairs of trials, and the study "
+            f"There is no budget verdict: it needs {LEAST_PAIRS} pairs of trials, and the study "
             f"has {trials.planned}. Submit it with a larger `search.paired`."
+        )
+    if trials.state == "in progress" and trials.looks is not None:
+        looks = trials.looks
+        decided = sum(pair.at.word != "undecided" for pair in looks.pairs)
+        are = "is" if decided == 1 else "are"
+        return (
+            f"Pairs of trials are added until the arms are decided: {decided} of "
+            f"{plural(len(looks.pairs), 'pair')} of arms {are} so far. The next look is at "
+            f"{plural(trials.planned, 'pair')} of trials, of which {trials.ended} have ended in every arm."
         )
     if trials.state == "in progress":
         have = "has" if trials.ended == 1 else "have"
@@ -232,6 +247,44 @@ def _pair(
         )
         reason = f"{capitalized(after)}, {clause} on {plural(found.n, 'pair')} of trials{test}."
     return pair.model_copy(update={"reason": reason})
+
+
+def _with_looks(
+    pairs: Sequence[PairByBudget],
+    looks: Looks,
+    every: Sequence[PairAtBudget],
+    labels: Mapping[str, str],
+) -> tuple[PairByBudget, ...]:
+    """Return the pairs with the look that each rests on, and those that the study is not asked to decide."""
+    found = [
+        pair.model_copy(update={"look": each.look, "reason": _at_look(pair.reason, each)})
+        for pair, each in zip(pairs, looks.pairs, strict=True)
+    ]
+    asked = {frozenset((pair.first, pair.second)) for pair in pairs}
+    found += [
+        PairByBudget(
+            first=each.first,
+            second=each.second,
+            word="undecided",
+            n=each.n,
+            difference=None,
+            low=None,
+            high=None,
+            p=None,
+            p_corrected=None,
+            reason=f"The study does not compare {labels[each.first]} with {labels[each.second]}.",
+        )
+        for each in every
+        if frozenset((each.first, each.second)) not in asked
+    ]
+    return tuple(found)
+
+
+def _at_look(reason: str, pair: PairAtLook) -> str:
+    if pair.look is None or pair.level is None:
+        return reason
+    level = p_value(pair.level)
+    return f"{reason.removesuffix('.')} (at the look at {plural(pair.look, 'pair')}, whose level is {level})."
 
 
 def _word(difference: float, p: float, direction: Direction) -> Word:

@@ -150,7 +150,8 @@ def _paired(per_study: Sequence[StudyResults], entries: Sequence[_ComparedEntry]
     found = [paired_trials(results) for results in per_study]
     known = [each for each in found if each is not None and each.primary is not None]
     designs = {(results.study.spec.seed, results.study.spec.search) for results in per_study}
-    if len(known) < len(per_study) or len(designs) > 1:
+    # How many pairs a study has must not depend on its results.
+    if len(known) < len(per_study) or len(designs) > 1 or any(each.looks is not None for each in known):
         return None
     arms = [arm for each in known for arm in each.arms]
     return PairedTrials(

@@ -44,10 +44,11 @@ def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
             )
     if any(results.has_enough_pairs for results in per_study) and (
         len({(results.study.spec.seed, results.study.spec.search) for results in per_study}) > 1
+        or any(results.study.spec.search.until is not None for results in per_study)
     ):
         cautions.append(
-            "There is no verdict by tuning budget between the studies, because their seeds or their "
-            "numbers of paired trials differ."
+            "There is no budget verdict between the studies, because their seeds or their "
+            "numbers of paired trials differ or depend on results."
         )
     cards = list(dict.fromkeys(results.card.model_dump_json() for results in per_study))
     if len(cards) > 1:

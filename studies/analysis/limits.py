@@ -79,7 +79,7 @@ def _early_end(results: StudyResults) -> Iterator[str]:
 
 
 def _budget(verdict: BudgetVerdict | None) -> Iterator[str]:
-    """Yield what the verdict by budget rests on, and what is missing of that."""
+    """Yield what the budget verdict rests on, and what is missing of that."""
     if verdict is None or not verdict.pairs:
         return
     yield (
@@ -88,6 +88,8 @@ def _budget(verdict: BudgetVerdict | None) -> Iterator[str]:
         "the variation over configurations and seeds. A sampler that learns may reach as much with fewer "
         "trials."
     )
+    if verdict.looks:
+        return
     missing = verdict.planned - verdict.n
     if missing:
         yield (

@@ -1,4 +1,4 @@
-"""The paired trials of several arms, as the verdict by budget reads them.
+"""The paired trials of several arms, as the budget verdict reads them.
 
 Trials with the same replicate and pair index are a pair: they share their seed and their draws.
 """
@@ -16,10 +16,12 @@ from studies.analysis.study_results import ArmResults, StudyResults, has_value, 
 from studies.analysis.views import BudgetState
 from studies.catalog import WorkloadCard
 from studies.direction import sign, worst_value
+from studies.paired_looks import study_looks
 from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.statistics.budget_statistic import chosen_test
 from studies.statistics.budget_verdict import ArmTrials, BudgetJudgement, judge_budgets
 from studies.statistics.orientation import oriented
+from studies.statistics.until_decided import Looks
 from studies.views import TrialView
 
 _ENDED: Final = FINISHED_TRIAL_STATES - {TrialState.CANCELLED}
@@ -33,7 +35,7 @@ class PairedArm:
     Attributes:
         name: its unique name.
         label: its name in sentences.
-        trials: the trial of each pair, [N], in the order of replicates and pairs; None where there is none.
+        trials: the trial of each pair, [N], by pair index and replicate; None where there is none.
     """
 
     name: str
@@ -60,17 +62,21 @@ class PairedTrials:
         primary: the budget of the words; None with too few pairs.
         card: the workload's card.
         is_closed: whether no more results will come.
+        looks: what has been decided, if pairs are added until the arms are decided.
     """
 
     arms: tuple[PairedArm, ...]
     primary: int | None
     card: WorkloadCard
     is_closed: bool
+    looks: Looks | None = None
 
     @property
     def planned(self) -> int:
-        """Pairs that the verdict rests on when all have ended."""
-        return len(self.arms[0].trials)
+        """Pairs that the verdict rests on when all have ended; with looks, those of the next or last one."""
+        if self.looks is None:
+            return len(self.arms[0].trials)
+        return self.looks.following or self.looks.planned[self.looks.done - 1]
 
     @property
     def ended(self) -> int:
@@ -87,11 +93,17 @@ class PairedTrials:
         """Whether there are words, and if not, why."""
         if self.primary is None:
             return "too few pairs"
-        return "judged" if self.is_closed or self.ended == self.planned else "in progress"
+        is_over = self.ended == self.planned if self.looks is None else self.looks.following is None
+        return "judged" if self.is_closed or is_over else "in progress"
 
     @property
-    def _pairs(self) -> list[tuple[TrialView | None, ...]]:
-        return list(zip(*(arm.trials for arm in self.arms), strict=True))
+    def _pairs(self) -> list[list[TrialView | None]]:
+        """The trials of each pair, without arms that were dropped before it."""
+        dropped = {} if self.looks is None else self.looks.dropped
+        return [
+            [arm.trials[n] for arm in self.arms if n < dropped.get(arm.name, self.planned)]
+            for n in range(self.planned)
+        ]
 
     def diverged_value(self, metric: str | None = None) -> float | None:
         """Return the test value of a diverged trial, the same in every arm; None if no trial needs it.
@@ -182,30 +194,38 @@ def paired_trials(results: StudyResults) -> PairedTrials | None:
 
     Replicates pool their pairs: those with which the study was submitted. A later extension adds none.
     """
-    search = results.study.spec.search
+    spec = results.study.spec
+    search = spec.search
     if not search.pairs or not results.arms:
         return None
+    looks = None
+    if search.until is not None and search.verdict_at is not None:
+        looks = study_looks(spec, results.card, [trial for arm in results.arms for trial in arm.trials])
+    most = search.pairs if looks is None else looks.planned[-1]
     return PairedTrials(
         arms=tuple(
             PairedArm(
                 name=arm.name,
                 label=arm.label,
-                trials=_in_order(arm, paired=search.paired, replicates=search.replicates),
+                trials=_in_order(arm, most=most, replicates=search.replicates),
             )
             for arm in results.arms
         ),
         primary=search.verdict_at,
         card=results.card,
         is_closed=results.is_closed,
+        looks=looks,
     )
 
 
-def _in_order(arm: ArmResults, *, paired: int, replicates: int) -> tuple[TrialView | None, ...]:
-    found: list[TrialView | None] = [None] * (paired * replicates)
+def _in_order(arm: ArmResults, *, most: int, replicates: int) -> tuple[TrialView | None, ...]:
+    """Return the trial of each of the first pairs, by pair index and then by replicate."""
+    found: list[TrialView | None] = [None] * most
     for trial in arm.trials:
-        index = trial.pair_index
-        if index is not None and index < paired and trial.replicate < replicates:
-            found[trial.replicate * paired + index] = trial
+        if trial.pair_index is not None and trial.replicate < replicates:
+            place = trial.pair_index * replicates + trial.replicate
+            if place < most:
+                found[place] = trial
     return tuple(found)
 
 

@@ -8,7 +8,15 @@ from studies.analysis.by_budget import budget_clause
 from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import BudgetVerdict, Confirmed, PairByBudget, PairVerdict
 from studies.analysis.wording import Lead, mean_lead, other_of, pair_of, word_of
-from studies.formatting import count, difference_range, listed, metric_interval, plural
+from studies.formatting import (
+    count,
+    difference_range,
+    listed,
+    metric,
+    metric_interval,
+    metric_unit,
+    plural,
+)
 
 
 def optimizer_sentence(results: StudyResults, verdict: BudgetVerdict) -> str:
@@ -16,7 +24,7 @@ def optimizer_sentence(results: StudyResults, verdict: BudgetVerdict) -> str:
 
     Args:
         results: a study of two arms or more.
-        verdict: its verdict by budget, with words.
+        verdict: its budget verdict, with words.
     """
     leader = verdict.arms[0].arm
     # In the order of the arms: the next best comes first.
@@ -30,6 +38,8 @@ def optimizer_sentence(results: StudyResults, verdict: BudgetVerdict) -> str:
         )
     if len(of_leader) == 1:
         clause = _clause(results, known[0])
+    elif len(known) == len(of_leader) and all(pair.word == "undecided" for pair in verdict.pairs):
+        clause = _all_level(results, verdict)
     elif all(word_of(pair, leader) == "better" for pair in of_leader):
         lead = _lead(results, known[0])
         by = "" if lead is None else f", by {lead.amount} in {_metric(results)}"
@@ -41,10 +51,10 @@ def optimizer_sentence(results: StudyResults, verdict: BudgetVerdict) -> str:
         clause = _of_several(results, leader, known)
     without = [_label(results, pair, leader) for pair in of_leader if pair.difference is None]
     if without:
-        have = "has" if len(without) == 1 else "have"
-        clause += f"; {listed(without)} {have} too few paired trials with a result"
-    reversed_ones = [each.sentence for each in verdict.differences if each.is_reversed]
-    order = f" The order depends on the budget: {reversed_ones[0]}" if reversed_ones else ""
+        clause += f"; there is no comparison with {listed(without)}"
+    reversals = [each for each in verdict.differences if each.is_reversed]
+    reversals.sort(key=lambda each: leader not in {each.first, each.second})
+    order = f" The order depends on the budget: {reversals[0].sentence}" if reversals else ""
     after = f"After {plural(verdict.primary or 0, 'trial')} of tuning each, {clause}."
     return after + order
 
@@ -60,7 +70,7 @@ def shipping_sentences(
 
     Args:
         results: the study.
-        verdict: its verdict by budget.
+        verdict: its budget verdict.
         pairs: the verdict on every pair of configurations.
         confirmed: the confirmed configurations.
         order: the arms with a confirmed configuration, the best mean first.
@@ -84,12 +94,26 @@ def shipping_sentences(
     )
     if beaten:
         sentence += f" and is better than {_those(results, beaten, chosen)}{_by(results, beaten, chosen)}"
-    if level:
+    if level and len(level) == len(others) > 1:
+        sentence += f"; those of the {count(len(level))} other arms may be as good"
+    elif level:
         sentence += f"; {_those(results, level, chosen)} may be as good{_by(results, level, chosen)}"
     if ahead:
         sentence += f"; {_those(results, ahead, chosen)} did better on more seeds"
     contradiction = _contradiction(results, verdict, chosen)
     return (f"{sentence}.", *([contradiction] if contradiction else []))
+
+
+def _all_level(results: StudyResults, verdict: BudgetVerdict) -> str:
+    """Return the range of the values of several arms of which no two can be told apart."""
+    best, worst = verdict.arms[0], verdict.arms[-1]
+    low, high = (
+        metric(arm.value, results.card.unit) + metric_unit(results.card.unit) for arm in (worst, best)
+    )
+    return (
+        f"no two of the {count(len(verdict.arms))} arms can be told apart: they reach from {low} "
+        f"({results.arm(worst.arm).label}) to {high} ({results.arm(best.arm).label}) {_metric(results)}"
+    )
 
 
 def _of_several(results: StudyResults, leader: str, pairs: Sequence[PairByBudget]) -> str:

@@ -228,6 +228,13 @@ class PairByBudget(FrozenModel):
             "them); below 0.05 the word is not 'undecided'."
         )
     )
+    look: int | None = Field(
+        default=None,
+        description=(
+            "Pairs of trials at the look that decided it, or at the last one; null unless pairs are added "
+            "until the arms are decided. Each look has a level of its own, below 0.05."
+        ),
+    )
     reason: str = Field(description="The verdict in a sentence, with its figures.")
 
 
@@ -288,7 +295,16 @@ class BudgetVerdict(FrozenModel):
             "with too few pairs."
         )
     )
-    planned: int = Field(description="Pairs of trials that the verdict rests on when all have ended.")
+    planned: int = Field(
+        description=(
+            "Pairs of trials that the verdict rests on when all have ended; if pairs are added until the "
+            "arms are decided, those of the next look or of the last one."
+        )
+    )
+    looks: tuple[int, ...] = Field(
+        default=(),
+        description="Pairs of trials at each look, if pairs are added until the arms are decided.",
+    )
     n: int = Field(description="Those of them in which every arm has a result.")
     ended: int = Field(description="Those of them that have ended in every arm, also without a result.")
     diverged_value: float | None = Field(
@@ -339,7 +355,7 @@ class FurtherMetric(FrozenModel):
         default=(),
         description=(
             "Every pair of arms by this metric at the study's primary budget, if it is compared; the trial "
-            "is chosen by the objective. Empty until the study's own verdict by budget is given."
+            "is chosen by the objective. Empty until the study's own budget verdict is given."
         ),
     )
 

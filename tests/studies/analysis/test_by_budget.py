@@ -1,4 +1,4 @@
-"""The verdict by budget of a study's paired trials, and the answers that follow from it."""
+"""The budget verdict of a study's paired trials, and the answers that follow from it."""
 
 import itertools
 import math
@@ -22,15 +22,14 @@ from studies.views import StudyRecord, TrialView
 __all__: list[str] = []
 
 PAIRS = 31
-DRAWS = np.random.default_rng(0).random(PAIRS)
 
 
 def line(
-    top: float, *, noise: int = 0, default: Outcome = 0.5, diverged: Sequence[int] = ()
+    top: float, *, pairs: int = PAIRS, noise: int = 0, default: Outcome = 0.5, diverged: Sequence[int] = ()
 ) -> list[Outcome]:
     """Return an arm's search: its defaults, then a trial for each draw, at most 10 points below the top."""
-    wobble = 0.002 * np.random.default_rng(noise).normal(size=PAIRS)
-    values = top - 0.1 * DRAWS**2 + wobble
+    wobble = 0.002 * np.random.default_rng(noise).normal(size=pairs)
+    values = top - 0.1 * np.random.default_rng(0).random(pairs) ** 2 + wobble
     return [default, *("diverged" if n in diverged else float(v) for n, v in enumerate(values))]
 
 
@@ -293,3 +292,45 @@ def test_a_suite_has_the_interquartile_mean_of_searches_of_the_primary_budget() 
     assert worse.budget_iqm is not None
     assert better.budget_iqm_low is not None
     assert better.budget_iqm_low > worse.budget_iqm
+
+
+def _growing(
+    trained: int, *, gap: float, state: StudyState = StudyState.COMPLETED, **until: Any
+) -> StudyAnalysis:
+    """Return a study that adds pairs from 16 to 64; its third arm is far behind."""
+    arms = {
+        "sgdp": Arm(search=line(0.95, pairs=trained)),
+        "stepper": Arm(search=line(0.95 - gap, pairs=trained, noise=1)),
+        "adamw": Arm(search=line(0.8, pairs=trained, noise=2)),
+    }
+    search = {"paired": 16, "until": {"max_pairs": 64, **until}}
+    return analyse(record(arms, search=search, state=state, budget={"trials_per_arm": 17, "epochs": 4}))
+
+
+def test_a_study_that_adds_pairs_has_words_when_nothing_is_open() -> None:
+    verdict = _growing(16, gap=0.05, state=StudyState.RUNNING).by_budget
+    assert verdict is not None
+    assert (verdict.state, verdict.looks[0], verdict.looks[-1]) == ("judged", 16, 64)
+    assert [(pair.word, pair.look) for pair in verdict.pairs] == [("better", 16)] * 3
+
+
+def test_a_study_that_adds_pairs_is_in_progress_while_a_pair_of_arms_is_open() -> None:
+    analysis = _growing(16, gap=0.0, state=StudyState.RUNNING)
+    verdict = analysis.by_budget
+    assert verdict is not None
+    assert (verdict.state, verdict.planned, verdict.ended, verdict.pairs) == ("in progress", 20, 16, ())
+    assert verdict.why_none in analysis.finding.sentences
+    whole = _growing(64, gap=0.0).by_budget
+    assert whole is not None
+    assert [pair.word for pair in whole.pairs] == ["undecided", "better", "better"]
+    assert whole.pairs[0].look == 64
+
+
+def test_pairs_of_arms_that_are_not_to_be_decided_have_no_figures() -> None:
+    verdict = _growing(16, gap=0.05, pairs=[["sgdp", "stepper"]]).by_budget
+    assert verdict is not None
+    assert [(pair.word, pair.p is None) for pair in verdict.pairs] == [
+        ("better", False),
+        ("undecided", True),
+        ("undecided", True),
+    ]

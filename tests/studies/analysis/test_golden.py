@@ -63,6 +63,15 @@ def _reversing() -> StudyRecord:
     return record(arms, search={"paired": 128, "verdict_at": 1}, confirmation={"seeds": 0})
 
 
+def _until_decided(state: StudyState) -> StudyRecord:
+    arms = {
+        name: _paired(top, noise=noise, best=[])
+        for noise, (name, top) in enumerate((("sgdp", 0.95), ("stepper", 0.95), ("adamw", 0.85)))
+    }
+    search = {"paired": 16, "until": {"max_pairs": 64}}
+    return record(arms, search=search, state=state, budget={"trials_per_arm": 17, "epochs": 4})
+
+
 _STUDIES: Final[Mapping[str, Callable[[], StudyRecord]]] = {
     "queued": lambda: record({"adamp": Arm(search=["queued"])}, state=StudyState.QUEUED),
     "running, no trial has finished": lambda: record(
@@ -206,6 +215,8 @@ _STUDIES: Final[Mapping[str, Callable[[], StudyRecord]]] = {
         },
         state=StudyState.CANCELLED,
     ),
+    "pairs are added until the arms are decided": lambda: _until_decided(StudyState.RUNNING),
+    "pairs were added, and the study stopped": lambda: _until_decided(StudyState.CANCELLED),
     "too few paired trials": lambda: record(
         {"sgdp": _good(0.95), "stepper": _good(0.8, turn=1)}, search={"paired": 7}
     ),
