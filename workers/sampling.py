@@ -141,14 +141,12 @@ class ArmSampler:
             rung_values: its value at each rung that it has reached, by epoch.
         """
         self._seen.add(_fingerprint(parameters))
-        if not self._is_model or not self._arm.admits(parameters):
+        # What has no effect is at its default, which may lie outside its range.
+        if not self._is_model or not all(
+            self._searched[name].contains(value) for name, value in self._active(parameters).items()
+        ):
             return
-        params = {
-            name: parameters[name]
-            for name in self._distributions
-            if is_active(name, self._arm.conditions, parameters)
-        }
-        self._observations.add(number, params, {name: self._distributions[name] for name in params})
+        self._observe(number, parameters)
         if rung_values:
             self._observations.set_rung_values(number, rung_values)
         if state in FINISHED_TRIAL_STATES:
@@ -277,12 +275,16 @@ class ArmSampler:
 
     def _observe(self, number: int, parameters: Parameters) -> None:
         """Add a configuration that was not proposed by a model to the observations."""
-        params = {
+        params = self._active(parameters)
+        self._observations.add(number, params, {name: self._distributions[name] for name in params})
+
+    def _active(self, parameters: Parameters) -> Parameters:
+        """Return the searched values of a configuration that have an effect."""
+        return {
             name: parameters[name]
             for name in self._distributions
             if is_active(name, self._arm.conditions, parameters)
         }
-        self._observations.add(number, params, {name: self._distributions[name] for name in params})
 
     def _complete(self, chosen: Mapping[str, Scalar]) -> Parameters:
         """Return the full configuration of chosen values, with inactive hyperparameters at their defaults."""

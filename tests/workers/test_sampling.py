@@ -74,6 +74,14 @@ def test_a_search_continues_after_a_restart_as_without_one(sampler: str) -> None
     assert search(sampler, arm, restart_at=8) == search(sampler, arm)
 
 
+def test_a_trial_counts_after_a_restart_although_what_has_no_effect_in_it_lies_outside_its_range() -> None:
+    space = {"weight_decay": {"choices": [0.0, 0.01]}, "wd_ratio": {"low": 0.5, "high": 0.9}}
+    arm = arm_of("tpe", space=space, trials=20)
+    found = search("tpe", arm)
+    assert any(p["weight_decay"] == 0.0 and p["wd_ratio"] == 0.1 for p in found[1:15])
+    assert search("tpe", arm, restart_at=15) == found
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_proposal_is_new_complete_and_inside_the_space(sampler: str) -> None:
     arm = arm_of(sampler)
