@@ -154,11 +154,15 @@ def by_budget(verdict: BudgetVerdict, *, unit: str) -> FittedTable:
             return ABSENT
         return f"{change(at.difference, unit)} ({change_interval(at.low, at.high, unit)})"
 
+    looked_at: dict[str, list[str]] = {}
+    if verdict.looks:
+        looked_at["look at"] = [ABSENT if pair.look is None else count(pair.look) for pair in verdict.pairs]
     return optimizer_pairs(
         verdict.pairs,
         unit=unit,
         by=f"by, at k = {count(verdict.primary)}",
-        further={
+        further=looked_at
+        | {
             _in_points(f"k = {count(k)}, band", unit): [band(pair, k) for pair in verdict.pairs]
             for k in others
         },

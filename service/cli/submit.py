@@ -8,7 +8,6 @@ import typer
 
 from service.cli.connection import Connection, Token, Url, connected
 from service.cli.output import AsJson, console, plain_spaces, print_json, print_raw
-from studies.formatting import duration, plural
 
 if TYPE_CHECKING:
     from service.schemas import StudyPlan
@@ -45,28 +44,11 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
     if as_json:
         print_json(plan.model_dump(mode="json"))
         return
-    from studies.training_text import length_text
+    from service.plan_text import describe_decision_costs, describe_plan
 
-    seconds = plan.estimate_cpu_s
-    estimate = "" if seconds is None else f", about {duration(seconds)} of training on one CPU core"
-    trials = plural(plan.trials, "trial") + (f" ({plan.paired} paired)" if plan.paired else "")
-    runs = f" and {plural(plan.confirmations, 'confirmation run')}" if plan.confirmations else ""
-    print_raw(
-        plain_spaces(
-            f"{opening}: {plural(len(plan.study.arms), 'arm')}, {trials}{runs}, "
-            f"{length_text(plan.epochs, plan.study.interval_steps)}{estimate}"
-        )
-    )
-    if plan.most_trials > plan.trials:
-        costs = ", ".join(
-            f"{plural(round(cost.trials), 'trial')} for gaps of {cost.gap:g} points "
-            f"(all decided in {100 * cost.decided:.0f} %)"
-            for cost in plan.decision_costs
-        )
-        print_raw(
-            f"Pairs are added until the arms are decided: at most {plural(plan.most_trials, 'trial')}"
-            + (f"; on average {costs}" if costs else "")
-        )
+    print_raw(plain_spaces(f"{opening}: {describe_plan(plan)}"))
+    for sentence in describe_decision_costs(plan):
+        print_raw(plain_spaces(sentence))
 
 
 def show_study(service: Connection, study: "StudyView", *, as_json: bool, watch: bool) -> None:

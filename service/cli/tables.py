@@ -110,6 +110,8 @@ def _search(spec: StudySpec) -> str:
     replicates = f" in each of {spec.budget.replicates} replicates" if spec.budget.replicates > 1 else ""
     trials = plural(spec.budget.trials_per_arm, "trial")
     paired = f", {count(spec.search.paired)} of them paired across arms" if spec.search.paired else ""
+    if spec.search.until is not None:
+        paired += f" (up to {count(spec.search.until.max_pairs)} until they are decided)"
     verdict = "" if spec.search.verdict_at is None else f", verdict at k = {count(spec.search.verdict_at)}"
     return f"{spec.sampler}, at most {trials} per arm{replicates}{paired}{verdict}, seed {spec.seed}"
 

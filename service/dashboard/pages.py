@@ -19,6 +19,7 @@ from service.dashboard.leader_text import describe_leader
 from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
+    checked_html,
     refused_html,
     submission_html,
     submitted_spec,
@@ -317,6 +318,8 @@ def _submit(
     if isinstance(spec, str):
         return _page(request, spec, status=422)
     try:
+        if "check" in form:
+            return _page(request, checked_html(_store(request), text, spec))
         return _redirect_to_study(_store(request).submit(spec, by=caller).id)
     except SpecInvalid as error:
         return _page(request, unresolved_html(_store(request), text, error), status=422)

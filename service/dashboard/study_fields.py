@@ -64,6 +64,10 @@ FIELDS: Final = (
         "judged.",
         search={"paired": 12, "verdict_at": 3},
     ),
+    _field(
+        "Add pairs of trials until the arms are decided, up to a number of pairs.",
+        search={"paired": 15, "until": {"max_pairs": 60}},
+    ),
     _field("Fresh seeds on which the best of each arm is confirmed.", confirmation={"seeds": 10}),
     _field(
         "Keep the weights of each arm's best, and the files of its trials.",

@@ -1,6 +1,6 @@
 """The page that submits a study: an example to edit, a clone of a study, or the proposal of a check."""
 
-__all__ = ["refused_html", "submission_html", "submitted_spec", "unresolved_html"]
+__all__ = ["checked_html", "refused_html", "submission_html", "submitted_spec", "unresolved_html"]
 
 import json
 from collections.abc import Sequence
@@ -10,9 +10,12 @@ from service.analysis_cache import AnalysisCache
 from service.dashboard.rendering import render
 from service.dashboard.study_fields import FIELDS, searchable_of
 from service.errors import HTTPProblem
+from service.plan_text import describe_decision_costs, describe_plan
 from service.request_documents import read_document_text
+from service.schemas import StudyPlan
 from studies.drafts import with_catalog_problems
 from studies.errors import NotFound, SpecInvalid, SpecProblem
+from studies.resolve import resolve
 from studies.spec import StudySpec, as_written, parse_spec, to_copy
 from studies.store import Store
 from studies.views import StudyView
@@ -68,6 +71,16 @@ def unresolved_html(store: Store, text: str, error: SpecInvalid) -> str:
     return _page(store, text, problems=error.problems, omitted=error.omitted)
 
 
+def checked_html(store: Store, text: str, spec: StudySpec) -> str:
+    """Return the page with the submitted text and what its study would do; nothing is stored.
+
+    Raises:
+        SpecInvalid, CatalogEmpty: the catalogue refuses the study.
+    """
+    plan = StudyPlan.of(spec, resolve(spec, store.catalog()))
+    return _page(store, text, plan=(f"{describe_plan(plan)}.", *describe_decision_costs(plan)))
+
+
 def refused_html(store: Store, text: str, reason: str) -> str:
     """Return the page with the submitted text and why a valid study was not accepted."""
     return _page(store, text, refused=reason)
@@ -82,6 +95,7 @@ def _page(
     problems: Sequence[SpecProblem] = (),
     omitted: int = 0,
     refused: str | None = None,
+    plan: Sequence[str] = (),
 ) -> str:
     context: dict[str, Any] = {
         "spec": spec,
@@ -90,6 +104,7 @@ def _page(
         "problems": problems,
         "omitted": omitted,
         "refused": refused,
+        "plan": plan,
         "fields": FIELDS,
         "searchable": searchable_of(store.catalog()),
     }

@@ -64,7 +64,8 @@ class BudgetPairRow:
         first: one arm.
         second: the other.
         verdict: the word at the primary budget, with its figures.
-        ranges: at which budgets the band shows one of them to be better, in a sentence; empty without a band.
+        ranges: at which budgets the band shows one of them to be better, in a sentence; or why the pair is
+            not judged; empty without a band.
     """
 
     first: ArmView | ChartArm
@@ -223,7 +224,10 @@ def _pair_rows(
     """Return rows of pairs, decided pairs first."""
     rows = (
         BudgetPairRow(
-            by_name[pair.first], by_name[pair.second], pair, ranges.get((pair.first, pair.second), "")
+            first=by_name[pair.first],
+            second=by_name[pair.second],
+            verdict=pair,
+            ranges=pair.reason if pair.difference is None else ranges.get((pair.first, pair.second), ""),
         )
         for pair in pairs
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 from service.budget_differences import has_budget_verdict
 from service.report.references import Citations
-from studies.analysis.views import StudyAnalysis
+from studies.analysis.views import BudgetVerdict, StudyAnalysis
 from studies.formatting import count, listed, metric, metric_unit, plural
 from studies.states import CLOSED_STUDY_STATES, TrialState
 from studies.views import StudyView
@@ -107,11 +107,7 @@ def describe_budget_verdict(study: StudyView, analysis: StudyAnalysis, cite: Cit
             "min(n / min(k, 2), 1.5 n / k) - 1 degrees of freedom for n pairs, a number calibrated by "
             "simulation."
         ),
-        (
-            f"Arms are judged at k = {count(verdict.primary)}, which was set when the study was submitted: "
-            "an arm is called better or worse if the two-sided p-value, corrected over all pairs of arms, is "
-            "below 0.05, and undecided otherwise."
-        ),
+        _describe_words(verdict, verdict.primary, cite),
         *(
             [
                 (
@@ -130,6 +126,23 @@ def describe_budget_verdict(study: StudyView, analysis: StudyAnalysis, cite: Cit
         ),
     ]
     return tuple(sentences)
+
+
+def _describe_words(verdict: BudgetVerdict, primary: int, cite: Citations) -> str:
+    """Return when a pair of arms gets which word."""
+    judged = f"Arms are judged at k = {count(primary)}, which was set when the study was submitted"
+    if not verdict.looks:
+        return (
+            f"{judged}: an arm is called better or worse if the two-sided p-value, corrected over all pairs "
+            "of arms, is below 0.05, and undecided otherwise."
+        )
+    at = listed([count(look) for look in verdict.looks], most=len(verdict.looks))
+    return (
+        f"{judged}, while pairs of trials are added, with looks at {at} pairs at most. An error-spending "
+        f"function of O'Brien and Fleming's type {cite('spending')} allots the 5 % to the looks. An arm is "
+        "called better or worse at the first look at which the two-sided p-value, corrected over the pairs "
+        "of arms that are still open, is below the level of that look."
+    )
 
 
 def describe_comparison(analysis: StudyAnalysis, cite: Citations) -> tuple[str, ...]:

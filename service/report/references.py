@@ -99,6 +99,13 @@ _WORKS: Final[dict[str, tuple[str, str]]] = {
             "Talwalkar. A system for massively parallel hyperparameter tuning. MLSys 2020."
         ),
     ),
+    "spending": (
+        "Lan and DeMets, 1983",
+        (
+            "K. K. G. Lan and D. L. DeMets. Discrete sequential boundaries for clinical trials. Biometrika "
+            "70(3), 1983."
+        ),
+    ),
     "cosine": (
         "Loshchilov and Hutter, 2017",
         "I. Loshchilov and F. Hutter. SGDR: Stochastic gradient descent with warm restarts. ICLR 2017.",

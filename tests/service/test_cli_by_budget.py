@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -200,3 +201,46 @@ def test_a_single_arm_with_paired_trials_has_nothing_to_compare(
     assert http.get(f"/studies/{study}", headers={"accept": "text/html"}).status_code == 200
     assert "nothing to compare" in run("verdict", study).stdout
     assert http.get(f"/v1/studies/{study}/power").json()["why_none"]
+
+
+_UNTIL = {"paired": 16, "until": {"max_pairs": 64}}
+
+
+def test_a_plan_says_what_deciding_may_cost(
+    run: Run, http: httpx.Client, body: dict[str, Any], tmp_path: Path
+) -> None:
+    study = body | {"budget": {"trials_per_arm": 20, "epochs": 2}, "search": _UNTIL}
+    (tmp_path / "study.json").write_text(json.dumps(study), encoding="utf-8")
+    shown = run("submit", str(tmp_path / "study.json"), "--validate-only").stdout
+    sentences = shown.splitlines()[1:]
+    assert len(sentences) == 5
+    assert "at most 136 trials" in sentences[0]
+    page = http.post(
+        "/new",
+        data={"spec": json.dumps(study), "check": "1"},
+        headers={"accept": "text/html", "sec-fetch-site": "same-origin"},
+    )
+    assert page.status_code == 200
+    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert all(sentence in text for sentence in sentences)
+    assert http.get("/v1/studies").json()["total"] == 0
+    assert (
+        http.post(
+            "/new", data={"spec": "{}", "check": "1"}, headers={"sec-fetch-site": "same-origin"}
+        ).status_code
+        == 422
+    )
+
+
+def test_a_pair_that_was_decided_early_names_its_look(run: Run, store: Store, http: httpx.Client) -> None:
+    slow = {"optimizer": "adamw", "name": "slow", "space": {"lr": 1e-5}}
+    study = _paired(store, arms=["adamw", slow], search=_UNTIL).train().confirm().close().id
+    verdict = analysis_of_study(http, study).by_budget
+    assert verdict is not None
+    assert [(pair.word, pair.look) for pair in verdict.pairs] == [("better", 16)]
+    shown = run("verdict", study).stdout
+    assert re.search(r"adamw +better than +slow .* 16 +16 ", shown)
+    page = http.get(f"/studies/{study}", headers={"accept": "text/html"}).text
+    assert "looks at 16, 20" in page
+    methods = http.get(f"/v1/studies/{study}/report?format=markdown").text
+    assert "Lan and DeMets, 1983" in methods

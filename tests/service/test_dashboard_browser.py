@@ -385,11 +385,14 @@ def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: s
     page.goto(f"{url}/new")
     page.locator("#fields summary").click()
     page.locator("#searchable summary").click()
-    for text in ("evaluate_every", '"objective": {"at"', '"search"', '"keep"', '"check_workload"'):
+    for text in ("evaluate_every", '"objective": {"at"', '"verdict_at"', '"keep"', '"check_workload"'):
         page.locator("#fields tr", has_text=text).get_by_role("button").click()
     for name in ("training.batch_size", "groups.norms.lr"):
         page.get_by_role("button", name=f"Add {name}", exact=True).click()
     expect(page.locator("#added")).to_have_text("Added: space")
+    page.get_by_role("button", name="Check without submitting").click()
+    expect(page.get_by_role("status").first).to_contain_text("This study is valid: 2 arms")
+    assert store.studies().total == 0
     page.get_by_role("button", name="Submit study").click()
     page.wait_for_url(f"{url}/studies/*")
     [summary] = store.studies().items
