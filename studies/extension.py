@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from studies.catalog import Catalog
 from studies.errors import SpecInvalid, SpecProblem, json_kind
-from studies.resolve import ResolvedStudy, resolve_arms
+from studies.resolve import ResolvedArm, ResolvedStudy, resolve_arms
 from studies.spec import ArmEntry, Confirmation, StudySpec, title_of
 from studies.training_problems import training_problems
 from studies.validation_errors import problems_of
@@ -177,12 +177,15 @@ def extended(
     old = plan.arms
     if "trials_per_arm" in requested:
         paired = spec.search.paired
-        old = tuple(
-            arm.model_copy(
-                update={"trials": max(arm.trials, arm.trials_for(trials, spec.sampler, paired=paired))}
-            )
-            for arm in old
-        )
+
+        def longer_search(arm: ResolvedArm) -> ResolvedArm:
+            # Pairs that were added until the arms were decided come on top of the budget.
+            before = arm.trials_for(budget.trials_per_arm, spec.sampler, paired=paired)
+            added = max(0, arm.trials - before)
+            after = arm.trials_for(trials, spec.sampler, paired=paired) + added
+            return arm.model_copy(update={"trials": max(arm.trials, after)})
+
+        old = tuple(longer_search(arm) for arm in old)
     longer_plan = plan.model_copy(update={"arms": (*old, *new)})
     if (longer, longer_plan) == (spec, plan):
         present = ", ".join(f"{name} {total}" for name, total in requested.items())

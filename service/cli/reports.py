@@ -198,10 +198,15 @@ def _submit(service: Connection, opened: "OpenedBundle") -> str:
 def _changed_parts(before: "ResolvedStudy", now: "ResolvedStudy") -> list[str]:
     """Return the parts of a plan that differ: the workload's card, and arms by name."""
     parts = [] if before.workload == now.workload else ["the workload's card"]
-    arms = {arm.name: arm for arm in before.arms}
+    # The number of trials grows with pairs that are added until the arms are decided.
+    arms = {arm.name: arm.model_copy(update={"trials": 1}) for arm in before.arms}
     return [
         *parts,
-        *(f"arm {arm.name} (its card, space or defaults)" for arm in now.arms if arms.get(arm.name) != arm),
+        *(
+            f"arm {arm.name} (its card, space or defaults)"
+            for arm in now.arms
+            if arms.get(arm.name) != arm.model_copy(update={"trials": 1})
+        ),
     ]
 
 

@@ -192,6 +192,16 @@ def test_a_stopped_search_keeps_its_pairs() -> None:
     assert [arm.trials for arm in longer.arms] == [9, 9]
 
 
+def test_more_trials_come_on_top_of_pairs_that_were_added() -> None:
+    search = {"paired": 16, "until": {"max_pairs": 64}}
+    before, plan = resolved(budget={"trials_per_arm": 17}, search=search)
+    added = plan.model_copy(
+        update={"arms": tuple(arm.model_copy(update={"trials": 17 + 9}) for arm in plan.arms)}
+    )
+    _, longer = extended(before, added, Extension(trials_per_arm=20), catalog())
+    assert [arm.trials for arm in longer.arms] == [20 + 9] * 2
+
+
 def test_a_search_that_spent_its_budget_stays_as_it_is() -> None:
     spec, plan = resolved()
     assert with_actual_budget(spec, plan, {"adamp": 3, "adamw": 4}) == (spec, plan)
