@@ -78,7 +78,7 @@ def more_seeds(spec: StudySpec, *, seeds: int | None = None) -> Extension:
 
 
 def with_actual_budget(
-    spec: StudySpec, plan: ResolvedStudy, begun: Mapping[str, int]
+    spec: StudySpec, plan: ResolvedStudy, begun: Mapping[str, int], added: Mapping[str, int]
 ) -> tuple[StudySpec, ResolvedStudy]:
     """Return a completed study with its budget reduced to the trials that were started.
 
@@ -89,6 +89,8 @@ def with_actual_budget(
         spec: the study.
         plan: the same study, resolved.
         begun: by arm, the trials started in the replicate that started the most.
+        added: by arm, the pairs among them that were added until the arms were decided, which come on top of
+            the budget.
     """
     arms = tuple(
         arm.model_copy(update={"trials": min(arm.trials, max(1, begun.get(arm.name, 0)))})
@@ -96,7 +98,7 @@ def with_actual_budget(
     )
     if arms == plan.arms:
         return spec, plan
-    spent = max(max(1, arm.trials - arm.beyond_budget(spec.sampler)) for arm in arms)
+    spent = max(max(1, arm.trials - added.get(arm.name, 0) - arm.beyond_budget(spec.sampler)) for arm in arms)
     budget = spec.budget.model_copy(update={"trials_per_arm": spent})
     return spec.model_copy(update={"budget": budget}), plan.model_copy(update={"arms": arms})
 

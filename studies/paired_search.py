@@ -24,7 +24,7 @@ LEAST_PAIRS: Final = 8
 """The fewest pairs of trials for which there is a budget verdict."""
 
 TRIALS_PER_BUDGET: Final = 4
-"""Pairs for each trial of the largest budget: with fewer, n/k - 1 degrees of freedom are too few."""
+"""Pairs for each trial of the largest budget: with fewer, a difference has too few degrees of freedom."""
 
 
 class _NamedArm(Protocol):
@@ -96,7 +96,6 @@ class PairedSearch(FrozenModel):
         ),
         examples=[4],
     )
-
     until: UntilDecided | None = Field(
         default=None,
         description=(

@@ -5,7 +5,7 @@ __all__ = ["extend", "plan_trials", "planned"]
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from studies.actors import Actor
 from studies.catalog import Catalog
@@ -60,7 +60,10 @@ def planned(
     now = study_queries.study(connection, study_id)
     move_study(now.state, StudyMove.EXTEND)
     as_run = with_actual_budget(
-        now.spec, study_queries.resolved(connection, study_id), _begun(connection, study_id)
+        now.spec,
+        study_queries.resolved(connection, study_id),
+        _begun(connection, study_id),
+        _begun(connection, study_id, tables.trial.c.pair_index >= now.spec.search.paired),
     )
     return extended(*as_run, extension, catalog)
 
@@ -78,12 +81,12 @@ def plan_trials(connection: Connection, study_id: str, trials: Mapping[str, int]
         )
 
 
-def _begun(connection: Connection, study_id: str) -> dict[str, int]:
-    """Return the number of trials of each arm's search, in its largest replicate."""
+def _begun(connection: Connection, study_id: str, *conditions: ColumnElement[bool]) -> dict[str, int]:
+    """Return how many trials of each arm's search meet all conditions, in the replicate that has the most."""
     t = tables.trial.c
     counted = (
         select(t.arm, func.count().label("trials"))
-        .where(t.study_id == study_id, t.phase == "search")
+        .where(t.study_id == study_id, t.phase == "search", *conditions)
         .group_by(t.arm, t.replicate)
     )
     found: dict[str, int] = {}

@@ -164,7 +164,7 @@ def test_confirming_adds_at_most_the_seeds_that_are_left() -> None:
 
 
 def test_a_stopped_search_has_the_budget_that_it_started() -> None:
-    spec, plan = with_actual_budget(*resolved(), {"adamp": 2})
+    spec, plan = with_actual_budget(*resolved(), {"adamp": 2}, {})
     assert [arm.trials for arm in plan.arms] == [2, 1]
     assert spec.budget.trials_per_arm == 2
     again, whole = extended(spec, plan, Extension(trials_per_arm=3), catalog())
@@ -186,7 +186,7 @@ def test_an_extension_changes_neither_the_pairs_nor_the_primary_budget() -> None
 def test_a_stopped_search_keeps_its_pairs() -> None:
     before, plan = resolved(budget={"trials_per_arm": 17}, search={"paired": 16})
     spec, longer = extended(
-        *with_actual_budget(before, plan, {"adamp": 9, "adamw": 9}), Extension(seeds=6), catalog()
+        *with_actual_budget(before, plan, {"adamp": 9, "adamw": 9}, {}), Extension(seeds=6), catalog()
     )
     assert spec.search == before.search
     assert [arm.trials for arm in longer.arms] == [9, 9]
@@ -202,9 +202,21 @@ def test_more_trials_come_on_top_of_pairs_that_were_added() -> None:
     assert [arm.trials for arm in longer.arms] == [20 + 9] * 2
 
 
+def test_pairs_that_were_added_to_a_stopped_study_are_not_part_of_its_budget() -> None:
+    search = {"paired": 16, "until": {"max_pairs": 64}}
+    before, plan = resolved(budget={"trials_per_arm": 20}, search=search)
+    grown = plan.model_copy(
+        update={"arms": tuple(arm.model_copy(update={"trials": 20 + 9}) for arm in plan.arms)}
+    )
+    begun = {"adamp": 17 + 9, "adamw": 17 + 9}
+    spec, stopped = with_actual_budget(before, grown, begun, {"adamp": 9, "adamw": 9})
+    assert (spec.budget.trials_per_arm, spec.search) == (17, before.search)
+    assert [arm.trials for arm in stopped.arms] == [26, 26]
+
+
 def test_a_search_that_spent_its_budget_stays_as_it_is() -> None:
     spec, plan = resolved()
-    assert with_actual_budget(spec, plan, {"adamp": 3, "adamw": 4}) == (spec, plan)
+    assert with_actual_budget(spec, plan, {"adamp": 3, "adamw": 4}, {}) == (spec, plan)
 
 
 def test_an_extension_survives_its_json() -> None:
