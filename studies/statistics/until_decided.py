@@ -294,9 +294,8 @@ def expected_cost(
 def _holm_rejects(p: _Floats, level: float) -> _Masks:
     """Return which of a study's hypotheses Holm's method rejects, [studies, M]; inf for none."""
     order = np.argsort(p, axis=1)
-    counts: NDArray[np.int64] = np.sum(np.isfinite(p), axis=1)[:, None]
-    left: NDArray[np.int64] = counts - np.arange(p.shape[1])
-    factors = np.maximum(left, 1)
+    counts = np.isfinite(p).sum(axis=1, keepdims=True, dtype=np.float64)
+    factors = np.maximum(counts - np.arange(p.shape[1], dtype=np.float64), 1.0)
     is_large = np.take_along_axis(p, order, axis=1) * factors >= level
     passes: _Masks = np.cumsum(is_large, axis=1) == 0
     found: _Masks = np.zeros(p.shape, dtype=bool)
