@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from service.report.planned import planned_arm
 from service.report.references import Citations
+from studies.analysis.views import BudgetVerdict
 from studies.formatting import count, listed, plural
 from studies.pruner import Median, NoPruner
 from studies.spec import ADAPTIVE_SAMPLERS
@@ -16,12 +17,15 @@ from studies.views import ArmView, Progress, StudyView
 _STARTUP = "after a random start of a quarter of the arm's trials, at least 4 and at most 10"
 
 
-def describe_sampler(study: StudyView, arms: Sequence[ArmView], cite: Citations) -> tuple[str, ...]:
+def describe_sampler(
+    study: StudyView, arms: Sequence[ArmView], verdict: BudgetVerdict | None, cite: Citations
+) -> tuple[str, ...]:
     """Return how configurations were chosen, one sentence each."""
     paired = study.spec.search.paired
     sentences = [
         "The first trial of each arm used its optimizer's defaults.",
         *_describe_pairs(study, arms, cite),
+        *_describe_added_pairs(study, arms, verdict),
     ]
     if paired < study.spec.budget.trials_per_arm - 1 or not paired:
         sentences.append(f"The other configurations were chosen {_how_chosen(study, cite)}.")
@@ -71,8 +75,10 @@ def _describe_pairs(study: StudyView, arms: Sequence[ArmView], cite: Citations) 
     if not paired:
         return ()
     each = " in each replicate" if replicates > 1 else ""
+    # With `until` there may be more of them.
+    following = plural(paired, "trial") if study.spec.search.until is None else "trials"
     drawn = (
-        f"The next {plural(paired, 'trial')} of each arm{each} had random configurations {cite('random')} "
+        f"The next {following} of each arm{each} had random configurations {cite('random')} "
         "that are paired across arms"
     )
     if len(arms) == 1:
@@ -96,24 +102,65 @@ def _describe_pairs(study: StudyView, arms: Sequence[ArmView], cite: Citations) 
     )
 
 
+def _describe_added_pairs(
+    study: StudyView, arms: Sequence[ArmView], verdict: BudgetVerdict | None
+) -> tuple[str, ...]:
+    """Return how many pairs were added until the arms were decided, one sentence each; empty without."""
+    search = study.spec.search
+    if search.until is None or verdict is None or not verdict.looks:
+        return ()
+    when = "in all" if study.state in CLOSED_STUDY_STATES else "so far"
+    ended = f"{plural(verdict.ended, 'pair')} of trials ended in every arm that took part"
+    labels = {arm.name: arm.label for arm in arms}
+    began = f"The study began with {plural(search.pairs, 'pair')} and could add more"
+    sentences = [
+        f"{began}, up to {count(verdict.looks[-1])}, while a pair of arms was undecided; {when}, {ended}."
+    ]
+    if search.until.drop_losers:
+        sentences += [
+            f"{labels[arm]} was worse than every other arm by the look at {plural(look, 'pair')}, and took "
+            "part in no further pairs."
+            for arm in labels
+            if (look := _lost_at(arm, verdict)) is not None and look < verdict.ended
+        ]
+    return tuple(sentences)
+
+
+def _lost_at(arm: str, verdict: BudgetVerdict) -> int | None:
+    """Return the look by which an arm was worse than all that it is judged against; None if it was not."""
+    own = [pair for pair in verdict.pairs if arm in {pair.first, pair.second} and pair.look is not None]
+    is_lost = all(pair.word == ("worse" if pair.first == arm else "better") for pair in own)
+    return max((pair.look or 0 for pair in own), default=None) if is_lost else None
+
+
 def _in_optuna(cite: Citations) -> str:
     return f"as implemented in Optuna {cite('optuna')}"
 
 
-def describe_budget(study: StudyView, arms: Sequence[ArmView]) -> tuple[str, ...]:
+def describe_budget(
+    study: StudyView, arms: Sequence[ArmView], verdict: BudgetVerdict | None
+) -> tuple[str, ...]:
     """Return each arm's budget, the number of searches and the outcomes of the trials, one sentence each."""
     spec = study.spec
     replicates = spec.budget.replicates
     max_trials = spec.budget.trials_per_arm
     plans = [planned_arm(arm, replicates=replicates) for arm in arms]
-    shorter = [plan for plan in plans if plan.trials < max_trials]
+    # Pairs that are added count in an arm's trials, but not in its budget.
+    trials = {
+        plan.name: min(plan.trials, plan.trials_for(max_trials, spec.sampler, paired=spec.search.paired))
+        for plan in plans
+    }
+    shorter = [plan for plan in plans if trials[plan.name] < max_trials]
     # An arm whose search was stopped before the study was extended also has fewer trials, although its space
     # contains more configurations.
-    finite = {plan.name: plan.configurations() + spec.search.paired <= plan.trials for plan in shorter}
-    smaller = [f"{plan.name} ({count(plan.trials)})" for plan in shorter if finite[plan.name]]
-    stopped = [f"{plan.name} ({count(plan.trials)})" for plan in shorter if not finite[plan.name]]
-    larger = [plan.name for plan in plans if plan.trials > max_trials]
+    finite = {plan.name: plan.configurations() + spec.search.paired <= trials[plan.name] for plan in shorter}
+    named = {plan.name: f"{plan.name} ({count(trials[plan.name])})" for plan in shorter}
+    smaller = [named[plan.name] for plan in shorter if finite[plan.name]]
+    stopped = [named[plan.name] for plan in shorter if not finite[plan.name]]
+    larger = [plan.name for plan in plans if trials[plan.name] > max_trials]
+    has_added = verdict is not None and bool(verdict.looks) and verdict.ended > spec.search.pairs
     budget = f"a budget of {plural(max_trials, 'trial')} of at most {plural(study.epochs, 'epoch')}"
+    budget += " beside the pairs that were added" * has_added
     sentences = [f"Each arm had the same budget: {budget.removeprefix('a budget of ')}."]
     if stopped:
         sentences = [

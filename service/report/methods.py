@@ -54,9 +54,9 @@ def methods(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) 
         _describe_spaces(arms),
         " ".join(
             (
-                *describe_sampler(study, arms, cite),
+                *describe_sampler(study, arms, analysis.by_budget, cite),
                 *describe_pruning_method(study, cite),
-                *describe_budget(study, arms),
+                *describe_budget(study, arms, analysis.by_budget),
             )
         ),
         " ".join(describe_budget_verdict(study, analysis, cite)),

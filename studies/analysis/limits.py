@@ -63,7 +63,7 @@ def limits(
         *_budget(by_budget),
         *_confirmation(results, confirmed),
         *_intervals(results, pairs, confirmed),
-        *_scope(results, flips),
+        *_scope(results, flips, by_budget),
         *_losses(results, confirmed),
     )
 
@@ -189,7 +189,9 @@ def _intervals(
         yield f"An accuracy on {examples} has a standard error of about {difference(error, 0, 'fraction')}."
 
 
-def _scope(results: StudyResults, flips: Sequence[RankFlip]) -> Iterator[str]:
+def _scope(
+    results: StudyResults, flips: Sequence[RankFlip], by_budget: BudgetVerdict | None
+) -> Iterator[str]:
     study = results.study
     budget = study.spec.budget
     replicates = "" if budget.replicates == 1 else f", {count(budget.replicates)} replicates"
@@ -198,6 +200,9 @@ def _scope(results: StudyResults, flips: Sequence[RankFlip]) -> Iterator[str]:
         f"{plural(budget.trials_per_arm, 'trial')} per arm of {plural(study.epochs, 'epoch')} each "
         f"(sampler {study.spec.sampler}{paired}{replicates})"
     )
+    if by_budget is not None and by_budget.looks:
+        added = max(0, by_budget.ended - study.spec.search.pairs)
+        spent += f" and {plural(added, 'pair')} that {'was' if added == 1 else 'were'} added" * bool(added)
     is_complete = all(len(arm.spent) >= budget.trials_per_arm * budget.replicates for arm in results.arms)
     planned = "" if is_complete else "planned "
     caveat = (

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 from catalogs import catalog
+from running import Running
 
 from service.analysis_cache import AnalysisCache
 from service.report.manifest import FILES, MANIFEST
@@ -336,3 +337,47 @@ def test_complete_confirmation_runs_are_not_described_as_missing(
     store: Store, play: Play, body: dict[str, Any]
 ) -> None:
     assert "Not all of these runs" not in text_of(of(store, play(body, confirm=5)))
+
+
+def deciding(store: Store, **fields: Any) -> Running:
+    """Return a study that began with 16 pairs and had no clear result before 40 of them."""
+    store.announce(catalog(), dispatcher="here")
+    until = {"max_pairs": 40, "drop_losers": True}
+    given = {"budget": {"trials_per_arm": 20, "epochs": 1}, "search": {"paired": 16, "until": until}}
+    running = Running(store, **given | fields)
+    noise = {"adamp": 0, "adamw": 31, "stepper": 62}
+
+    def value(trial: str, _epoch: int) -> float:
+        found = store.trial(trial)
+        return 0.5 + (found.seed + noise[found.arm]) % 97 / 1000 - 0.3 * (found.arm == "stepper")
+
+    running.train_all(value=value)
+    running.close()
+    return running
+
+
+def test_pairs_that_were_added_are_counted_apart_from_the_budget(store: Store) -> None:
+    study = deciding(store).study.id
+    found = of(store, study)
+    check(found)
+    assert "The next trials of each arm had random configurations" in text_of(found)
+    assert "began with 16 pairs and could add more, up to 40" in text_of(found)
+    assert "in all, 40 pairs of trials ended in every arm" in text_of(found)
+    assert "20 trials of at most 1 epoch beside the pairs that were added" in text_of(found)
+    assert "not a point of their grid" not in text_of(found)
+    limits = " ".join(AnalysisCache(store).study(study).finding.limits).replace("\N{NO-BREAK SPACE}", " ")
+    assert "16 of them paired) and 24 pairs that were added." in limits
+
+
+def test_an_arm_that_lost_early_is_named_with_its_look(store: Store) -> None:
+    found = of(store, deciding(store, arms=["adamp", "adamw", "stepper"]).study.id)
+    check(found)
+    assert re.search(r"Stepper was worse than every other arm by the look at \d+ pairs", text_of(found))
+
+
+def test_a_finite_arm_keeps_its_number_of_configurations_when_pairs_are_added(store: Store) -> None:
+    choices = CHOICES | {"name": "adamw"}
+    budget = {"trials_per_arm": 30, "epochs": 1}
+    found = of(store, deciding(store, arms=["adamp", choices], budget=budget).study.id)
+    check(found)
+    assert "the plan was to try every configuration: adamw (21)." in text_of(found)
