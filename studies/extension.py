@@ -1,6 +1,13 @@
 """Extensions of a completed study: more arms, trials, replicates or fresh seeds, never fewer."""
 
-__all__ = ["Extension", "extended", "more_seeds", "parse_extension", "with_actual_budget"]
+__all__ = [
+    "Extension",
+    "extended",
+    "more_seeds",
+    "parse_extension",
+    "with_actual_budget",
+    "with_judged_pairs",
+]
 
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
@@ -101,6 +108,26 @@ def with_actual_budget(
     spent = max(max(1, arm.trials - added.get(arm.name, 0) - arm.beyond_budget(spec.sampler)) for arm in arms)
     budget = spec.budget.model_copy(update={"trials_per_arm": spent})
     return spec.model_copy(update={"budget": budget}), plan.model_copy(update={"arms": arms})
+
+
+def with_judged_pairs(spec: StudySpec, begun: Mapping[str, int], paired: Mapping[str, int]) -> StudySpec:
+    """Return a completed study whose words later pairs do not change if it was stopped among its pairs.
+
+    A stopped study has words on what has ended. Pairs that an extension adds would be another look at them.
+    With `until` its looks are planned, and allow for that.
+
+    Args:
+        spec: the study.
+        begun: by arm, the trials of its search, over all replicates.
+        paired: by arm, those among them that are pairs and count for the verdict.
+    """
+    search = spec.search
+    known = dict(search.stopped_at)
+    waiting = [arm.name for arm in spec.arms if arm.name not in known]
+    if search.until is not None or all(paired.get(name, 0) >= search.pairs for name in waiting):
+        return spec
+    stopped_at = (*search.stopped_at, *((name, begun.get(name, 0)) for name in waiting))
+    return spec.model_copy(update={"search": search.model_copy(update={"stopped_at": stopped_at})})
 
 
 def extended(

@@ -104,6 +104,14 @@ class PairedSearch(FrozenModel):
         ),
     )
 
+    stopped_at: tuple[tuple[str, int], ...] = Field(
+        default=(),
+        description=(
+            "Arms, each with the search trials that it had when the study was stopped among its pairs. An "
+            "extension sets it: later pairs of these arms do not count for the budget verdict."
+        ),
+    )
+
     @property
     def pairs(self) -> int:
         """Pairs that count for the budget verdict, over all replicates; with `until` those before it."""

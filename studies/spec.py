@@ -396,6 +396,8 @@ def to_copy(spec: StudySpec) -> dict[str, Any]:
         "verdict_at": default_budget(search.pairs),
     }
     data = spec.model_dump(mode="json")
+    # A copy trains all of its pairs.
+    del data["search"]["stopped_at"]
     data["search"] = {name: value for name, value in data["search"].items() if value != derived.get(name)}
     if not data["search"]:
         del data["search"]

@@ -7,7 +7,7 @@ __all__ = ["compare"]
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from studies.analysis.by_budget import budget_verdict
 from studies.analysis.confirmed import confirmed, scores
 from studies.analysis.differences import differences
 from studies.analysis.multi_study_views import ComparedArm, Comparison
-from studies.analysis.paired_trials import PairedArm, PairedTrials, paired_trials
+from studies.analysis.paired_trials import PairedTrials, paired_trials
 from studies.analysis.study_results import ArmResults, StudyResults, study_results
 from studies.analysis.verdicts import best_scores, count_divergence, name_in_verdict, pair_verdict
 from studies.analysis.views import Confirmed, PairVerdict
@@ -149,14 +149,15 @@ def _paired(per_study: Sequence[StudyResults], entries: Sequence[_ComparedEntry]
     """Return the paired trials of all studies; None if trials of different studies are not pairs."""
     found = [paired_trials(results) for results in per_study]
     known = [each for each in found if each is not None and each.primary is not None]
-    designs = {(results.study.spec.seed, results.study.spec.search) for results in per_study}
+    specs = [results.study.spec for results in per_study]
+    designs = {(spec.seed, spec.search.model_copy(update={"stopped_at": ()})) for spec in specs}
     # How many pairs a study has must not depend on its results.
     if len(known) < len(per_study) or len(designs) > 1 or any(each.looks is not None for each in known):
         return None
     arms = [arm for each in known for arm in each.arms]
     return PairedTrials(
         arms=tuple(
-            PairedArm(name=entry.label, label=entry.title, trials=arm.trials)
+            replace(arm, name=entry.label, label=entry.title)
             for entry, arm in zip(entries, arms, strict=True)
         ),
         primary=known[0].primary,

@@ -36,11 +36,13 @@ class PairedArm:
         name: its unique name.
         label: its name in sentences.
         trials: the trial of each pair, [N], by pair index and replicate; None where there is none.
+        was_stopped: whether the study was stopped among its pairs and extended, so that no other pairs count.
     """
 
     name: str
     label: str
     trials: tuple[TrialView | None, ...]
+    was_stopped: bool = False
 
     @property
     def known(self) -> tuple[TrialView, ...]:
@@ -81,7 +83,7 @@ class PairedTrials:
     @property
     def ended(self) -> int:
         """Pairs that have ended in every arm."""
-        return sum(all(trial is not None and trial.state in _ENDED for trial in pair) for pair in self._pairs)
+        return sum(all(map(_has_ended, pair)) for pair in self._pairs)
 
     @property
     def n(self) -> int:
@@ -93,8 +95,10 @@ class PairedTrials:
         """Whether there are words, and if not, why."""
         if self.primary is None:
             return "too few pairs"
-        is_over = self.ended == self.planned if self.looks is None else self.looks.following is None
-        return "judged" if self.is_closed or is_over else "in progress"
+        if self.is_closed or (self.looks is not None and self.looks.following is None):
+            return "judged"
+        has_ended = all(arm.was_stopped or all(map(_has_ended, arm.trials)) for arm in self.arms)
+        return "judged" if self.looks is None and has_ended else "in progress"
 
     @property
     def _pairs(self) -> list[list[TrialView | None]]:
@@ -192,7 +196,8 @@ class PairedTrials:
 def paired_trials(results: StudyResults) -> PairedTrials | None:
     """Return the paired trials of a study; None if it has none.
 
-    Replicates pool their pairs: those with which the study was submitted. A later extension adds none.
+    Replicates pool their pairs: those with which the study was submitted. A later extension adds none, not
+    even those that were missing when the study was stopped.
     """
     spec = results.study.spec
     search = spec.search
@@ -202,12 +207,19 @@ def paired_trials(results: StudyResults) -> PairedTrials | None:
     if search.until is not None and search.verdict_at is not None:
         looks = study_looks(spec, results.card, [trial for arm in results.arms for trial in arm.trials])
     most = search.pairs if looks is None else looks.planned[-1]
+    stopped_at = dict(search.stopped_at)
     return PairedTrials(
         arms=tuple(
             PairedArm(
                 name=arm.name,
                 label=arm.label,
-                trials=_in_order(arm, most=most, replicates=search.replicates),
+                trials=_in_order(
+                    arm,
+                    most=most,
+                    replicates=search.replicates,
+                    stopped_at=stopped_at.get(arm.name, math.inf),
+                ),
+                was_stopped=arm.name in stopped_at,
             )
             for arm in results.arms
         ),
@@ -218,15 +230,21 @@ def paired_trials(results: StudyResults) -> PairedTrials | None:
     )
 
 
-def _in_order(arm: ArmResults, *, most: int, replicates: int) -> tuple[TrialView | None, ...]:
+def _in_order(
+    arm: ArmResults, *, most: int, replicates: int, stopped_at: float
+) -> tuple[TrialView | None, ...]:
     """Return the trial of each of the first pairs, by pair index and then by replicate."""
     found: list[TrialView | None] = [None] * most
     for trial in arm.trials:
-        if trial.pair_index is not None and trial.replicate < replicates:
+        if trial.pair_index is not None and trial.replicate < replicates and trial.number < stopped_at:
             place = trial.pair_index * replicates + trial.replicate
             if place < most:
                 found[place] = trial
     return tuple(found)
+
+
+def _has_ended(trial: TrialView | None) -> bool:
+    return trial is not None and trial.state in _ENDED
 
 
 def _is_result(trial: TrialView | None) -> bool:

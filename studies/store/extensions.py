@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from studies.actors import Actor
 from studies.catalog import Catalog
-from studies.extension import Extension, extended, with_actual_budget
+from studies.extension import Extension, extended, with_actual_budget, with_judged_pairs
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState, move_study
@@ -59,11 +59,17 @@ def planned(
     """
     now = study_queries.study(connection, study_id)
     move_study(now.state, StudyMove.EXTEND)
-    as_run = with_actual_budget(
+    search, t = now.spec.search, tables.trial.c
+    spec = with_judged_pairs(
         now.spec,
+        _in_all(connection, study_id),
+        _in_all(connection, study_id, t.pair_index < search.paired, t.replicate < search.replicates),
+    )
+    as_run = with_actual_budget(
+        spec,
         study_queries.resolved(connection, study_id),
         _begun(connection, study_id),
-        _begun(connection, study_id, tables.trial.c.pair_index >= now.spec.search.paired),
+        _begun(connection, study_id, t.pair_index >= search.paired),
     )
     return extended(*as_run, extension, catalog)
 
@@ -93,6 +99,17 @@ def _begun(connection: Connection, study_id: str, *conditions: ColumnElement[boo
     for row in connection.execute(counted):
         found[row.arm] = max(row.trials, found.get(row.arm, 0))
     return found
+
+
+def _in_all(connection: Connection, study_id: str, *conditions: ColumnElement[bool]) -> dict[str, int]:
+    """Return how many trials of each arm's search meet all conditions, in all replicates."""
+    t = tables.trial.c
+    counted = (
+        select(t.arm, func.count().label("trials"))
+        .where(t.study_id == study_id, t.phase == "search", *conditions)
+        .group_by(t.arm)
+    )
+    return {row.arm: row.trials for row in connection.execute(counted)}
 
 
 def _write(connection: Connection, study_id: str, spec: StudySpec, plan: ResolvedStudy) -> None:

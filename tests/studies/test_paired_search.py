@@ -26,7 +26,7 @@ def searched(search: Any, *, replicates: int = 1, trials: int = 40) -> PairedSea
 def test_a_stored_search_has_concrete_numbers(paired: int, replicates: int, verdict_at: int | None) -> None:
     found = searched({"paired": paired}, replicates=replicates)
     numbers = {"paired": paired, "replicates": replicates, "verdict_at": verdict_at}
-    assert found.model_dump() == {**numbers, "until": None}
+    assert found.model_dump() == {**numbers, "until": None, "stopped_at": ()}
 
 
 def test_a_stored_search_does_not_change_with_the_budget() -> None:

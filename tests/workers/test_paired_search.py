@@ -1,13 +1,16 @@
 """Paired trials: the same in every arm, trained to the end, and kept by restarts, retries and extensions."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from running import Running
 
+from studies.analysis.analyse import analyse
 from studies.promotion import bracket_of, planned_epochs
 from studies.seeds import paired_seed, trial_seed
+from studies.spec import parse_spec, to_copy
 from studies.states import StudyMove
 from studies.store import Store
 from studies.views import TrialView
@@ -37,6 +40,16 @@ def trained(store: Store, *, at_once: int = 2, **fields: Any) -> Running:
     running = Running(store, **study(**fields))
     running.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=at_once)
     return running
+
+
+def value_of(store: Store) -> Callable[[str, int], float]:
+    """Return validation values by seed, in which `adamp` is ahead."""
+
+    def value(trial: str, _epoch: int) -> float:
+        found = store.trial(trial)
+        return found.seed % 97 / 1000 + 0.02 * (found.arm == "adamp")
+
+    return value
 
 
 def pairs(trials: list[TrialView], arm: str, *, names: tuple[str, ...] = ("lr",)) -> dict[Any, Any]:
@@ -226,6 +239,36 @@ def test_a_study_that_was_stopped_among_its_pairs_continues_with_the_others_when
     running.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch))
     assert [t.pair_index for t in running.trials()] == [None, *range(8), None, None, None]
     assert pairs(running.trials(), "adamp") == pairs(trained(store, arms=["adamp"]).trials(), "adamp")
+
+
+def test_the_words_of_a_study_that_was_stopped_among_its_pairs_stay_when_the_others_are_trained(
+    store: Store,
+) -> None:
+    running = Running(store, resources={"max_pack_size": 4}, **study(trials=20, paired=16))
+    while sum(t.pair_index is not None for t in running.trials()) < 24:
+        running.finish(running.begin(f"p{len(running.trials())}"), value=value_of(store))
+    running.writer.close(StudyMove.FINISH)
+    stopped = analyse(store.study_record(running.study.id)).by_budget
+    assert stopped is not None
+    assert 8 <= stopped.n < 16
+    running.extend(trials_per_arm=20)
+    judged = analyse(store.study_record(running.study.id)).by_budget
+    running.train_all(value=value_of(store))
+    running.close()
+    assert sum(t.pair_index is not None for t in running.trials()) == 32
+    later = analyse(store.study_record(running.study.id)).by_budget
+    assert stopped == judged == later
+    running.extend(arms=["stepper"], seeds=1)
+    waiting = analyse(store.study_record(running.study.id)).by_budget
+    assert waiting is not None
+    assert waiting.state == "in progress"
+    running.train_all(value=value_of(store))
+    running.close()
+    with_another = analyse(store.study_record(running.study.id)).by_budget
+    assert with_another is not None
+    assert with_another.pairs[0].n == stopped.n
+    again = parse_spec(to_copy(running.study.spec))
+    assert again.search.stopped_at == ()
 
 
 def test_a_study_without_pairs_has_one_seed_for_all_trials(store: Store) -> None:
