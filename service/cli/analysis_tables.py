@@ -157,6 +157,7 @@ def by_budget(verdict: BudgetVerdict, *, unit: str) -> FittedTable:
     looked_at: dict[str, list[str]] = {}
     if verdict.looks:
         looked_at["look at"] = [ABSENT if pair.look is None else count(pair.look) for pair in verdict.pairs]
+        looked_at["level"] = [number(pair.level, 2) for pair in verdict.pairs]
     return optimizer_pairs(
         verdict.pairs,
         unit=unit,
@@ -179,7 +180,9 @@ def optimizer_pairs(
     """Return a table with one row per pair of arms at the primary budget, and further columns by header."""
     more = further or {}
     difference = _in_points(by, unit)
-    columns = ("arm", "is", "arm ", difference, "95 % interval", "p (corrected)", "n", *more)
+    # At a look an interval covers in 1 minus the level of that look.
+    covering = "interval" if any(pair.level is not None for pair in rows) else "95 % interval"
+    columns = ("arm", "is", "arm ", difference, covering, "p (corrected)", "n", *more)
     result = FittedTable(*columns, right=(difference, "p (corrected)", "n"))
     for row, pair in enumerate(rows):
         result.add_row(

@@ -181,12 +181,17 @@ def _table_by_budget(report: StudyReport, rows: Sequence[ArmRow]) -> tuple[str, 
         )
         for each in verdict.arms
     ]
+    level = (
+        "$p$ corrected over the pairs that were open at a look, below the level of that look"
+        if verdict.looks
+        else "corrected $p < 0.05$"
+    )
     caption = (
         f"{_title(report)} Expected {_column_title(f'test {escaped(card.metric)}', card.unit)} "
         f"({higher_or_lower(card.direction)} is better) of the best of $k$ trials by validation, from $n$ "
         f"trials of each optimizer that are paired across optimizers. Rank and Better than hold after "
         f"{verdict.primary} trials of tuning; Better than: numbers of the optimizers that are significantly "
-        "worse (jackknife over pairs, corrected $p < 0.05$); all others are undecided or better."
+        f"worse (jackknife over pairs, {level}); all others are undecided or better."
     )
     head = ("", "Optimizer", *(f"$k = {k}$" for k in shown), "$n$", "Rank", "Better than")
     return _table(

@@ -127,7 +127,14 @@ def _by_budget(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]
     if verdict.primary is not None and verdict.pairs:
         unit = report.study.workload_card.unit
         blocks += [
-            _pairs_at_budget(labels, verdict.pairs, verdict.primary, unit=unit, value="the test value"),
+            _pairs_at_budget(
+                labels,
+                verdict.pairs,
+                verdict.primary,
+                unit=unit,
+                value="the test value",
+                has_looks=bool(verdict.looks),
+            ),
             _bands(report, labels, verdict, verdict.primary),
             Items(tuple(each.sentence for each in verdict.differences)),
         ]
@@ -156,21 +163,33 @@ def _arms_at_budget(
 
 
 def _pairs_at_budget(
-    labels: dict[str, str], pairs: Sequence[PairByBudget], primary: int, *, unit: str, value: str
+    labels: dict[str, str],
+    pairs: Sequence[PairByBudget],
+    primary: int,
+    *,
+    unit: str,
+    value: str,
+    has_looks: bool = False,
 ) -> Table:
+    interval_and_p = (
+        "its interval for this pair alone, which covers in 1 minus the level of its look. p is corrected "
+        "over the pairs that were open at that look, and a pair is decided if it is below the level."
+        if has_looks
+        else "its 95 % interval for this pair alone. p is corrected over all pairs."
+    )
     caption = (
         f"Each pair of optimizers after {plural(primary, 'trial')} of tuning: the difference in the "
-        f"expectation of {value}, first minus second{_in_unit(unit)}, with its 95 % interval for this pair "
-        "alone. p is corrected over all pairs."
+        f"expectation of {value}, first minus second{_in_unit(unit)}, with {interval_and_p}"
     )
     headers = (
         "first",
         "second",
         "first is",
         "difference",
-        "95 % interval",
+        "interval" if has_looks else "95 % interval",
         "p (corrected)",
         "pairs of trials",
+        *(("look at", "level") if has_looks else ()),
     )
     rows = tuple(
         (
@@ -181,6 +200,11 @@ def _pairs_at_budget(
             change_interval(pair.low, pair.high, unit),
             p_value(pair.p_corrected),
             count(pair.n),
+            *(
+                (ABSENT if pair.look is None else count(pair.look), number(pair.level, 2))
+                if has_looks
+                else ()
+            ),
         )
         for pair in pairs
     )

@@ -257,7 +257,9 @@ def _with_looks(
 ) -> tuple[PairByBudget, ...]:
     """Return the pairs with the look that each rests on, and those that the study is not asked to decide."""
     found = [
-        pair.model_copy(update={"look": each.look, "reason": _at_look(pair.reason, each)})
+        pair.model_copy(
+            update={"look": each.look, "level": each.level, "reason": _at_look(pair.reason, each)}
+        )
         for pair, each in zip(pairs, looks.pairs, strict=True)
     ]
     asked = {frozenset((pair.first, pair.second)) for pair in pairs}

@@ -216,8 +216,8 @@ class PairByBudget(FrozenModel):
     )
     low: float | None = Field(
         description=(
-            "Lower end of its 95 % interval, for this pair of arms alone; null where the difference does not "
-            "vary."
+            "Lower end of its 95 % interval, for this pair of arms alone; at a look it covers in "
+            "1 - `level`. Null where the difference does not vary."
         )
     )
     high: float | None = Field(description="Upper end of it.")
@@ -225,15 +225,18 @@ class PairByBudget(FrozenModel):
     p_corrected: float | None = Field(
         description=(
             "The p-value corrected over all pairs of arms (of a further metric: over all pairs by all of "
-            "them); below 0.05 the word is not 'undecided'."
+            "them); below 0.05, or at a look below `level`, the word is not 'undecided'."
         )
     )
     look: int | None = Field(
         default=None,
         description=(
             "Pairs of trials at the look that decided it, or at the last one; null unless pairs are added "
-            "until the arms are decided. Each look has a level of its own, below 0.05."
+            "until the arms are decided."
         ),
+    )
+    level: float | None = Field(
+        default=None, description="The level of that look, below 0.05; null without a look."
     )
     reason: str = Field(description="The verdict in a sentence, with its figures.")
 

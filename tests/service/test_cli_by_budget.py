@@ -12,7 +12,8 @@ from trained_studies import Trained
 from typer.testing import Result
 
 from studies.analysis.views import StudyAnalysis
-from studies.formatting import change, change_interval, metric, p_value
+from studies.formatting import change, change_interval, metric, number, p_value
+from studies.statistics.until_decided import look_levels
 from studies.store import Store
 
 __all__: list[str] = []
@@ -239,8 +240,25 @@ def test_a_pair_that_was_decided_early_names_its_look(run: Run, store: Store, ht
     assert verdict is not None
     assert [(pair.word, pair.look) for pair in verdict.pairs] == [("better", 16)]
     shown = run("verdict", study).stdout
-    assert re.search(r"adamw +better than +slow .* 16 +16 ", shown)
+    level = number(verdict.pairs[0].level, 2)
+    assert verdict.pairs[0].level == look_levels(verdict.looks)[0]
+    assert re.search(rf"adamw +better than +slow .* 16 +16 +{level} ", shown)
+    assert "95 % interval" not in shown.split("fresh seeds:")[0]
     page = http.get(f"/studies/{study}", headers={"accept": "text/html"}).text
     assert "looks at 16, 20" in page
-    methods = http.get(f"/v1/studies/{study}/report?format=markdown").text
-    assert "Lan and DeMets, 1983" in methods
+    pairs = page[page.index('id="budget-pairs"') : page.index('id="ship"')]
+    assert f'<td class="n">{level}</td>' in pairs
+    assert "95 % interval" not in pairs.replace("\N{NO-BREAK SPACE}", " ")
+    report = http.get(f"/v1/studies/{study}/report?format=markdown").text
+    assert "Lan and DeMets, 1983" in report
+    section = report[report.index("Which optimizer is better?") : report.index("Which configuration")]
+    [row] = re.findall(r"^\| AdamW \| slow \| better .*$", section, flags=re.MULTILINE)
+    assert row.endswith(f"| 16 | 16 | {level} |")
+    table = http.get(f"/v1/studies/{study}/report?format=latex").text.split("by-budget")[0]
+    assert "p < 0.05" not in table.split(r"\begin{table}")[2]
+
+
+def test_intervals_without_looks_cover_95_percent(run: Run, judged: str, http: httpx.Client) -> None:
+    assert "95 % interval" in run("verdict", judged).stdout.split("fresh seeds:")[0]
+    table = http.get(f"/v1/studies/{judged}/report?format=latex").text.split("by-budget")[0]
+    assert "p < 0.05" in table.split(r"\begin{table}")[2]
