@@ -157,16 +157,19 @@ class Search(TrialQueue):
         """
         if self._is_space_exhausted:
             return 0
+        # Pairs that are added after an extension follow trials of the sampler.
+        missing_pairs = max(0, self._pairs - self._created_pairs)
+        number = min(self._created, 1 + self._created_pairs) if missing_pairs else self._created
         recommended = self._sampler.recommended(
-            self._created, without_result=len(self._without_result), queued=self.queued_new, pairs=self._pairs
+            number, without_result=len(self._without_result), queued=self.queued_new, pairs=self._pairs
         )
-        last = 1 + self._pairs if self._is_held else self._total
-        return min(max(0, last - self._created), recommended)
+        rest = missing_pairs + int(self._created == 0) if self._is_held else self._total - self._created
+        return min(max(0, rest), recommended)
 
     @property
     def needs_results(self) -> bool:
         """Whether what it dispatches next may depend on results that are still to come."""
-        return not self.is_exhausted and (self._pairs == 0 or self._created > self._pairs)
+        return not self.is_exhausted and self._created_pairs >= self._pairs
 
     @property
     def is_exhausted(self) -> bool:

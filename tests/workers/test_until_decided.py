@@ -131,6 +131,23 @@ def test_an_arm_that_is_added_later_gets_the_pairs_of_the_others(store: Store) -
     assert others(running) == dict.fromkeys(ARMS, 8)
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_an_arm_that_is_added_after_an_early_decision_gets_pairs_until_it_is_decided(
+    store: Store, sampler: str
+) -> None:
+    running = Running(store, **study(arms=["adamp", "adamw"], sampler=sampler))
+    value = Values(store, adamp=0.3)
+    running.train_all(value=value)
+    assert {len(pairs) for pairs in drawn(running).values()} == {16}
+    running.close()
+    running.extend(arms=["stepper"])
+    running.train_all(value=value)
+    assert running.scheduler.is_finished
+    pairs = {arm: len(indices) for arm, indices in drawn(running).items()}
+    assert len(set(pairs.values())) == 1 and pairs["adamw/0"] > 16
+    assert others(running) == dict.fromkeys(ARMS, 4)
+
+
 @pytest.mark.parametrize(
     ("search", "pointer"),
     [
