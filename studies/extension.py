@@ -219,7 +219,9 @@ def extended(
     if (longer, longer_plan) == (spec, plan):
         present = ", ".join(f"{name} {total}" for name, total in requested.items())
         raise SpecInvalid([SpecProblem("", f"the study already has {present}; give larger totals")])
-    return longer, longer_plan
+    # Who asks for fresh seeds does not ask for more of the search.
+    adds_pairs = spec.search.until is None or bool(extension.arms) or trials > budget.trials_per_arm
+    return longer, longer_plan.model_copy(update={"adds_pairs": adds_pairs})
 
 
 def _arm_problems(spec: StudySpec, extension: Extension) -> list[SpecProblem]:

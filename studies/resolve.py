@@ -164,11 +164,10 @@ class ResolvedStudy(FrozenModel):
         default=None, gt=0, description="Steps of the interval that replaces an epoch; null for epochs."
     )
     batch_size: int = Field(gt=0, description="Examples per step.")
+    adds_pairs: bool = Field(default=True, description="False if `search.until` adds no more pairs.")
 
     def epoch_s(self, training: TrainingOptions) -> float | None:
-        """Return the rough seconds of an epoch, or of the interval that replaces it, on one CPU thread.
-
-        None if the workload's card does not have them.
+        """Return the rough seconds of an epoch, or of its interval, on one CPU thread; None if unknown.
 
         Args:
             training: the study's settings.

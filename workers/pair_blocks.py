@@ -67,6 +67,10 @@ class PairBlocks:
                     own = max(own, *(each[replicate].created_pairs for each in self._searches.values()))
                 search.set_pairs(own, is_last=found.following is None)
             trials[name] = max(search.trials for search in of_arm)
+        if all(search.are_pairs_over for search in searches if search.is_held):
+            # The next look never comes, because a pair was cancelled when the study was stopped.
+            for search in searches:
+                search.set_pairs(search.created_pairs, is_last=True)
         if trials != self._trials:
             self._retry.persist(lambda: self._writer.plan_trials(trials))
             self._trials = trials

@@ -80,7 +80,7 @@ class Search(TrialQueue):
         # Those that are to be created by now; a search until arms are decided adds more.
         self._pairs = spec.search.paired
         grows = spec.search.until is not None and spec.budget.trials_per_arm > self._pairs
-        self._is_held = grows and replicate < spec.search.replicates
+        self._is_held = grows and study.adds_pairs and replicate < spec.search.replicates
         self._sampler = ArmSampler(
             plan,
             sampler=spec.sampler,
@@ -98,6 +98,10 @@ class Search(TrialQueue):
         self._ladder = Ladder(
             spec.pruner, epochs=study.epochs, trials=unpaired, maximize=sign(self._direction) == 1
         )
+        if grows and not study.adds_pairs and replicate < spec.search.replicates:
+            # The pairs that were added before.
+            self._pairs += max(0, plan.trials - trials)
+            trials = plan.trials
         self._total = trials
         self._planned_epochs = planned_epochs(spec.pruner, study.epochs, trials=trials, paired=self._pairs)
         self._created = 0

@@ -144,8 +144,49 @@ def test_an_arm_that_is_added_after_an_early_decision_gets_pairs_until_it_is_dec
     running.train_all(value=value)
     assert running.scheduler.is_finished
     pairs = {arm: len(indices) for arm, indices in drawn(running).items()}
-    assert len(set(pairs.values())) == 1 and pairs["adamw/0"] > 16
+    assert len(set(pairs.values())) == 1
+    assert pairs["adamw/0"] > 16
     assert others(running) == dict.fromkeys(ARMS, 4)
+
+
+def stopped(store: Store, *, is_training: bool) -> Running:
+    """Return a tied study that was stopped in its second block, with a pack in training or without."""
+    running = Running(store, **study(arms=["adamp", "adamw"], resources={"max_pack_size": 2}))
+    packs = 0
+    while len(drawn(running).get("adamp/0", ())) < 18:
+        running.finish(running.begin(f"p{packs}"), value=Values(store))
+        packs += 1
+    if is_training:
+        running.begin("last")
+    running.close()
+    return running
+
+
+def test_a_stopped_study_adds_further_pairs_if_it_is_extended_by_trials_but_not_by_seeds(
+    store: Store,
+) -> None:
+    running = stopped(store, is_training=False)
+    before = running.trials()
+    running.extend(seeds=1)
+    running.train_all(value=Values(store))
+    assert running.scheduler.is_finished
+    assert running.trials() == before
+    running.close()
+    running.extend(trials_per_arm=20)
+    running.train_all(value=lambda trial, _epoch: 0.5 + store.trial(trial).seed % 97 / 1000)
+    assert {len(pairs) for pairs in drawn(running).values()} == {40}
+    assert others(running) == {"adamp": 4, "adamw": 4}
+
+
+def test_a_study_that_was_stopped_with_pairs_in_training_fills_up_its_block_when_it_is_extended(
+    store: Store,
+) -> None:
+    running = stopped(store, is_training=True)
+    running.extend(trials_per_arm=20)
+    running.train_all(value=Values(store))
+    assert running.scheduler.is_finished
+    assert {len(pairs) for pairs in drawn(running).values()} == {20}
+    assert others(running) == {"adamp": 4, "adamw": 4}
 
 
 @pytest.mark.parametrize(
