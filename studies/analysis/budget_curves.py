@@ -19,7 +19,7 @@ from studies.states import TrialState
 from studies.statistics.bands import median_band
 from studies.statistics.best_of_k import budgets, expected_best
 from studies.statistics.best_so_far import best_so_far
-from studies.statistics.budget_verdict import TRIALS_PER_BUDGET
+from studies.statistics.budget_verdict import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.flips import lead_changes
 from studies.statistics.replicates import ReplicateCurve, across_replicates
 from studies.views import TrialView
@@ -81,9 +81,14 @@ def budget_curves(results: StudyResults, paired: PairedTrials | None) -> tuple[B
     """
     if paired is None or paired.primary is None:
         return tuple(_curve(results, arm) for arm in results.arms)
-    most = min(len(arm.known) for arm in paired.arms) // TRIALS_PER_BUDGET
+    counts = [len(arm.known) for arm in paired.arms]
+    # An arm without enough results takes nothing from the curves of the others.
+    most = min([n for n in counts if n >= LEAST_PAIRS] or counts) // TRIALS_PER_BUDGET
     trials = budgets(most, points=_MOST_POINTS) if most else np.empty(0, dtype=np.int64)
-    return tuple(_paired_curve(paired, arm, trials) for arm in paired.arms)
+    return tuple(
+        _paired_curve(paired, arm, trials[trials <= n // TRIALS_PER_BUDGET])
+        for arm, n in zip(paired.arms, counts, strict=True)
+    )
 
 
 def flips(results: StudyResults) -> tuple[RankFlip, ...]:

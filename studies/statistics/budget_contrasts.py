@@ -69,8 +69,15 @@ class PairedArms:
         return int(min(rows.sum() for rows in self._rows(i, j)))
 
     def curve(self, arm: int, ks: NDArray[np.int64]) -> _Floats:
-        """Return the arm's expected test value of the choice at each budget, [K], oriented."""
-        return self._ranked(arm, self._known[arm]).chosen(ks)
+        """Return the arm's expected test value of the choice at each budget, [K], oriented.
+
+        It is NaN at budgets above the arm's number of trials.
+        """
+        values = np.full(ks.size, math.nan)
+        within = ks <= self._known[arm].sum()
+        if within.any():
+            values[within] = self._ranked(arm, self._known[arm]).chosen(ks[within])
+        return values
 
     def contrast(self, i: int, j: int, ks: NDArray[np.int64]) -> "Contrast":
         """Return the difference of two arms at each budget."""

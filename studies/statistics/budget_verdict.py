@@ -86,9 +86,10 @@ class BudgetJudgement:
     Attributes:
         primary: the budget at which words are given.
         budgets: [K] the budgets of the curves and the band, ascending; empty with too few trials.
-        curves: expected test value of each arm's choice at each of them, [arms, K].
+        curves: expected test value of each arm's choice at each of them, [arms, K]; NaN above its number of
+            trials.
         pairs: every pair of arms at the primary budget, in the order given.
-        band: every pair of arms over all budgets, in the same order.
+        band: every pair of arms with enough trials over all budgets, in the same order.
     """
 
     primary: int
@@ -134,10 +135,13 @@ def judge_budgets(
     names = [arm.name for arm in arms]
     every = list(itertools.combinations(range(len(arms)), 2))
     counts = [trials.count(i, j) for i, j in every]
-    most = max(min(counts, default=0) // TRIALS_PER_BUDGET, 0)
+    # Arms without enough results take nothing from the others.
+    enough = [n for n in counts if n >= LEAST_PAIRS]
+    most = min(enough or counts, default=0) // TRIALS_PER_BUDGET
     ks = budgets(most) if most else np.empty(0, dtype=np.int64)
     signed = sign(direction)
-    over_all = [trials.contrast(i, j, ks) for i, j in every] if most and min(counts) >= LEAST_PAIRS else []
+    banded = [pair for pair, n in zip(every, counts, strict=True) if n >= LEAST_PAIRS]
+    over_all = [trials.contrast(i, j, ks) for i, j in banded]
     ends = _band(over_all, multipliers(trials.units))
     return BudgetJudgement(
         primary=primary,
@@ -152,8 +156,7 @@ def judge_budgets(
                 low=np.sort(signed * ends[p], axis=0)[0],
                 high=np.sort(signed * ends[p], axis=0)[1],
             )
-            for p, (i, j) in enumerate(every)
-            if over_all
+            for p, (i, j) in enumerate(banded)
         ),
     )
 

@@ -128,6 +128,15 @@ def test_a_failed_trial_leaves_out_its_pair_and_a_study_that_was_stopped_is_judg
     assert (too_short.pairs[0].difference, too_short.pairs[0].word) == (None, "undecided")
 
 
+def test_an_arm_without_results_leaves_the_curves_and_bands_of_the_others() -> None:
+    others = {"sgdp": Arm(search=line(0.95)), "stepper": Arm(search=line(0.9, noise=1))}
+    lost = Arm(search=["failed"] * (PAIRS + 1))
+    analysis = analyse(record({**others, "adamw": lost}, search={"paired": PAIRS}))
+    assert [len(curve.points) for curve in analysis.curves] == [7, 7, 0]
+    assert analysis.by_budget is not None
+    assert [(each.first, each.second) for each in analysis.by_budget.differences] == [("sgdp", "stepper")]
+
+
 def test_a_diverged_trial_is_the_last_and_counts_with_the_worst_value_of_any_arm() -> None:
     analysis = two(Arm(search=line(0.95, diverged=range(25))), Arm(search=line(0.9, noise=1)))
     verdict = analysis.by_budget
