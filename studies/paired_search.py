@@ -231,11 +231,16 @@ def _problems_of_decisions(until: UntilDecided | None, arms: Sequence[str]) -> l
             f"expected at least 2 arms to decide between, got {len(arms)}; add an arm, or remove `until`"
         )
         return [SpecProblem("/search/until", message)]
-    return [
-        SpecProblem(
-            f"/search/until/pairs/{n}",
-            f"expected two different arms of the study ({', '.join(arms)}), got {first!r} and {second!r}",
-        )
-        for n, (first, second) in enumerate(until.pairs or ())
-        if first == second or not {first, second} <= set(arms)
-    ]
+    problems: list[SpecProblem] = []
+    earlier: set[frozenset[str]] = set()
+    for n, (first, second) in enumerate(until.pairs or ()):
+        pair = frozenset((first, second))
+        got = f"got {first!r} and {second!r}"
+        if len(pair) < 2 or not pair <= set(arms):
+            message = f"expected two different arms of the study ({', '.join(arms)}), {got}"
+            problems.append(SpecProblem(f"/search/until/pairs/{n}", message))
+        elif pair in earlier:
+            message = f"expected each pair of arms once, in either order, {got} again; remove one"
+            problems.append(SpecProblem(f"/search/until/pairs/{n}", message))
+        earlier.add(pair)
+    return problems

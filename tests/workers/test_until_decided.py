@@ -196,6 +196,10 @@ def test_a_study_that_was_stopped_with_pairs_in_training_fills_up_its_block_when
         ({"paired": 4, "until": {"max_pairs": 16}}, "/search/until"),
         ({"paired": 16, "until": {"max_pairs": 40, "pairs": [["adamp", "sgd"]]}}, "/search/until/pairs/0"),
         ({"paired": 16, "until": {"max_pairs": 40, "pairs": []}}, "/search/until/pairs"),
+        (
+            {"paired": 16, "until": {"max_pairs": 40, "pairs": [["adamp", "adamw"], ["adamw", "adamp"]]}},
+            "/search/until/pairs/1",
+        ),
     ],
 )
 def test_what_cannot_be_decided_is_refused(store: Store, search: Any, pointer: str) -> None:
