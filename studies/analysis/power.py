@@ -12,6 +12,7 @@ from studies.analysis.paired_trials import PairedArm, PairedTrials, paired_trial
 from studies.analysis.power_views import PairGap, StudyPower
 from studies.analysis.study_results import study_results
 from studies.formatting import count, difference, duration, plural
+from studies.statistics.budget_verdict import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.power import PairPower, pair_power
 from studies.views import StudyRecord
 
@@ -31,6 +32,11 @@ def study_power(record: StudyRecord) -> StudyPower:
         why = (
             "The study has no paired trials, so what it could have detected is not known; submit it with "
             "`search: {paired: 32}`."
+        )
+    elif paired.looks is not None:
+        why = (
+            "The study adds pairs until its arms are decided, so the gap that it detects is not fixed; "
+            "`tangent submit --validate-only` says what gaps of several sizes take."
         )
     else:
         why = budget_verdict(paired).why_none
@@ -89,7 +95,12 @@ def _with_worst(power: StudyPower, paired: PairedTrials) -> StudyPower:
     """Return the figures of the pair of arms that needs the largest gap, and its sentence."""
     known = [pair for pair in power.pairs if pair.detectable is not None]
     if not known:
-        why = "No difference between two arms varies over the pairs, so what they detect is not known."
+        needed = max(LEAST_PAIRS, TRIALS_PER_BUDGET * (power.primary or 0))
+        why = (
+            "No difference between two arms varies over the pairs, so what they detect is not known."
+            if any(pair.n >= needed for pair in power.pairs)
+            else f"No two arms have the {needed} pairs of trials with a result in both that are needed."
+        )
         return power.model_copy(update={"why_none": why, "sentence": why})
     worst = max(known, key=lambda pair: pair.detectable or 0.0)
     trials, seconds = _cost(worst.pairs_for_half, paired.arms)
@@ -102,8 +113,8 @@ def _with_worst(power: StudyPower, paired: PairedTrials) -> StudyPower:
     if worst.pairs_for_half is not None and trials is not None:
         spent = f", about {duration(seconds)} of training" if seconds is not None else ""
         sentence += (
-            f" Half of that takes {count(worst.pairs_for_half)} pairs: {plural(trials, 'trial')} of "
-            f"{plural(power.arms, 'arm')}{spent}."
+            f" Half of that takes {count(worst.pairs_for_half)} pairs with `verdict_at: {power.primary}`: "
+            f"{plural(trials, 'trial')} of {plural(power.arms, 'arm')}{spent}."
         )
     return power.model_copy(
         update={

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from studies.direction import Direction
+from studies.paired_search import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.budget_contrasts import ArmTrials, PairedArms, degrees_of_freedom, multipliers
 from studies.statistics.verdict import LEVEL
 
@@ -31,7 +32,7 @@ class PairPower:
         spread: the standard error of their difference times sqrt(n / k), which hardly depends on n; NaN
             with too few pairs, or if the difference does not vary.
         detectable: the smallest true gap that is called in 80 %, in the metric's unit; NaN if unknown.
-        for_half: pairs of trials that detect half of it in 80 %; None if unknown.
+        for_half: pairs of trials that detect half of it in 80 %, at the same k; None if unknown.
     """
 
     first: str
@@ -70,7 +71,7 @@ def pair_power(
     places = list(itertools.combinations(range(len(arms)), 2))
     counts = [trials.count(i, j) for i, j in places]
     contrasts = [
-        trials.contrast(i, j, np.array([primary])) if n > 2 * primary else None
+        trials.contrast(i, j, np.array([primary])) if n >= _least(primary) else None
         for n, (i, j) in zip(counts, places, strict=True)
     ]
     units = [contrast.unit[0] for contrast in contrasts if contrast]
@@ -105,7 +106,7 @@ def pairs_needed(gap: float, *, spread: float, primary: int, level: float = LEVE
     """
     if not (gap > 0 and math.isfinite(spread)):
         return None
-    low, high = 4 * primary - 1, _MOST_PAIRS
+    low, high = _least(primary) - 1, _MOST_PAIRS
     if _detectable(spread, n=high, primary=primary, level=level) > gap:
         return None
     while high - low > 1:
@@ -115,6 +116,11 @@ def pairs_needed(gap: float, *, spread: float, primary: int, level: float = LEVE
         else:
             high = middle
     return high
+
+
+def _least(primary: int) -> int:
+    """Return the fewest pairs of trials with which the verdict compares two arms."""
+    return max(LEAST_PAIRS, TRIALS_PER_BUDGET * primary)
 
 
 def _detectable(spread: float, *, n: int, primary: int, level: float) -> float:

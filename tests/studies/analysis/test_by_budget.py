@@ -13,6 +13,7 @@ from scipy import stats
 
 from studies.analysis.analyse import analyse
 from studies.analysis.compare import compare
+from studies.analysis.power import study_power
 from studies.analysis.suite import analyse_suite
 from studies.analysis.views import StudyAnalysis
 from studies.catalog import MetricCard
@@ -333,6 +334,17 @@ def test_a_study_that_adds_pairs_is_in_progress_while_a_pair_of_arms_is_open() -
     assert whole is not None
     assert [pair.word for pair in whole.pairs] == ["undecided", "better", "better"]
     assert whole.pairs[0].look == 64
+
+
+def test_a_study_that_adds_pairs_has_no_fixed_power_and_one_with_few_results_none() -> None:
+    arms = {"sgdp": Arm(search=line(0.95)), "stepper": Arm(search=line(0.9, noise=1))}
+    assert study_power(record(arms, search={"paired": PAIRS})).pairs_for_half is not None
+    growing = study_power(record(arms, search={"paired": 16, "until": {"max_pairs": PAIRS}}))
+    assert (growing.detectable, growing.pairs) == (None, ())
+    lost = {"adamw": Arm(search=[*line(0.9)[:12], *["failed"] * 20]), "sgdp": Arm(search=line(0.95))}
+    few = study_power(record(lost, search={"paired": PAIRS}))
+    assert (few.detectable, few.pairs[0].n) == (None, 11)
+    assert few.why_none
 
 
 def test_pairs_of_arms_that_are_not_to_be_decided_have_no_figures() -> None:

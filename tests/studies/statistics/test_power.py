@@ -53,8 +53,10 @@ def test_many_arms_raise_the_detectable_gap_and_equal_ones_have_none() -> None:
     [same] = pair_power([arm, arm], direction="maximize", primary=4)
     assert math.isnan(same.detectable)
     assert same.for_half is None
-    [few] = pair_power(arms(0.0, seed=1, trials=6), direction="maximize", primary=3)
+    [few] = pair_power(arms(0.0, seed=1, trials=15), direction="maximize", primary=4)
     assert few.for_half is None
+    assert math.isnan(few.detectable)
+    assert pairs_needed(10.0, spread=1.0, primary=1) == 8
     assert pairs_needed(0.01, spread=math.inf, primary=4) is None
 
 
