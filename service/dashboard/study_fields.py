@@ -53,6 +53,10 @@ FIELDS: Final = (
         ],
     ),
     _field("How every trial is trained.", training={"schedule": "warmup-cosine", "clip_norm": 1.0}),
+    _field(
+        "Evaluate a moving average of the weights beside them, as further metrics.",
+        training={"ema_decay": 0.999, "ema_evaluation": "beside"},
+    ),
     _field("Which epoch's value counts: last or best.", objective={"at": "best"}),
     _field(
         "How hopeless trials are stopped early.",

@@ -1,14 +1,17 @@
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from catalogs import catalog
+from catalogs import catalog, study_body
 from trained_studies import Trained
 
 from service.dashboard.leader_text import describe_leader
 from service.dashboard.status_text import describe_status
+from service.dashboard.study_fields import FIELDS
 from service.dashboard.theme import arm_style
 from service.dispatcher_health import DispatcherHealth
+from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
 from studies.store import Store
 from studies.store.catalog import Heartbeat
@@ -129,3 +132,12 @@ def test_64_arms_all_look_different() -> None:
     styles = [arm_style(position) for position in range(64)]
     assert len({(style.colour, style.dash, style.marker) for style in styles}) == 64
     assert len({(style.colour, style.marker) for style in styles[:8]}) == 8
+
+
+def test_every_field_that_the_form_offers_is_one_of_a_study() -> None:
+    offered = [json.loads(field.member) for field in FIELDS]
+    base = {"budget": {"trials_per_arm": 20, "epochs": 2}, "confirmation": {"seeds": 5}}
+    for member in offered:
+        parse_spec(study_body(**base | member))
+    training = {name for member in offered for name in member.get("training", {})}
+    assert {"ema_decay", "ema_evaluation"} <= training
