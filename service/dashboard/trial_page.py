@@ -50,6 +50,7 @@ def trial_html(store: Store, trial_id: str) -> str:
             )
             for name, dimension in arm.space.items()
         ],
+        partners=_partners(store, trial),
         python=training_program(
             arm.optimizer,
             trial.parameters,
@@ -86,6 +87,15 @@ def describe_dimension(dimension: AnyDimension) -> str:
             return " or ".join(scalar(choice) for choice in dimension.choices)
         case Fixed():
             return "fixed"
+
+
+def _partners(store: Store, trial: TrialView) -> list[tuple[ArmView, TrialView]]:
+    """Return the trials of the same pair in other arms, in the study's order of arms."""
+    if trial.pair_index is None:
+        return []
+    of_arm = {each.arm: each for each in store.pair(trial)}
+    arms = store.arms(trial.study_id)
+    return [(arm, of_arm[arm.name]) for arm in arms if arm.name in of_arm and arm.name != trial.arm]
 
 
 def _version(trial: TrialView) -> str:

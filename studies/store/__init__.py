@@ -348,6 +348,11 @@ class Store(Accounts, Dispatching, WebhookQueue):
                 page_token=page_token,
             )
 
+    def pair(self, trial: TrialView) -> tuple[TrialView, ...]:
+        """Return the trials of a paired trial's pair, one of each arm, itself among them, by arm."""
+        with self._database.read() as connection:
+            return trial_queries.pair(connection, trial)
+
     def every_trial(self, study_id: str, *, phase: Phase | None = "search") -> tuple[TrialView, ...]:
         """Return all trials of a study's search, of its confirmation, or of both (None), oldest first.
 

@@ -5,6 +5,7 @@ __all__ = [
     "every_trial",
     "measurements",
     "measurements_of",
+    "pair",
     "rung_values",
     "study_record",
     "trial",
@@ -72,6 +73,18 @@ def every_trial(connection: Connection, study_id: str, *, phase: Phase | None) -
         t.created_at, *_TIES
     )
     return tuple(_trial_view(row) for row in connection.execute(query))
+
+
+def pair(connection: Connection, trial: TrialView) -> tuple[TrialView, ...]:
+    """Return the trials of a paired trial's pair, one of each arm, itself among them, by arm."""
+    t = tables.trial.c
+    query = select(tables.trial).where(
+        t.study_id == trial.study_id,
+        t.phase == "search",
+        t.replicate == trial.replicate,
+        t.pair_index == trial.pair_index,
+    )
+    return tuple(_trial_view(row) for row in connection.execute(query.order_by(t.arm)))
 
 
 def trials(

@@ -16,6 +16,7 @@ from service.dashboard.tables import tables_of
 from studies.analysis.analyse import analyse
 from studies.analysis.views import BudgetVerdict
 from studies.formatting import change, change_interval, metric, p_value
+from studies.states import StudyMove
 from studies.store import Store
 
 __all__: list[str] = []
@@ -181,7 +182,26 @@ def test_the_pair_of_a_trial_is_shown_in_the_table_and_on_its_page(
     shown = plain(page(f"/trials/{study_id}.adamw.3"))
     assert "Pair 2 of 0 to 15" in shown
     assert "part of pair 2" in shown
+    html = page(f"/trials/{study_id}.adamw.3")
+    assert re.findall(r'<a href="/trials/([^"]+)">[^<]+, trial 3</a>', html) == [
+        f"{study_id}.adamp.3",
+        f"{study_id}.stepper.3",
+    ]
     assert "Pair" not in plain(page(f"/trials/{study_id}.adamw.0")).replace("Pairs", "")
+
+
+def test_a_study_that_ended_before_its_first_look_shows_no_pairs(
+    page: Callable[[str], str], known: Store
+) -> None:
+    search = {"paired": 16, "until": {"max_pairs": 40}}
+    budget = {"trials_per_arm": 20, "epochs": 2}
+    run = Trained(known, width=8, arms=_ARMS, search=search, budget=budget).train(8)
+    known.move(run.id, StudyMove.STOP)
+    html = page(f"/studies/{run.close().id}")
+    assert "ended before its first look, at 16 pairs of trials" in plain(html)
+    assert 'id="budget-pairs"' not in html
+    trial = next(t for t in known.every_trial(run.id) if t.pair_index == 1)
+    assert "Pair 1 of 0 to 39" in plain(page(f"/trials/{trial.id}"))
 
 
 def test_the_shown_budgets_are_the_smallest_the_primary_and_the_largest() -> None:
