@@ -15,7 +15,7 @@ from typing import ClassVar, Final, Protocol
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from studies.budget import MAX_TRIALS
+from studies.budget import MAX_TRIALS, Budget
 from studies.errors import SpecProblem
 from studies.formatting import plural
 from studies.frozen_model import FrozenModel
@@ -81,7 +81,8 @@ class PairedSearch(FrozenModel):
         le=1000,
         strict=True,
         description=(
-            "Replicates whose pairs count for the budget verdict: those with which the study was submitted."
+            "Replicates whose pairs count for the budget verdict: those with which the study was submitted, "
+            "or fewer."
         ),
     )
     verdict_at: int | None = Field(
@@ -194,7 +195,7 @@ def default_pairs(sampler: str, trials_per_arm: int, *, is_pruned: bool) -> int:
 
 
 def pairing_problems(
-    search: PairedSearch, sampler: str, trials_per_arm: int, arms: Sequence[_NamedArm]
+    search: PairedSearch, sampler: str, budget: Budget, arms: Sequence[_NamedArm]
 ) -> list[SpecProblem]:
     """Return what is wrong with the pairs of a study that is submitted.
 
@@ -203,9 +204,16 @@ def pairing_problems(
     Args:
         search: the pairs.
         sampler: name of the study's sampler.
-        trials_per_arm: trials of each arm in one replicate, including its defaults.
+        budget: the study's budget.
         arms: the study's arms.
     """
+    trials_per_arm = budget.trials_per_arm
+    if search.replicates > budget.replicates:
+        message = (
+            f"expected at most the {plural(budget.replicates, 'replicate')} of the budget, got "
+            f"{search.replicates}; remove it, or raise the budget's `replicates`"
+        )
+        return [SpecProblem("/search/replicates", message)]
     if sampler == "grid" and search.paired:
         message = (
             f"expected 0, because the sampler 'grid' tries a list of configurations, got {search.paired}; "

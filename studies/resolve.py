@@ -506,7 +506,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
     problems: list[SpecProblem] = []
     if workload is None:
         problems.append(SpecProblem("/workload", catalog.describe_unknown("workload", spec.workload)))
-    problems += pairing_problems(spec.search, spec.sampler, spec.budget.trials_per_arm, spec.arms)
+    problems += pairing_problems(spec.search, spec.sampler, spec.budget, spec.arms)
     problems += arm_problems or unused_dimensions(spec.space, [(arm.card, arm.space) for arm in arms])
     batch_size = spec.training.batch_size
     limit = workload.examples.get("train") if workload is not None else None

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from catalogs import study_body
+from catalogs import catalog, study_body
 
 from studies.errors import SpecInvalid
 from studies.paired_search import PairedSearch, default_budget, default_pairs
+from studies.resolve import resolve
 from studies.spec import StudySpec, parse_spec
 
 __all__: list[str] = []
@@ -53,6 +54,14 @@ def test_a_fault_of_a_search_is_reported_where_it_is(search: Any, pointer: str) 
     with pytest.raises(SpecInvalid) as raised:
         searched(search)
     assert [problem.pointer for problem in raised.value.problems] == [pointer]
+
+
+def test_no_more_replicates_count_than_the_budget_has() -> None:
+    budget = {"trials_per_arm": 33, "replicates": 2}
+    resolve(parse_spec(study_body(budget=budget, search={"paired": 32, "replicates": 1})), catalog())
+    with pytest.raises(SpecInvalid) as raised:
+        resolve(parse_spec(study_body(budget=budget, search={"paired": 32, "replicates": 3})), catalog())
+    assert [problem.pointer for problem in raised.value.problems] == ["/search/replicates"]
 
 
 def test_the_default_budget_is_never_more_than_a_quarter_of_the_pairs() -> None:
