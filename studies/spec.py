@@ -396,6 +396,10 @@ def to_copy(spec: StudySpec) -> dict[str, Any]:
         "verdict_at": default_budget(search.pairs),
     }
     data = spec.model_dump(mode="json")
+    if search.paired >= spec.budget.trials_per_arm:
+        # The study was stopped among its pairs and then extended: its budget no longer holds them.
+        del data["search"]
+        return data
     # A copy trains all of its pairs.
     del data["search"]["stopped_at"]
     data["search"] = {name: value for name, value in data["search"].items() if value != derived.get(name)}

@@ -18,7 +18,9 @@ from studies.states import CLOSED_STUDY_STATES, StudyState
 
 if TYPE_CHECKING:
     from service.report.bundle_reader import OpenedBundle
+    from studies.paired_search import PairedSearch
     from studies.resolve import ResolvedStudy
+    from studies.spec import StudySpec
 
 DISAGREES = 3
 """Exit status of `replay` if the new results disagree with the bundle."""
@@ -189,10 +191,24 @@ def _submit(service: Connection, opened: "OpenedBundle") -> str:
     """Submit the bundle's study again and return its id; note on standard error what differs here."""
     name = opened.spec.name[: _MAX_NAME_LENGTH - len(_NAME_SUFFIX)] + _NAME_SUFFIX
     # The replay would count twice in the suite of the original study.
-    spec = opened.spec.model_copy(update={"name": name, "suite": None})
+    spec = opened.spec.model_copy(
+        update={"name": name, "suite": None, "search": _search_that_ran(opened.spec)}
+    )
     for part in _changed_parts(opened.plan, service.client.validate(spec).study):
         console(stderr=True).print(f"note: {part} has changed since the bundle was written", soft_wrap=True)
     return service.client.submit(spec).id
+
+
+def _search_that_ran(spec: "StudySpec") -> "PairedSearch":
+    """Return the search of a study that was stopped among its pairs and extended: with the pairs that ran."""
+    from studies.paired_search import default_budget
+
+    search, most = spec.search, spec.budget.trials_per_arm - 1
+    if search.paired <= most:
+        return search
+    return search.model_copy(
+        update={"paired": most, "verdict_at": default_budget(most * search.replicates), "until": None}
+    )
 
 
 def _changed_parts(before: "ResolvedStudy", now: "ResolvedStudy") -> list[str]:

@@ -86,6 +86,13 @@ def test_given_numbers_of_a_search_stay_and_derived_ones_are_derived_again() -> 
     assert cloned({"paired": 24}, longer | {"search": None}) == derived
 
 
+def test_a_study_that_was_stopped_among_its_pairs_and_extended_can_be_cloned() -> None:
+    spec = parse_spec(BODY | {"budget": {"trials_per_arm": 40}, "search": {"paired": 32}})
+    extended = spec.model_copy(update={"budget": spec.budget.model_copy(update={"trials_per_arm": 2})})
+    assert clone_spec(extended, {}).search.paired == 1
+    assert clone_spec(extended, {"budget": {"trials_per_arm": 21}}).search.paired == 20
+
+
 def test_shorthands_of_a_patch_are_expanded() -> None:
     spec = clone_spec(parse_spec(BODY), {"arms": ["adamw"], "pruner": "asha"})
     assert [arm.name for arm in spec.arms] == ["adamw"]

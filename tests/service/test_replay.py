@@ -23,6 +23,7 @@ from service.report.bundle_reader import BundleInvalid, open_bundle
 from service.report.bundle_writer import write_bundle
 from service.report.study_report import report_of
 from studies.catalog import Catalog
+from studies.extension import parse_extension
 from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
@@ -190,6 +191,23 @@ def test_a_replay_with_the_same_results_agrees(
     assert replayed.id != original.id
     assert (replayed.name, replayed.suite, replayed.state) == ("First (replay)", None, StudyState.COMPLETED)
     assert replayed.spec == original.spec.model_copy(update={"name": "First (replay)", "suite": None})
+
+
+def test_a_study_that_was_stopped_among_its_pairs_and_extended_can_be_replayed(
+    run: Run, store: Store, body: dict[str, Any], tmp_path: Path
+) -> None:
+    pairs = {"budget": {"trials_per_arm": 9, "epochs": 1}, "search": {"paired": 8}}
+    stopped = store.submit(parse_spec(body | pairs))
+    claim = store.claim_next(dispatcher="here", lease_s=60.0)
+    assert claim is not None
+    store.run_writer(claim, lease_s=60.0).close(StudyMove.FINISH)
+    play(store, store.extend(stopped.id, parse_extension({"seeds": 6})))
+    path = tmp_path / "stopped.tangent.zip"
+    assert run("export", stopped.id, "-o", str(path)).exit_code == 0
+    begun = run("replay", str(path), "--no-wait")
+    assert begun.exit_code == 0, begun.stderr
+    spec = store.study(begun.stdout.strip()).spec
+    assert (spec.budget.trials_per_arm, spec.search.paired) == (1, 0)
 
 
 def test_a_replay_with_reversed_results_disagrees(run: Run, store: Store, bundle: Path) -> None:
