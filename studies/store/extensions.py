@@ -77,13 +77,14 @@ def planned(
 def plan_trials(connection: Connection, study_id: str, trials: Mapping[str, int]) -> None:
     """Store how many trials each arm runs in a replicate, by its name."""
     plan = study_queries.resolved(connection, study_id)
+    replicates = study_queries.study(connection, study_id).spec.budget.replicates
     arms = tuple(arm.model_copy(update={"trials": trials.get(arm.name, arm.trials)}) for arm in plan.arms)
     resolved = plan.model_copy(update={"arms": arms}).model_dump(mode="json")
     connection.execute(update(tables.study).where(tables.study.c.id == study_id).values(resolved=resolved))
     a = tables.arm.c
     for name, count in trials.items():
         connection.execute(
-            update(tables.arm).where(a.study_id == study_id, a.name == name).values(trials=count)
+            update(tables.arm).where(a.study_id == study_id, a.name == name).values(trials=count * replicates)
         )
 
 

@@ -94,6 +94,7 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
             count, runs = searched[row.id, arm.name], confirmed[row.id, arm.name]
             finished = sum(count[state] for state in FINISHED_TRIAL_STATES)
             is_confirmed = seeds > 0 and row.state in _CONFIRMING
+            trials = arm.trials // replicates
             missing = (
                 _count_missing_runs(connection, row, arm.position, spec, search=count, runs=runs["trials"])
                 if is_confirmed
@@ -108,8 +109,8 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
                 * planned_epochs(
                     spec.pruner,
                     row.resolved["epochs"],
-                    trials=arm.trials // replicates,
-                    paired=spec.search.paired,
+                    trials=trials,
+                    paired=_pairs_by_now(spec, trials),
                 ),
                 confirmations=runs["trials"] + missing,
                 confirmations_finished=sum(runs[state] for state in FINISHED_TRIAL_STATES),
@@ -117,6 +118,14 @@ def arm_progress(connection: Connection, rows: Sequence[Any]) -> dict[str, dict[
                 **{state: count[state] for state in (*FINISHED_TRIAL_STATES, TrialState.RUNNING)},
             )
     return found
+
+
+def _pairs_by_now(spec: StudySpec, trials: int) -> int:
+    """Return how many of an arm's trials in a replicate are pairs, with those that were added."""
+    paired = spec.search.paired
+    if spec.search.until is None:
+        return paired
+    return max(paired, trials - (spec.budget.trials_per_arm - paired))
 
 
 def _count_missing_runs(

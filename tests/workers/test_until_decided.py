@@ -113,6 +113,17 @@ def test_a_run_loaded_at_any_moment_decides_as_before(store: Store, replicates: 
     ]
     assert seen[0] == seen[1]
     assert max(len(pairs) for pairs in drawn(whole).values()) > 16 // replicates
+    assert store.study(whole.study.id).progress.trials == len(whole.trials())
+
+
+def test_epochs_of_pairs_that_were_added_are_planned_as_epochs_of_pairs(store: Store) -> None:
+    fields = study(pruner="asha")
+    fields["budget"]["epochs"] = 3
+    running = Running(store, **fields)
+    running.train_all(value=lambda trial, _epoch: 0.5 + store.trial(trial).seed % 97 / 1000)
+    assert {len(pairs) for pairs in drawn(running).values()} == {40}
+    progress = store.study(running.study.id).progress
+    assert progress.epochs == progress.epochs_done
 
 
 def test_an_arm_that_is_added_later_gets_the_pairs_of_the_others(store: Store) -> None:
