@@ -191,7 +191,8 @@ def _plan(report: StudyReport) -> ResolvedStudy:
 
 def _seeds(study: StudyView) -> dict[str, Any]:
     spec = study.spec
-    replicates, pairs = range(spec.budget.replicates), range(spec.search.paired)
+    most = spec.search.paired if spec.search.until is None else spec.search.until.max_pairs
+    replicates, pairs = range(spec.budget.replicates), range(most)
     return {
         "study": spec.seed,
         "search": [trial_seed(spec.seed, replicate) for replicate in replicates],

@@ -21,7 +21,7 @@ from service.report.manifest import FILES, bundle_name
 from service.report.study_report import report_of
 from studies.catalog import Catalog
 from studies.resolve import ResolvedStudy, resolve
-from studies.seeds import confirmation_seed, trial_seed
+from studies.seeds import confirmation_seed, paired_seed, trial_seed
 from studies.spec import StudySpec, parse_spec
 from studies.store import Store
 from studies.trials import Measurement, NewTrial, Report
@@ -154,6 +154,16 @@ def test_the_number_of_measurements_in_memory_does_not_change_the_files(
     at_once = measured()
     monkeypatch.setattr(bundle_writer, "_ROWS_IN_MEMORY", 5)
     assert measured() == at_once
+
+
+def test_seeds_hold_those_of_pairs_that_are_added(
+    http: httpx.Client, store: Store, body: dict[str, Any]
+) -> None:
+    search = {"paired": 8, "until": {"max_pairs": 12}}
+    study = store.submit(parse_spec(body | {"budget": {"trials_per_arm": 9}, "search": search}))
+    with opened(http, study.id) as archive:
+        seeds = json.loads(archive.read("seeds.json"))
+    assert seeds["pairs"] == [[paired_seed(0, 0, pair) for pair in range(12)]]
 
 
 def test_seeds_are_those_of_the_trials(http: httpx.Client, store: Store, study: str) -> None:
