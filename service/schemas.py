@@ -10,6 +10,7 @@ from pydantic import Field
 from service.decision_costs import DecisionCost, decision_costs
 from studies.catalog import BrokenPackage
 from studies.confirmation import most_runs
+from studies.extension import most_search_trials
 from studies.frozen_model import FrozenModel
 from studies.promotion import planned_epochs
 from studies.resolve import ResolvedStudy
@@ -67,7 +68,7 @@ class StudyPlan(FrozenModel):
             study=study,
             trials=trials,
             paired=in_pairs,
-            most_trials=trials + len(study.arms) * spec.search.most_added,
+            most_trials=most_search_trials(spec, study),
             decision_costs=decision_costs(spec, study, unpaired=trials - in_pairs),
             confirmations=confirmations,
             epochs=epochs,

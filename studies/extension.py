@@ -4,6 +4,7 @@ __all__ = [
     "Extension",
     "extended",
     "more_seeds",
+    "most_search_trials",
     "parse_extension",
     "with_actual_budget",
     "with_judged_pairs",
@@ -128,6 +129,22 @@ def with_judged_pairs(spec: StudySpec, begun: Mapping[str, int], paired: Mapping
         return spec
     stopped_at = (*search.stopped_at, *((name, begun.get(name, 0)) for name in waiting))
     return spec.model_copy(update={"search": search.model_copy(update={"stopped_at": stopped_at})})
+
+
+def most_search_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
+    """Return the largest number of trials that the searches of a study can have, all arms together.
+
+    Args:
+        spec: the study.
+        plan: the same study, resolved; it holds the pairs that were added so far.
+    """
+    search, budget = spec.search, spec.budget
+    if search.until is None or not plan.adds_pairs:
+        return budget.replicates * sum(arm.trials for arm in plan.arms)
+    without_added = sum(
+        arm.trials_for(budget.trials_per_arm, spec.sampler, paired=search.paired) for arm in plan.arms
+    )
+    return budget.replicates * without_added + len(plan.arms) * search.most_added
 
 
 def extended(

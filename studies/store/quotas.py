@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from studies.confirmation import most_runs
 from studies.errors import QuotaExceeded
+from studies.extension import most_search_trials
 from studies.formatting import plural
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
@@ -122,7 +123,5 @@ def gpu_hours(connection: Connection, owner: str) -> float:
 
 def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:
     """Return the largest number of trials that a study can have: of its searches and its confirmation."""
-    replicates = spec.budget.replicates
-    confirmations = most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
-    most = sum(arm.trials * replicates + confirmations for arm in plan.arms)
-    return most + len(plan.arms) * spec.search.most_added
+    confirmations = most_runs(replicates=spec.budget.replicates, seeds=spec.confirmation.seeds)
+    return most_search_trials(spec, plan) + len(plan.arms) * confirmations

@@ -7,6 +7,7 @@ import pytest
 from running import Running
 
 from studies.errors import SpecInvalid
+from studies.extension import most_search_trials
 from studies.paired_looks import study_looks
 from studies.store import Store
 from studies.views import TrialView
@@ -68,6 +69,8 @@ def test_a_clear_difference_needs_no_more_pairs_and_a_tie_all_of_them(store: Sto
         assert running.scheduler.is_finished
         assert {arm.trials for arm in running.writer.plan().arms} == {len(running.trials()) / 3}
         assert store.study(running.study.id).progress.trials == len(running.trials())
+        most = most_search_trials(running.study.spec, running.writer.plan())
+        assert most == 3 * 44, "pairs that were added are not counted twice"
 
 
 def test_blocks_end_at_looks_and_the_sampler_waits_for_the_last(store: Store) -> None:
