@@ -61,7 +61,8 @@ class PairBlocks:
         for name, of_arm in self._searches.items():
             pairs = found.dropped.get(name, following)
             for replicate, search in enumerate(of_arm):
-                own = pairs_of_replicate(pairs, replicate, replicates=len(of_arm))
+                # An arm may have had more pairs before an arm was added beside which it is dropped earlier.
+                own = max(pairs_of_replicate(pairs, replicate, replicates=len(of_arm)), search.created_pairs)
                 if name not in found.dropped:
                     # An arm that is added later gets the pairs that the others have.
                     own = max(own, *(each[replicate].created_pairs for each in self._searches.values()))

@@ -1,6 +1,7 @@
 """Pairs are added until arms are decided, by looks that depend on stored trials alone."""
 
 import zlib
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -94,6 +95,19 @@ def test_losers_that_are_dropped_get_no_more_pairs(store: Store) -> None:
     assert pairs["stepper/0"] == 16
     assert pairs["adamp/0"] == pairs["adamw/0"] > 16
     assert others(running) == dict.fromkeys(ARMS, 4)
+
+
+def test_the_plan_holds_all_pairs_of_an_arm_that_was_dropped_again(store: Store) -> None:
+    running = Running(store, **study(until={"drop_losers": True}))
+    value = Values(store, stepper=-0.5)
+    running.train_all(value=value)
+    for totals in ({"arms": [{"optimizer": "adamw", "name": "again"}]}, {"trials_per_arm": 24}):
+        running.close()
+        running.extend(**totals)
+        running.train_all(value=value)
+        assert running.scheduler.is_finished
+    found = Counter(trial.arm for trial in running.trials())
+    assert {arm.name: arm.trials for arm in running.writer.plan().arms} == found
 
 
 @pytest.mark.parametrize("replicates", [1, 2])
