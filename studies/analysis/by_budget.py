@@ -56,7 +56,7 @@ def budget_verdict(trials: PairedTrials) -> BudgetVerdict:
         pairs=(),
         differences=(),
     )
-    if trials.state != "judged" or trials.primary is None:
+    if trials.state != "judged" or trials.primary is None or (trials.looks and not trials.looks.done):
         return verdict
     judgement = trials.judge()
     unit, direction = trials.card.unit, trials.card.direction
@@ -167,6 +167,8 @@ def _why_none(trials: PairedTrials) -> str | None:
             f"The verdict on the optimizers follows when all {plural(trials.planned, 'pair')} of trials have "
             f"ended in every arm; so far {trials.ended} {have}."
         )
+    if trials.looks is not None and not trials.looks.done:
+        return f"The study ended before the first look, at {plural(trials.planned, 'pair')} of trials."
     if len(trials.arms) < 2:
         return "The study has one arm, so there is nothing to compare."
     return None

@@ -70,7 +70,7 @@ def finding(
         sentences = [f"{capitalized('; '.join(unusable))}."] if unusable else []
         if by_budget.pairs:
             sentences += [optimizer_sentence(results, by_budget), *shipping]
-        elif is_confirmed:
+        elif is_confirmed or results.is_closed:
             sentences += [by_budget.why_none or "", *shipping]
         else:
             sentences += [f"So far, {_by_search(results, contenders)}.", by_budget.why_none or ""]

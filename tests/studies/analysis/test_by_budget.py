@@ -347,6 +347,14 @@ def test_a_study_that_adds_pairs_has_no_fixed_power_and_one_with_few_results_non
     assert few.why_none
 
 
+def test_a_study_that_ended_before_its_first_look_has_no_words() -> None:
+    analysis = _growing(11, gap=0.05)
+    verdict = analysis.by_budget
+    assert verdict is not None
+    assert (verdict.state, verdict.pairs, verdict.differences, verdict.arms) == ("judged", (), (), ())
+    assert (analysis.finding.winner, analysis.finding.sentences[0]) == (None, verdict.why_none)
+
+
 def test_pairs_of_arms_that_are_not_to_be_decided_have_no_figures() -> None:
     verdict = _growing(16, gap=0.05, pairs=[["sgdp", "stepper"]]).by_budget
     assert verdict is not None
