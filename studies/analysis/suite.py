@@ -178,15 +178,22 @@ def _evidence(study: _Counted) -> dict[tuple[str, str], tuple[float, int]]:
     Each pair is there in both orders.
 
     They allow for the variation over searches: those of the paired trials, or else of the verdict on
-    optimizers by confirmation runs. An undecided sign test leans neither way.
+    optimizers by confirmation runs. An undecided sign test leans neither way. In a study that added pairs,
+    the p-value of a pair that was decided is 5 %, and that of the others 1.
     """
     sign = study.results.sign
-    found = (
-        [(pair, int(sign * np.sign(pair.difference or 0.0))) for pair in budget_verdict(study.paired).pairs]
-        if study.paired is not None
-        else [(pair, _lean(pair, sign)) for pair in judge_arms(study.results).pairs]
-    )
-    known = [(pair.first, pair.second, pair.p, lean) for pair, lean in found if pair.p is not None]
+    if study.paired is None:
+        judged = [(pair, pair.p, _lean(pair, sign)) for pair in judge_arms(study.results).pairs]
+    else:
+        pairs = budget_verdict(study.paired).pairs
+        leans = [int(sign * np.sign(pair.difference or 0.0)) for pair in pairs]
+        # The p-value of the look that decided would be too small: that look was chosen by its p-value.
+        p_values = [
+            pair.p if study.paired.looks is None else 1.0 if pair.word == "undecided" else LEVEL
+            for pair in pairs
+        ]
+        judged = list(zip(pairs, p_values, leans, strict=True))
+    known = [(pair.first, pair.second, p, lean) for pair, p, lean in judged if p is not None]
     return {(first, second): (p, lean) for first, second, p, lean in known} | {
         (second, first): (p, -lean) for first, second, p, lean in known
     }
