@@ -60,7 +60,7 @@ def limits(
         return ()
     return (
         *_early_end(results),
-        *_budget(by_budget),
+        *_budget(results, by_budget),
         *_confirmation(results, confirmed),
         *_intervals(results, pairs, confirmed),
         *_scope(results, flips, by_budget),
@@ -78,7 +78,7 @@ def _early_end(results: StudyResults) -> Iterator[str]:
         yield f"The study {ending} early: {count(finished)} of {plural(progress.trials, 'trial')} finished."
 
 
-def _budget(verdict: BudgetVerdict | None) -> Iterator[str]:
+def _budget(results: StudyResults, verdict: BudgetVerdict | None) -> Iterator[str]:
     """Yield what the budget verdict rests on, and what is missing of that."""
     if verdict is None or not verdict.pairs:
         return
@@ -92,11 +92,12 @@ def _budget(verdict: BudgetVerdict | None) -> Iterator[str]:
         return
     missing = verdict.planned - verdict.n
     if missing:
+        lack, and_count = ("lacks", "counts") if missing == 1 else ("lack", "count")
         yield (
-            f"{count(missing)} of {plural(verdict.planned, 'pair')} of trials "
-            f"{'lacks' if missing == 1 else 'lack'} a result in some arm and count only between the others."
+            f"{count(missing)} of {plural(verdict.planned, 'pair')} of trials {lack} a result in some arm "
+            f"and {and_count} only between the others."
         )
-    if verdict.ended < verdict.planned:
+    if verdict.ended < verdict.planned and not results.unusable_arms:
         yield (
             "The study ended before all pairs of trials had. If it was stopped because of its figures, its "
             "words are wrong more often than 5 times in 100."

@@ -134,6 +134,7 @@ def test_an_arm_without_results_leaves_the_curves_and_bands_of_the_others() -> N
     lost = Arm(search=["failed"] * (PAIRS + 1))
     analysis = analyse(record({**others, "adamw": lost}, search={"paired": PAIRS}))
     assert [len(curve.points) for curve in analysis.curves] == [7, 7, 0]
+    assert not any("because of its figures" in limit for limit in analysis.finding.limits)
     assert analysis.by_budget is not None
     assert [(each.first, each.second) for each in analysis.by_budget.differences] == [("sgdp", "stepper")]
 
@@ -302,6 +303,26 @@ def test_a_suite_has_the_interquartile_mean_of_searches_of_the_primary_budget() 
     assert worse.budget_iqm is not None
     assert better.budget_iqm_low is not None
     assert better.budget_iqm_low > worse.budget_iqm
+
+
+def test_a_suite_does_not_take_the_p_value_of_the_look_that_decided() -> None:
+    cards = catalog()
+    names = ("digits-mlp", "digits-two")
+    second = cards.workloads["digits-mlp"].model_copy(update={"name": "digits-two"})
+    known = cards.model_copy(update={"workloads": {**cards.workloads, "digits-two": second}})
+
+    def winner(pairs: int, search: dict[str, Any]) -> str | None:
+        studies: list[StudyRecord] = []
+        for n, gap in enumerate((0.05, 0.0)):
+            arms = {
+                "sgdp": Arm(search=line(0.95, pairs=pairs), best=around(0.95)),
+                "stepper": Arm(search=line(0.95 - gap, pairs=pairs, noise=1), best=around(0.9, turn=1)),
+            }
+            studies.append(_study(f"study {n}", arms, search=search, workload=names[n], known=known))
+        return analyse_suite("small", studies).finding.winner
+
+    assert winner(PAIRS, {"paired": PAIRS}) == "sgdp"
+    assert winner(32, {"paired": 16, "until": {"max_pairs": 32}}) is None
 
 
 def _growing(
