@@ -21,7 +21,7 @@ class DecisionCost(FrozenModel):
 
     gap: float = Field(description="True difference of neighbouring arms, in percentage points.")
     trials: float = Field(description="Mean number of trials of the search, all arms together.")
-    decided: float = Field(description="Share of such studies that decide every pair of arms, in [0, 1].")
+    decided: float = Field(description="Share of such studies that decide all requested pairs, in [0, 1].")
 
 
 def decision_costs(spec: StudySpec, plan: ResolvedStudy, *, unpaired: int) -> tuple[DecisionCost, ...]:
@@ -41,6 +41,9 @@ def decision_costs(spec: StudySpec, plan: ResolvedStudy, *, unpaired: int) -> tu
     if plan.workload.unit != "fraction" or not 2 <= arms <= _MOST_ARMS:
         return ()
     planned = looks(search.pairs, search.pairs + search.most_added)
+    places = {arm.name: place for place, arm in enumerate(plan.arms)}
+    asked = search.until.pairs
+    pairs = None if asked is None else [(places[first], places[second]) for first, second in asked]
     found = [
         expected_cost(
             gap=gap,
@@ -48,6 +51,7 @@ def decision_costs(spec: StudySpec, plan: ResolvedStudy, *, unpaired: int) -> tu
             arms=arms,
             primary=search.verdict_at,
             planned=planned,
+            pairs=pairs,
             can_drop=search.until.drop_losers,
         )
         for gap in _GAPS

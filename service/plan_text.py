@@ -27,7 +27,7 @@ def describe_decision_costs(plan: StudyPlan) -> tuple[str, ...]:
     sentences += [
         f"If neighbouring arms differ by {number(cost.gap)} {'point' if cost.gap == 1 else 'points'}: "
         f"{plural(round(cost.trials), 'trial')} on average; {percent(cost.decided)} of such studies decide "
-        "every pair of arms."
+        "every requested pair of arms."
         for cost in plan.decision_costs
     ]
     return tuple(sentences)

@@ -223,9 +223,9 @@ class ExpectedCost:
 
     Attributes:
         gap: the true difference of neighbouring arms, in the metric's unit.
-        pairs: the mean number of pairs of trials until every pair of arms is decided or none are left.
+        pairs: the mean number of pairs of trials until all these pairs of arms are decided or none are left.
         trials: the mean number of paired trials of all arms.
-        decided: the share of studies that decide every pair of arms.
+        decided: the share of studies that decide all these pairs of arms.
     """
 
     gap: float
@@ -241,6 +241,7 @@ def expected_cost(
     arms: int,
     primary: int,
     planned: Sequence[int],
+    pairs: Sequence[tuple[int, int]] | None = None,
     can_drop: bool = False,
 ) -> ExpectedCost:
     """Return what a study with planned looks costs on average if its arms are evenly spaced by a gap.
@@ -255,7 +256,8 @@ def expected_cost(
         arms: how many arms there are.
         primary: the budget k.
         planned: pairs of trials at each look.
-        can_drop: whether an arm that lost to all others takes part in no further block.
+        pairs: places of the arms to decide between; by default every pair.
+        can_drop: whether an arm that lost all its pairs takes part in no further block.
     """
     # Scipy has no stubs.
     from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -266,19 +268,20 @@ def expected_cost(
     noise = rng.normal(size=(_STUDIES, len(planned), arms)) * np.sqrt(steps)[:, None]
     values = np.cumsum(noise, axis=1) * spread * math.sqrt(primary / 2) / np.array(planned)[:, None]
     values = values + gap * np.arange(arms)
-    places = np.array(list(itertools.combinations(range(arms), 2)))
+    places = np.array(list(itertools.combinations(range(arms), 2)) if pairs is None else list(pairs))
+    rivals = np.bincount(places.ravel(), minlength=arms)
     first, second = places.T
     is_open: _Masks = np.ones((_STUDIES, len(places)), dtype=bool)
     worse: _Masks = np.zeros((_STUDIES, arms, arms), dtype=bool)
     took, lasted = np.zeros((_STUDIES, arms)), np.zeros(_STUDIES)
-    for look, (pairs, level, step) in enumerate(zip(planned, levels, steps, strict=True)):
+    for look, (count, level, step) in enumerate(zip(planned, levels, steps, strict=True)):
         running: _Masks = np.logical_or.reduce(is_open, axis=1)
-        lost = (np.sum(worse, axis=2) == arms - 1) & can_drop
+        lost = (np.sum(worse, axis=2) == rivals) & (rivals > 0) & can_drop
         took += step * (running[:, None] & ~lost)
-        lasted = np.where(running, pairs, lasted)
+        lasted = np.where(running, count, lasted)
         difference = values[:, look, first] - values[:, look, second]
-        df = float(degrees_of_freedom(pairs, np.array([primary]))[0])
-        p = 2 * stdtr(df, -np.abs(difference) / (spread * math.sqrt(primary / pairs)))
+        df = float(degrees_of_freedom(count, np.array([primary]))[0])
+        p = 2 * stdtr(df, -np.abs(difference) / (spread * math.sqrt(primary / count)))
         decided = is_open & _holm_rejects(np.where(is_open, p, np.inf), level)
         worse[:, first, second] |= decided & (difference < 0)
         worse[:, second, first] |= decided & (difference > 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studies.statistics.budget_contrasts import ArmTrials
-from studies.statistics.until_decided import expected_cost, judge_looks, look_levels, looks
+from studies.statistics.until_decided import ExpectedCost, expected_cost, judge_looks, look_levels, looks
 
 __all__: list[str] = []
 
@@ -111,3 +111,14 @@ def test_small_gaps_cost_more_and_dropping_saves_trials() -> None:
     dropping = expected_cost(gap=2, spread=1.5, arms=4, primary=4, planned=planned, can_drop=True)
     assert dropping.trials < costs[2].trials
     assert dropping.pairs == costs[2].pairs
+
+
+def test_fewer_pairs_of_arms_to_decide_cost_less() -> None:
+    def cost(pairs: list[tuple[int, int]] | None) -> ExpectedCost:
+        return expected_cost(gap=1.0, spread=1.6, arms=3, primary=4, planned=looks(16, 64), pairs=pairs)
+
+    every = cost(None)
+    assert cost([(0, 1), (0, 2), (1, 2)]) == every
+    far = cost([(0, 2)])
+    assert far.pairs < every.pairs
+    assert far.decided > every.decided
