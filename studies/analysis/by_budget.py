@@ -168,7 +168,7 @@ def _why_none(trials: PairedTrials) -> str | None:
             f"ended in every arm; so far {trials.ended} {have}."
         )
     if trials.looks is not None and not trials.looks.done:
-        return f"The study ended before the first look, at {plural(trials.planned, 'pair')} of trials."
+        return f"The study ended before its first look, at {plural(trials.planned, 'pair')} of trials."
     if len(trials.arms) < 2:
         return "The study has one arm, so there is nothing to compare."
     return None
