@@ -145,13 +145,15 @@ def test_each_process_of_a_program_has_a_connection_of_its_own(
     command = command_of(
         tmp_path,
         "import os, time\n"
-        "connected, ready = os.pipe()\n"
+        "parent, (connected, ready) = os.getpid(), os.pipe()\n"
         "if os.fork() == 0:\n"
         "    other = command_client.WorkerConnection()\n"
         "    for step in (2**63, -1, True, 'x'):\n"
         "        other._send({'step': step})\n"
         "    os.write(ready, b'.')\n"
-        "    time.sleep(600)\n"
+        "    while os.getppid() == parent:\n"
+        "        time.sleep(0.05)\n"
+        "    os._exit(0)\n"
         "os.read(connected, 1)\n"
         "trial = command_client.CommandTrial()\n"
         "for epoch in trial.epochs():\n"
