@@ -2,7 +2,7 @@
 
 __all__ = ["extend", "plan_trials", "planned"]
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
@@ -60,16 +60,14 @@ def planned(
     now = study_queries.study(connection, study_id)
     move_study(now.state, StudyMove.EXTEND)
     search, t = now.spec.search, tables.trial.c
-    spec = with_judged_pairs(
-        now.spec,
-        _in_all(connection, study_id),
-        _in_all(connection, study_id, t.pair_index < search.paired, t.replicate < search.replicates),
-    )
+    begun = _counts(connection, study_id)
+    judged = _counts(connection, study_id, t.pair_index < search.paired, t.replicate < search.replicates)
+    added = _counts(connection, study_id, t.pair_index >= search.paired)
     as_run = with_actual_budget(
-        spec,
+        with_judged_pairs(now.spec, _of_each(begun, sum), _of_each(judged, sum)),
         study_queries.resolved(connection, study_id),
-        _begun(connection, study_id),
-        _begun(connection, study_id, t.pair_index >= search.paired),
+        _of_each(begun, max),
+        _of_each(added, max),
     )
     return extended(*as_run, extension, catalog)
 
@@ -88,29 +86,22 @@ def plan_trials(connection: Connection, study_id: str, trials: Mapping[str, int]
         )
 
 
-def _begun(connection: Connection, study_id: str, *conditions: ColumnElement[bool]) -> dict[str, int]:
-    """Return how many trials of each arm's search meet all conditions, in the replicate that has the most."""
+def _counts(connection: Connection, study_id: str, *conditions: ColumnElement[bool]) -> dict[str, list[int]]:
+    """Return how many trials of each arm's search meet all conditions, in each replicate that has any."""
     t = tables.trial.c
     counted = (
         select(t.arm, func.count().label("trials"))
         .where(t.study_id == study_id, t.phase == "search", *conditions)
         .group_by(t.arm, t.replicate)
     )
-    found: dict[str, int] = {}
+    found: dict[str, list[int]] = {}
     for row in connection.execute(counted):
-        found[row.arm] = max(row.trials, found.get(row.arm, 0))
+        found.setdefault(row.arm, []).append(row.trials)
     return found
 
 
-def _in_all(connection: Connection, study_id: str, *conditions: ColumnElement[bool]) -> dict[str, int]:
-    """Return how many trials of each arm's search meet all conditions, in all replicates."""
-    t = tables.trial.c
-    counted = (
-        select(t.arm, func.count().label("trials"))
-        .where(t.study_id == study_id, t.phase == "search", *conditions)
-        .group_by(t.arm)
-    )
-    return {row.arm: row.trials for row in connection.execute(counted)}
+def _of_each(counts: Mapping[str, list[int]], total: Callable[[list[int]], int]) -> dict[str, int]:
+    return {arm: total(of_replicates) for arm, of_replicates in counts.items()}
 
 
 def _write(connection: Connection, study_id: str, spec: StudySpec, plan: ResolvedStudy) -> None:
