@@ -134,6 +134,16 @@ class Running:
             self.report(pack, epoch=epoch, value=value)
         self.recorder.ended(pack.pack_id)
 
+    def train_reloading(self, *, value: Callable[[str, int], float | None]) -> list[Pack]:
+        """Train pack after pack, make scheduler and recorder anew after each, and return the packs."""
+        packs: list[Pack] = []
+        while (pack := self.scheduler.next_pack(f"p{len(packs)}")) is not None:
+            self.recorder.started(pack.pack_id)
+            self.finish(pack, value=value)
+            self.reload()
+            packs.append(pack)
+        return packs
+
     def train_all(self, *, value: Callable[[str, int], float | None], at_once: int = 2) -> list[Pack]:
         """Train packs until none is left, `at_once` at a time; the one that started first ends first.
 

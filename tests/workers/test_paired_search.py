@@ -162,12 +162,7 @@ def test_a_run_loaded_at_any_moment_continues_as_before(
     )
     whole, cut = Running(store, **fields), Running(store, **fields)
     whole.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=1)
-    packs = 0
-    while (pack := cut.scheduler.next_pack(f"p{packs}")) is not None:
-        cut.recorder.started(pack.pack_id)
-        cut.finish(pack, value=lambda trial, epoch: by_lr(store, trial, epoch))
-        cut.reload()
-        packs += 1
+    cut.train_reloading(value=lambda trial, epoch: by_lr(store, trial, epoch))
     for trials in (Running.trials, Running.confirmations):
         seen = [
             [

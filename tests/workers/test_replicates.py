@@ -92,12 +92,7 @@ def test_replicates_loaded_at_any_moment_continue_as_before(store: Store, pruner
     )
     whole, cut = Running(store, **fields), Running(store, **fields)
     whole.train_all(value=lambda trial, epoch: by_lr(store, trial, epoch), at_once=1)
-    packs = 0
-    while (pack := cut.scheduler.next_pack(f"p{packs}")) is not None:
-        cut.recorder.started(pack.pack_id)
-        cut.finish(pack, value=lambda trial, epoch: by_lr(store, trial, epoch))
-        cut.reload()
-        packs += 1
+    cut.train_reloading(value=lambda trial, epoch: by_lr(store, trial, epoch))
     for trials in (Running.trials, Running.confirmations):
         expected = [
             (t.arm, t.number, t.replicate, t.parameters, t.seed, t.state, t.value, t.confirms)

@@ -146,16 +146,10 @@ def test_a_scheduler_loaded_at_any_rung_continues_as_the_previous_one(
         )
 
     whole, cut = Running(store, **fields), Running(store, **fields)
-    expected = [
-        (p.from_epoch, p.to_epoch, [m.parameters for m in p.members])
-        for p in whole.train_all(value=diverging, at_once=1)
-    ]
-    got = []
-    while (pack := cut.scheduler.next_pack(f"p{len(got)}")) is not None:
-        cut.recorder.started(pack.pack_id)
-        got.append((pack.from_epoch, pack.to_epoch, [m.parameters for m in pack.members]))
-        cut.finish(pack, value=diverging)
-        cut.reload()
+    expected, got = (
+        [(p.from_epoch, p.to_epoch, [m.parameters for m in p.members]) for p in packs]
+        for packs in (whole.train_all(value=diverging, at_once=1), cut.train_reloading(value=diverging))
+    )
     assert got == expected
     assert cut.states() == whole.states()
 

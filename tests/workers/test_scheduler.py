@@ -445,15 +445,10 @@ def test_a_scheduler_loaded_from_the_database_continues_as_the_previous_one(
         return float(store.trial(trial).parameters["lr"])
 
     whole, cut = Running(store, **fields), Running(store, **fields)
-    expected = [
-        (p.optimizer, [m.parameters for m in p.members]) for p in whole.train_all(value=value, at_once=1)
-    ]
-    got = []
-    while (pack := cut.scheduler.next_pack(f"p{len(got)}")) is not None:
-        cut.recorder.started(pack.pack_id)
-        got.append((pack.optimizer, [m.parameters for m in pack.members]))
-        cut.finish(pack, value=value)
-        cut.reload()
+    expected, got = (
+        [(p.optimizer, [m.parameters for m in p.members]) for p in packs]
+        for packs in (whole.train_all(value=value, at_once=1), cut.train_reloading(value=value))
+    )
     assert got == expected
 
 

@@ -118,12 +118,7 @@ def test_a_run_loaded_at_any_moment_decides_as_before(store: Store, replicates: 
     value = Values(store, adamp=0.004)
     whole, cut = Running(store, **fields), Running(store, **fields)
     whole.train_all(value=value, at_once=1)
-    packs = 0
-    while (pack := cut.scheduler.next_pack(f"p{packs}")) is not None:
-        cut.recorder.started(pack.pack_id)
-        cut.finish(pack, value=value)
-        cut.reload()
-        packs += 1
+    cut.train_reloading(value=value)
     seen = [
         [(t.arm, t.number, t.pair_index, t.parameters, t.seed, t.value) for t in running.trials()]
         for running in (whole, cut)
