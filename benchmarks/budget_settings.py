@@ -5,7 +5,7 @@ __all__ = ["budget_verdicts", "look_verdicts", "published_verdicts", "shifted_ve
 import functools
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -86,12 +86,7 @@ def budget_verdicts(studies: int, *, processes: int) -> _Found:
     return _table(
         f"The verdict by tuning budget, paired trials, {studies} studies each",
         rows,
-        header=[
-            "setting",
-            "false words",
-            *(f"{name}: called" for name in list(_SCENARIOS)[1:]),
-            "band covers",
-        ],
+        header=_header("setting", list(_SCENARIOS)[1:]),
         cells=_cells,
         processes=processes,
     )
@@ -116,12 +111,7 @@ def shifted_verdicts(studies: int, *, processes: int) -> _Found:
     return _table(
         f"Peaks apart: two arms, 32 pairs, k = 4, noise 0.5 %, {studies} studies each",
         rows,
-        header=[
-            "shift of the better peak",
-            "false words",
-            *(f"{name}: called" for name in gaps),
-            "band covers",
-        ],
+        header=_header("shift of the better peak", gaps),
         cells=_cells,
         processes=processes,
     )
@@ -203,12 +193,7 @@ def table_verdicts(studies: int, names: Sequence[str], *, processes: int) -> _Fo
     return _table(
         f"HPOBench, {len(names)} tables, two arms with paired trials, {studies} studies each",
         rows,
-        header=[
-            "setting",
-            "false words",
-            *(f"{name}: called" for name in list(scenarios)[1:]),
-            "band covers",
-        ],
+        header=_header("setting", list(scenarios)[1:]),
         cells=_cells,
         processes=processes,
     )
@@ -282,6 +267,11 @@ def _table(
             printed.append([name, *cells(outcomes)])
             print(" | ".join(printed[-1]), file=sys.stderr, flush=True)
     return found, Table(title=title, header=header, rows=printed)
+
+
+def _header(first: str, called: Iterable[str]) -> list[str]:
+    """Return the header of a table whose rows are `_cells`."""
+    return [first, "false words", *(f"{name}: called" for name in called), "band covers"]
 
 
 def _cells(outcomes: Sequence[BudgetOutcomes]) -> list[str]:
