@@ -2,21 +2,14 @@
 
 __all__ = ["pairs_of_replicate", "study_looks"]
 
-import math
 from collections.abc import Iterable, Mapping
-from typing import Final
-
-import numpy as np
 
 from studies.catalog import WorkloadCard
-from studies.direction import worst_value
 from studies.spec import StudySpec
-from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.statistics.budget_contrasts import ArmTrials
 from studies.statistics.until_decided import Looks, judge_looks, looks
+from studies.trial_values import is_over, paired_tests, paired_validation
 from studies.views import TrialView
-
-_ENDED: Final = FINISHED_TRIAL_STATES - {TrialState.CANCELLED}
 
 
 def study_looks(spec: StudySpec, card: WorkloadCard, trials: Iterable[TrialView]) -> Looks:
@@ -37,7 +30,11 @@ def study_looks(spec: StudySpec, card: WorkloadCard, trials: Iterable[TrialView]
     for trial in trials:
         if trial.phase == "search" and trial.pair_index is not None and trial.replicate < search.replicates:
             of_arms[trial.arm][trial.pair_index * search.replicates + trial.replicate] = trial
-    arms = [_arm_trials(name, found, planned[-1], card) for name, found in of_arms.items()]
+    arms: list[ArmTrials] = []
+    for name, by_place in of_arms.items():
+        pairs = [by_place.get(place) for place in range(planned[-1])]
+        validation, test = paired_validation(pairs, card.direction), paired_tests(pairs)
+        arms.append(ArmTrials(name=name, validation=validation, test=test))
     dropped: dict[str, int] = {}
     while True:
         found = judge_looks(
@@ -67,18 +64,6 @@ def _ended(of_arms: Mapping[str, Mapping[int, TrialView]], dropped: Mapping[str,
         for name, found in of_arms.items():
             trial = found.get(place)
             takes_part = place < dropped.get(name, most)
-            if takes_part and (trial is None or trial.state not in _ENDED):
+            if takes_part and not is_over(trial):
                 return place
     return most
-
-
-def _arm_trials(name: str, found: Mapping[int, TrialView], most: int, card: WorkloadCard) -> ArmTrials:
-    """Return an arm's results; the worst infinity of a diverged trial, NaN without a result."""
-    validation, test = np.full(most, math.nan), np.full(most, math.nan)
-    for place, trial in found.items():
-        if place < most and trial.state is TrialState.DIVERGED:
-            validation[place] = worst_value(card.direction)
-        elif place < most and trial.state is TrialState.COMPLETED:
-            validation[place] = worst_value(card.direction) if trial.value is None else trial.value
-            test[place] = math.nan if trial.test_value is None else trial.test_value
-    return ArmTrials(name=name, validation=validation, test=test)

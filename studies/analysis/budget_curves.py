@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from studies.analysis.noise import run_noise
 from studies.analysis.paired_trials import PairedArm, PairedTrials
-from studies.analysis.study_results import ArmResults, StudyResults, has_value
+from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import BudgetCurve, BudgetPoint, RankFlip
 from studies.formatting import percent
 from studies.states import TrialState
@@ -22,6 +22,7 @@ from studies.statistics.best_so_far import best_so_far
 from studies.statistics.budget_verdict import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.flips import lead_changes
 from studies.statistics.replicates import ReplicateCurve, across_replicates
+from studies.trial_values import has_value
 from studies.views import TrialView
 
 _MOST_POINTS: Final = 200

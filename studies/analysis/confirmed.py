@@ -10,18 +10,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from studies.analysis.study_results import (
-    ArmResults,
-    ConfirmedConfiguration,
-    StudyResults,
-    has_ended,
-    has_test,
-    has_value,
-)
+from studies.analysis.study_results import ArmResults, ConfirmedConfiguration, StudyResults, has_ended
 from studies.analysis.views import Confirmed, ConfirmedRun, TimeToTarget
 from studies.states import TrialState
 from studies.statistics import targets
 from studies.statistics.paired import mean_interval
+from studies.trial_values import has_test, has_value
 
 
 def confirmed(results: StudyResults) -> tuple[Confirmed, ...]:

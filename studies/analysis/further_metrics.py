@@ -6,7 +6,7 @@ import math
 
 from studies.analysis.by_budget import metrics_by_budget
 from studies.analysis.paired_trials import PairedTrials
-from studies.analysis.study_results import ArmResults, ConfirmedConfiguration, StudyResults, value_on_test
+from studies.analysis.study_results import ArmResults, ConfirmedConfiguration, StudyResults
 from studies.analysis.verdicts import (
     arm_scores,
     count_divergence,
@@ -20,6 +20,7 @@ from studies.catalog import MetricCard
 from studies.direction import sign
 from studies.statistics.paired import mean_interval
 from studies.statistics.verdict import Judgement, judge_together
+from studies.trial_values import value_on_test
 
 
 def further_metrics(results: StudyResults, trials: PairedTrials | None) -> tuple[FurtherMetric, ...]:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from studies.analysis.noise import examples_error
-from studies.analysis.study_results import ArmResults, StudyResults, has_test
+from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.verdicts import count_divergence
 from studies.analysis.views import BudgetVerdict, Confirmed, PairVerdict, RankFlip
 from studies.formatting import count, difference, listed, plural
 from studies.states import StudyState, TrialState
 from studies.statistics.paired import mean_interval
+from studies.trial_values import has_test
 
 _FEW_SEEDS: Final = 5
 _COVERS: Final = {

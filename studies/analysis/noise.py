@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from studies.analysis.study_results import StudyResults, has_value
+from studies.analysis.study_results import StudyResults
 from studies.statistics.proportion import standard_error
+from studies.trial_values import has_value
 
 
 def run_noise(results: StudyResults) -> float:

@@ -7,24 +7,22 @@ __all__ = ["PairedArm", "PairedTrials", "paired_trials"]
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from studies.analysis.study_results import ArmResults, StudyResults, has_value, value_on_test
+from studies.analysis.study_results import ArmResults, StudyResults
 from studies.analysis.views import BudgetState
 from studies.catalog import WorkloadCard
 from studies.direction import sign, worst_value
 from studies.paired_looks import study_looks
-from studies.states import FINISHED_TRIAL_STATES, TrialState
 from studies.statistics.budget_statistic import chosen_test
 from studies.statistics.budget_verdict import ArmTrials, BudgetJudgement, judge_budgets
 from studies.statistics.orientation import oriented
 from studies.statistics.until_decided import Looks
+from studies.trial_values import has_result, has_value, is_over, paired_tests, paired_validation
 from studies.views import TrialView
 
-_ENDED: Final = FINISHED_TRIAL_STATES - {TrialState.CANCELLED}
 _Floats = NDArray[np.float64]
 
 
@@ -47,7 +45,7 @@ class PairedArm:
     @property
     def known(self) -> tuple[TrialView, ...]:
         """The trials with a result: completed or diverged."""
-        return tuple(trial for trial in self.trials if trial is not None and _is_result(trial))
+        return tuple(trial for trial in self.trials if trial is not None and has_result(trial))
 
     @property
     def diverged(self) -> int:
@@ -83,12 +81,12 @@ class PairedTrials:
     @property
     def ended(self) -> int:
         """Pairs that have ended in every arm."""
-        return sum(all(map(_has_ended, pair)) for pair in self._pairs)
+        return sum(all(map(is_over, pair)) for pair in self._pairs)
 
     @property
     def n(self) -> int:
         """Pairs with a result in every arm."""
-        return sum(all(_is_result(trial) for trial in pair) for pair in self._pairs)
+        return sum(all(has_result(trial) for trial in pair) for pair in self._pairs)
 
     @property
     def state(self) -> BudgetState:
@@ -97,8 +95,8 @@ class PairedTrials:
             return "too few pairs"
         if self.is_closed or (self.looks is not None and self.looks.following is None):
             return "judged"
-        has_ended = all(arm.was_stopped or all(map(_has_ended, arm.trials)) for arm in self.arms)
-        return "judged" if self.looks is None and has_ended else "in progress"
+        are_over = all(arm.was_stopped or all(map(is_over, arm.trials)) for arm in self.arms)
+        return "judged" if self.looks is None and are_over else "in progress"
 
     @property
     def _pairs(self) -> list[list[TrialView | None]]:
@@ -118,8 +116,8 @@ class PairedTrials:
             metric: another metric than the objective.
         """
         card = self.card.by_metric(metric or self.card.metric)
-        values = np.concatenate([_tests(arm, metric) for arm in self.arms])
-        is_known = np.array([_is_result(trial) for arm in self.arms for trial in arm.trials])
+        values = np.concatenate([paired_tests(arm.trials, metric) for arm in self.arms])
+        is_known = np.array([has_result(trial) for arm in self.arms for trial in arm.trials])
         finite = values[np.isfinite(values)]
         if not (is_known & ~np.isfinite(values)).any():
             return None
@@ -151,7 +149,10 @@ class PairedTrials:
         turned = sign(direction) * sign(self.card.direction)
         found: list[ArmTrials] = []
         for arm in self.arms:
-            validation, tests = turned * _validation(arm, self.card), _tests(arm, metric)
+            validation, tests = (
+                turned * paired_validation(arm.trials, self.card.direction),
+                paired_tests(arm.trials, metric),
+            )
             if metric is not None:
                 validation = np.where(np.isnan(tests) & np.isfinite(validation), np.nan, validation)
             found.append(ArmTrials(name=arm.name, validation=validation, test=tests))
@@ -164,7 +165,7 @@ class PairedTrials:
             arm: one of the arms.
             budgets: [K] numbers of trials, each from 1 to the arm's trials with a result.
         """
-        validation, tests = _validation(arm, self.card), _tests(arm, None)
+        validation, tests = paired_validation(arm.trials, self.card.direction), paired_tests(arm.trials)
         known = ~np.isnan(validation)
         stand_in = self.diverged_value()
         tests = np.where(np.isfinite(tests), tests, math.nan if stand_in is None else stand_in)
@@ -180,7 +181,10 @@ class PairedTrials:
             arm: one of the arms.
             budget: number of trials.
         """
-        validation, tests = oriented(_validation(arm, self.card), self.card.direction), _tests(arm, None)
+        validation, tests = (
+            oriented(paired_validation(arm.trials, self.card.direction), self.card.direction),
+            paired_tests(arm.trials),
+        )
         worst = worst_value(self.card.direction)
         found: list[float] = []
         for start in range(0, len(arm.trials) // budget * budget, budget):
@@ -241,29 +245,3 @@ def _in_order(
             if place < most:
                 found[place] = trial
     return tuple(found)
-
-
-def _has_ended(trial: TrialView | None) -> bool:
-    return trial is not None and trial.state in _ENDED
-
-
-def _is_result(trial: TrialView | None) -> bool:
-    return trial is not None and trial.state in {TrialState.COMPLETED, TrialState.DIVERGED}
-
-
-def _validation(arm: PairedArm, card: WorkloadCard) -> _Floats:
-    """Return validation values [N]; the worst infinity of a diverged trial, NaN without a result."""
-    worst = worst_value(card.direction)
-    return np.array(
-        [
-            math.nan if trial is None or not _is_result(trial) else trial.value if has_value(trial) else worst
-            for trial in arm.trials
-        ],
-        dtype=np.float64,
-    )
-
-
-def _tests(arm: PairedArm, metric: str | None) -> _Floats:
-    """Return test values [N]; NaN of a trial that has none."""
-    found = [None if trial is None else value_on_test(trial, metric) for trial in arm.trials]
-    return np.array([math.nan if value is None else value for value in found], dtype=np.float64)

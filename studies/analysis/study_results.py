@@ -5,10 +5,7 @@ __all__ = [
     "ConfirmedConfiguration",
     "StudyResults",
     "has_ended",
-    "has_test",
-    "has_value",
     "study_results",
-    "value_on_test",
 ]
 
 import math
@@ -32,6 +29,7 @@ from studies.states import (
     StudyState,
     TrialState,
 )
+from studies.trial_values import has_test, has_value, value_on_test
 from studies.trials import Measurement
 from studies.usable_values import ArmTally
 from studies.views import ArmView, StudyRecord, StudyView, TrialView
@@ -239,23 +237,6 @@ class StudyResults:
     def worst_of(self, metric: str | None) -> float:
         """Return the value of a metric, by default the objective, that stands for a trial that diverged."""
         return worst_value(self.card.by_metric(metric or self.card.metric).direction)
-
-
-def has_value(trial: TrialView) -> bool:
-    """Return whether a trial completed with a finite validation value."""
-    return trial.state is TrialState.COMPLETED and trial.value is not None and math.isfinite(trial.value)
-
-
-def has_test(trial: TrialView) -> bool:
-    """Return whether a trial completed with a finite test value."""
-    return value_on_test(trial) is not None
-
-
-def value_on_test(trial: TrialView, metric: str | None = None) -> float | None:
-    """Return a completed trial's test value of a metric, by default the objective; None if it has none."""
-    value = trial.test_value if metric is None else trial.test_metrics.get(metric)
-    is_known = trial.state is TrialState.COMPLETED and value is not None and math.isfinite(value)
-    return value if is_known else None
 
 
 def has_ended(run: TrialView) -> bool:
