@@ -36,7 +36,7 @@ def differences_to_leader(verdict: BudgetVerdict) -> dict[str, tuple[DifferenceP
 
 
 def arms_in_view(verdict: BudgetVerdict) -> frozenset[str]:
-    """Return the arms that a chart of the differences fits; all if there are no differences.
+    """Return the arms whose differences fit one chart; all arms if there are no differences.
 
     An arm far behind would squeeze the differences of all others. It is left out if it is many times farther
     behind the leader than the next arm, or than half the width of that arm's band if this is larger.

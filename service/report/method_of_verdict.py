@@ -129,7 +129,7 @@ def describe_budget_verdict(study: StudyView, analysis: StudyAnalysis, cite: Cit
 
 
 def _describe_words(verdict: BudgetVerdict, primary: int, cite: Citations) -> str:
-    """Return when a pair of arms gets which word."""
+    """Return the rule by which an arm is called better, worse or undecided."""
     judged = f"Arms are judged at k = {count(primary)}, which was set when the study was submitted"
     if not verdict.looks:
         return (

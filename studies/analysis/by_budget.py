@@ -36,8 +36,8 @@ _OF_SEVERAL: Final = " after correction for all pairs of arms"
 def budget_verdict(trials: PairedTrials) -> BudgetVerdict:
     """Return the verdict on every pair of arms by their paired trials.
 
-    There are no words before every paired trial has ended in every arm: words that come and go with the next
-    trial would be wrong more often than 5 times in 100.
+    No arm is judged before every paired trial has ended in every arm: to judge again with each new trial
+    would be wrong more often than 5 times in 100.
 
     Args:
         trials: the paired trials.

@@ -288,10 +288,10 @@ class BudgetVerdict(FrozenModel):
     state: BudgetState = Field(
         description=(
             "'too few pairs': the study has too few for any verdict; 'in progress': not all of its paired "
-            "trials have ended, and there are no words yet; 'judged': there are words."
+            "trials have ended, so no arm is judged yet; 'judged': the arms are."
         )
     )
-    why_none: str | None = Field(description="Why there are no words, in a sentence; null if there are.")
+    why_none: str | None = Field(description="Why no arm is judged, in a sentence; null if the arms are.")
     primary: int | None = Field(
         description=(
             "The budget at which the words are given, in trials; fixed when the study was submitted. Null "
