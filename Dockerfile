@@ -43,6 +43,7 @@ COPY adamp adamp
 COPY studies studies
 COPY workers workers
 COPY service service
+COPY docs docs
 COPY tangent tangent
 RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheel .
 

@@ -15,6 +15,7 @@ from service.body_parsers import body_parsers
 from service.compression import accepts_gzip
 from service.dashboard.assets import Assets, assets
 from service.dashboard.forms import Form, extension_of, version_of
+from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.leader_text import describe_leader
 from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
@@ -46,6 +47,7 @@ from studies.store import Store
 StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$")]
 SuiteName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 TrialId = Annotated[str, Path(pattern=r"^[a-z0-9.-]{1,96}$")]
+DocumentName = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
 Seen = Annotated[str, Query(max_length=200)]
 
 _STUDIES_PER_PAGE = 25
@@ -67,6 +69,8 @@ def dashboard_router() -> APIRouter:
     router.add_api_route("/", _studies)
     router.add_api_route("/optimizers", _optimizers)
     router.add_api_route("/workloads", _workloads)
+    router.add_api_route("/help", _help)
+    router.add_api_route("/help/{name}", _manual)
     router.add_api_route("/suites", _suites)
     router.add_api_route("/suites/{name}", _suite)
     router.add_api_route("/compare", _compare)
@@ -151,6 +155,14 @@ def _studies(
             json_url="/v1/studies",
         ),
     )
+
+
+def _help(request: Request, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+    return _page(request, help_html(q))
+
+
+def _manual(request: Request, name: DocumentName) -> Response:
+    return _page(request, manual_html(name))
 
 
 def _optimizers(request: Request) -> Response:
