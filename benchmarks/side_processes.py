@@ -37,8 +37,8 @@ class Side:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment with the mark added."""
-        return {**os.environ, _MARK: self._mark}
+        """This process's environment with the mark added, which Tangent's workers receive too."""
+        return {**os.environ, _MARK: self._mark, "TANGENT_TRIAL_ENVIRONMENT": _MARK}
 
     def __enter__(self) -> Self:
         self._watcher.start()

@@ -2,9 +2,9 @@
 
 `throughput.py` starts this as a process. It runs one `Tuner` per arm, one after the other, because
 `OptunaSearch` searches a single space. The trainable is a function that reports every epoch and uses the
-optimizers of pytorch_optimizer and torch. The faster option was always chosen: the data stays in the worker's
-memory as one tensor and is indexed without a DataLoader, a diverged trial ends itself, Tune prints nothing,
-and Ray is configured like Tangent's, with the same threads and the same allocator.
+optimizers of pytorch_optimizer and torch (`plain_training.py`). The faster option was always chosen: the data
+stays in the worker's memory, a diverged trial ends itself, Tune prints nothing, and Ray is configured like
+Tangent's, with the same threads and the same allocator.
 
 It reads one line of JSON per search from standard input and answers each with one line.
 """
