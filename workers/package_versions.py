@@ -4,7 +4,7 @@ None of their code runs for it. The code counts because a package that is instal
 version while its files change.
 """
 
-__all__ = ["describe_packages", "package_name", "package_versions", "version_difference"]
+__all__ = ["code_of", "describe_packages", "package_name", "package_versions", "version_difference"]
 
 import hashlib
 import socket
@@ -62,16 +62,26 @@ def package_name(point: EntryPoint) -> str:
     return point.module.partition(".")[0] if point.dist is None else point.dist.name
 
 
-def _version(name: str, points: Sequence[EntryPoint]) -> PackageVersion:
-    distribution, digest = points[0].dist, hashlib.sha256()
-    for module in sorted({point.module.partition(".")[0] for point in points}):
+def code_of(*modules: str) -> str:
+    """Return a digest of the Python files of top-level modules or packages.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(modules):
         for place, path in _files(module):
             digest.update(f"{module}/{place}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _version(name: str, points: Sequence[EntryPoint]) -> PackageVersion:
+    distribution = points[0].dist
     return PackageVersion(
         name=name,
         version="" if distribution is None else distribution.version,
-        code=digest.hexdigest()[:_DIGITS],
+        code=code_of(*{point.module.partition(".")[0] for point in points}),
     )
 
 

@@ -4,7 +4,7 @@ __all__ = ["CHECK_EVERY", "Solo", "projection_of", "restore_optimizer"]
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -55,6 +55,7 @@ class Solo:
     Attributes:
         model: the member's own model.
         folder: the trial's own folder; None for a workload of tensors.
+        clock: returns the seconds by which training is timed; those on the wall by default.
 
     Raises:
         CheckpointUnusable: the state does not fit this model and optimizer.
@@ -115,6 +116,7 @@ class Solo:
         self._lr_group = self._initial_lrs.index(self._lr) if self._lr in self._initial_lrs else 0
         self._weights = weights_of(self.model)
         self._probe = Probe(self._weights, projection=projection_of(entry, member.parameters))
+        self.clock: Callable[[], float] = time.perf_counter
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
         self._collected_epoch: int | None = None
@@ -126,10 +128,10 @@ class Solo:
         self._epoch = epoch
         with seeded(noise_seed(self._seed, epoch=epoch), device=self._device):
             self._synchronize()
-            started = time.perf_counter()
+            started = self.clock()
             losses = self._train(epoch)
             self._synchronize()
-            self._elapsed_s += time.perf_counter() - started
+            self._elapsed_s += self.clock() - started
             return epoch_result(
                 losses,
                 self._measure() if all(map(math.isfinite, losses)) else None,

@@ -381,6 +381,7 @@ def _load_resources(*, cpus: float, gpus: float) -> _Resources:
     import torch
 
     from workers.optimizers import load_optimizers
+    from workers.stacked.node_results import NodeResults
     from workers.stacked.width_tuning import WidthTuner
     from workers.trial_files import TrialFolder
     from workers.workloads import DataCache, load_workloads
@@ -390,8 +391,15 @@ def _load_resources(*, cpus: float, gpus: float) -> _Resources:
     device = torch.device("cuda:0" if torch.cuda.is_available() and gpus > 0 else "cpu")
     TrialFolder.parent = _node_folder()
     workloads = load_workloads()
+    optimizers = load_optimizers()
     data = DataCache(_shared_data(), packages=workloads.packages)
-    return _Resources(device, load_optimizers(), workloads, data, WidthTuner())
+    folder = _node_data("tangent-stacks")
+    results = (
+        None
+        if folder is None
+        else NodeResults(folder, workloads=workloads.packages, optimizers=optimizers.packages)
+    )
+    return _Resources(device, optimizers, workloads, data, WidthTuner(results))
 
 
 def _node_folder() -> Path | None:
@@ -403,10 +411,14 @@ def _shared_data() -> "SharedData | None":
     """Return where the workers of this node share data; None without Ray."""
     from workers.workloads.shared_data import SharedData
 
+    folder = _node_data("tangent-data")
+    return None if folder is None else SharedData(folder)
+
+
+def _node_data(name: str) -> Path | None:
+    """Return a folder that the workers of this Ray node share; None without Ray."""
     folder = _node_folder()
-    if folder is None:
-        return None
-    return SharedData(folder / _ray.get_runtime_context().get_session_name() / "tangent-data")
+    return None if folder is None else folder / _ray.get_runtime_context().get_session_name() / name
 
 
 def _is_out_of_memory(error: Exception) -> bool:

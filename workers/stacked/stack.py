@@ -3,7 +3,7 @@
 __all__ = ["Stack"]
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -51,6 +51,7 @@ class Stack:
         draws_together: whether its members drew any of them together; None before the first epoch.
         is_plain: whether a step is that of the optimizer alone, on one batch.
         compiled_step: replaces the plain step, except at probed steps; None if there is none.
+        clock: returns the seconds by which training is timed; those on the wall by default.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Stack:
         self.draws_together: bool | None = None
         self._draws: MemberDraws | None = None
         self.compiled_step: CompiledStep | None = None
+        self.clock: Callable[[], float] = time.perf_counter
         self.size = len(self.members) - padding
         self._forward = Forward(plan, is_paired=self.is_paired)
         self._h = hyperparameters_of(plan.entry.card, [member.parameters for member in members])
@@ -100,11 +102,11 @@ class Stack:
                 else MemberDraws([noise_seed(member.seed, epoch=epoch) for member in self.members])
             )
             self._synchronize()
-            started = time.perf_counter()
+            started = self.clock()
             factors = self._factors(epoch)
             losses = self._train(epoch, factors)
             self._synchronize()
-            rows.elapsed_s.add_((time.perf_counter() - started) / self.size)
+            rows.elapsed_s.add_((self.clock() - started) / self.size)
             self.draws_together = before != generator_states(plan.device)
             self.is_random = self.draws_together or (draws is not None and draws.has_drawn)
             self.done = epoch

@@ -3,6 +3,7 @@
 __all__ = ["MAX_WIDTH", "WidthTuner", "device_name", "one_by_one"]
 
 import copy
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from workers.pack_protocol import Pack, StackWidth
 from workers.solo import Solo
 from workers.stacked.compiled import CompiledSteps
 from workers.stacked.equivalence_check import describe_one_by_one, why_not_stackable
+from workers.stacked.node_results import NodeResults
 from workers.stacked.plan import NotStackable, StackPlan
 from workers.stacked.stack import Stack
 from workers.workloads import AnyWorkload, Data, TensorWorkload, configured
@@ -56,11 +58,15 @@ The first one warms up, and other work on the machine may slow another one down.
 class WidthTuner:
     """The stack widths that a worker has measured; it keeps one tuner for its lifetime.
 
+    Args:
+        results: what the workers of this node have found out; by default the worker keeps its own alone.
+
     Attributes:
         compiled: the steps that the worker has compiled, kept here for the same lifetime.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, results: NodeResults | None = None) -> None:
+        self._results = results
         self.compiled = CompiledSteps()
         self._measured: dict[tuple[object, ...], StackWidth] = {}
         self._lowered: dict[tuple[object, ...], StackWidth] = {}
@@ -87,8 +93,9 @@ class WidthTuner:
     ) -> StackWidth:
         """Return the stack width for this pack on this device.
 
-        Every kind of pack goes through the equivalence check once. A pack that specifies a width then gets
-        it; for all others, widths are measured. No pack gets a width that has run out of memory here.
+        Every kind of pack goes through the equivalence check once on a node. A pack that specifies a width
+        then gets it; for all others, widths are measured. No pack gets a width that has run out of memory
+        here.
         """
         alone = one_by_one(pack, device=device)
         if pack.width == 1:
@@ -110,9 +117,14 @@ class WidthTuner:
             return alone.model_copy(update={"width": pack.width})
         if key not in self._measured:
             try:
-                self._measured[key] = _measure(
-                    alone, pack, workload=copy.copy(workload), entry=entry, data=data, device=device
+                measured = self._once(
+                    "width",
+                    key,
+                    lambda: _measure(
+                        alone, pack, workload=copy.copy(workload), entry=entry, data=data, device=device
+                    ).model_dump_json(),
                 )
+                self._measured[key] = StackWidth.model_validate_json(measured)
             except NotStackable as error:
                 return self.train_one_by_one(alone, pack, error)
         return self._measured[key]
@@ -123,10 +135,22 @@ class WidthTuner:
         """Return why packs of this kind cannot be stacked; None if they can."""
         key = _key(one_by_one(pack, device=device), pack)
         if key not in self._reasons:
-            self._reasons[key] = why_not_stackable(
-                pack, workload=workload, entry=entry, data=data, device=device
+            found = self._once(
+                "equivalence",
+                key,
+                lambda: json.dumps(
+                    why_not_stackable(pack, workload=workload, entry=entry, data=data, device=device)
+                ),
             )
+            self._reasons[key] = json.loads(found)
         return self._reasons[key]
+
+    def _once(self, what: str, key: tuple[object, ...], compute: Callable[[], str]) -> str:
+        """Return what a worker of this node has found out about packs of a kind, or find it out."""
+        if self._results is None:
+            return compute()
+        workload, optimizer = map(str, key[:2])
+        return self._results.once((what, *key), compute, workload=workload, optimizer=optimizer)
 
     def train_one_by_one(self, chosen: StackWidth, pack: Pack, error: NotStackable) -> StackWidth:
         """Return the width 1 for packs of this kind, because one of them turned out not to be stackable.
@@ -210,7 +234,8 @@ def _measure(
     device: torch.device,
 ) -> StackWidth:
     """Return the width with the most steps per second over all trials, with the measured figures."""
-    started = time.perf_counter()
+    clock = _clock(device)
+    started = clock()
     trial = _TrialRun(pack, workload=workload, entry=entry, data=data, device=device)
     rates = {1: trial.rate_alone()}
     bytes_per_member, reason, width = 0, None, 2
@@ -234,10 +259,10 @@ def _measure(
         # shared machine.
         before = [rate for at, rate in rates.items() if 1 < at < width // 2]
         has_peaked = bool(before) and max(rates[width], rates[width // 2]) < _MIN_GAIN * max(before)
-        if has_peaked or time.perf_counter() - started > _SECONDS:
+        if has_peaked or clock() - started > _SECONDS:
             break
         width *= 2
-    if len(rates) > 1 and time.perf_counter() - started < _SECONDS:
+    if len(rates) > 1 and clock() - started < _SECONDS:
         # Measure both compared widths again, so that one busy moment does not decide.
         fastest = _fastest_stack(rates)
         rates[1] = max(rates[1], trial.rate_alone())
@@ -259,6 +284,16 @@ def _measure(
     )
 
 
+def _clock(device: torch.device) -> Callable[[], float]:
+    """Return the clock of the measurements.
+
+    One thread on the CPU is timed by the processor time that it gets, because a width that was measured while
+    other programs had the processor is kept.
+    """
+    is_single = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if is_single else time.perf_counter
+
+
 def _fastest_stack(rates: dict[int, float]) -> int:
     return max((width for width in rates if width > 1), key=lambda width: rates[width])
 
@@ -276,6 +311,7 @@ class _TrialRun:
     ) -> None:
         self._pack, self._workload, self._entry = pack, workload, entry
         self._data, self._device = data, device
+        self._clock = _clock(device)
         self._step_size = pack.training.batch_size * pack.training.accumulation_steps
         self._max_steps = max(1, min(_MAX_STEPS, len(data.train) // self._step_size))
 
@@ -292,6 +328,7 @@ class _TrialRun:
                 data=data,
                 device=self._device,
             )
+            one.clock = self._clock
             # The lambda is called at once.
             step_s = self._fastest_epoch_s(lambda epoch: one.train_epoch(epoch).elapsed_s) / steps  # noqa: B023
             if steps * step_s * 2 * _EPOCHS > _SECONDS_A_WIDTH or 2 * steps > self._max_steps:
@@ -311,6 +348,7 @@ class _TrialRun:
         stack = Stack.initial(
             StackPlan(pack, workload=self._workload, entry=self._entry, data=data, device=self._device)
         )
+        stack.clock = self._clock
         seconds = self._fastest_epoch_s(lambda epoch: width * stack.train_epoch(epoch)[0].elapsed_s)
         state = (stack.rows.weights, *stack.rows.moments.values(), *stack.rows.buffers.values())
         # Count the state twice, because an epoch begins with a copy to fall back on, plus a step's gradients

@@ -1,6 +1,6 @@
 """Data that the workers of a node share: loaded by the first, and mapped from its files by all."""
 
-__all__ = ["SharedData"]
+__all__ = ["SharedData", "locked"]
 
 import fcntl
 import hashlib
@@ -67,7 +67,7 @@ class SharedData:
         with ExitStack() as held:
             try:
                 create_private_folder(self._folder)
-                held.enter_context(_locked(folder.with_suffix(".lock")))
+                held.enter_context(locked(folder.with_suffix(".lock")))
                 if folder.is_dir():
                     return _read(folder)
                 is_shared = True
@@ -92,7 +92,12 @@ class SharedData:
 
 
 @contextmanager
-def _locked(file: Path) -> Generator[None]:
+def locked(file: Path) -> Generator[None]:
+    """Hold the lock of a file, which is made if it is missing; wait for it if another process holds it.
+
+    Raises:
+        OSError: the file cannot be made or locked.
+    """
     # The system releases the lock of a worker that is killed.
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
