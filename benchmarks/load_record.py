@@ -5,8 +5,9 @@ rows in the tables of trials, measurements and events are copied to the other st
 new ids, numbers, times and values.
 """
 
-__all__ = ["SMALL_SHAPES", "Contents", "Shape", "fill", "measure", "play"]
+__all__ = ["SMALL_SHAPES", "Contents", "Shape", "fill", "measure", "play", "train_more"]
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from simulated_runs import SimulatedPacks
 from studies.actors import Actor
 from studies.spec import parse_spec
 from studies.states import StudyMove
-from studies.store import Store
+from studies.store import RunWriter, Store
+from studies.trials import Claim
 from workers.recorder import PackRecorder
 from workers.retry import DatabaseRetry
 from workers.scheduler import PackScheduler
 
 _WORKLOADS = ("digits-mlp", "digits-cnn", "mnist5k-cnn", "antipode-2d", "rosenbrock-3d")
 _LEASE_S = 600.0
+_SHARE_TRAINED = {"complete": math.inf, "cancel": 0.5, "pause": 0.5, "release": 0.9}
 # Trial columns that are copied unchanged.
 _AS_IT_IS = (
     "arm, phase, confirms, state, origin, parameters, replicate, seed, attempt, retries, "
@@ -40,8 +43,8 @@ class Shape:
     Attributes:
         name: its name.
         body: the submission without name, workload and suite.
-        end: how its study ends: it completes, or it is cancelled or paused when half of its trials have
-            ended.
+        end: how its study ends: it completes, it is cancelled or paused when half of its trials have ended,
+            or its run releases it when nine tenths have.
         share: one in this many studies is of this kind; 0 for kinds with a fixed number.
         copies: number of copies of the simulated trials in one study.
     """
@@ -170,6 +173,47 @@ def play(store: Store, shape: Shape, *, by: Actor) -> str:
     claim = store.claim_next(dispatcher="fill", lease_s=_LEASE_S)
     assert claim is not None, "one was just submitted"
     assert claim.study_id == study_id, "no other is queued"
+    writer, scheduler = _train(store, claim, reports=_SHARE_TRAINED[shape.end] * _reports(shape))
+    match shape.end:
+        case "cancel":
+            store.move(study_id, StudyMove.CANCEL, by=by)
+            writer.close(StudyMove.FINISH)
+        case "pause":
+            store.move(study_id, StudyMove.PAUSE, by=by)
+            scheduler.requeue_all(reason="the study was paused before it began")
+            writer.report_progress()
+            store.release(claim)
+        case "release":
+            _release(store, claim, writer, scheduler)
+        case _:
+            writer.close(StudyMove.FINISH)
+    return study_id
+
+
+def train_more(store: Store, *, reports: int) -> None:
+    """Train a study that was released for as many reports of its packs, and release it again."""
+    claim = store.claim_next(dispatcher="fill", lease_s=_LEASE_S)
+    assert claim is not None, "a study was released"
+    writer, scheduler = _train(store, claim, reports=reports)
+    _release(store, claim, writer, scheduler)
+
+
+def _release(store: Store, claim: Claim, writer: RunWriter, scheduler: PackScheduler) -> None:
+    scheduler.requeue_all(reason="the run was released")
+    writer.report_progress()
+    store.release(claim)
+
+
+def _reports(shape: Shape) -> float:
+    """Return how many reports the packs of a whole study make, about."""
+    budget, resources = shape.body["budget"], shape.body["resources"]
+    trials = len(shape.body["arms"]) * budget["trials_per_arm"]
+    return trials * budget["epochs"] / resources["max_pack_size"]
+
+
+def _train(store: Store, claim: Claim, *, reports: float) -> tuple[RunWriter, PackScheduler]:
+    """Train a claimed study by simulated packs until it is finished or they have made this many reports."""
+    study_id = claim.study_id
     writer = store.run_writer(claim, lease_s=_LEASE_S)
     writer.record_environment({"python": "3.11", "torch": "2.13.0", "processor": "simulated"})
     spec = store.study(study_id).spec
@@ -185,7 +229,6 @@ def play(store: Store, shape: Shape, *, by: Actor) -> str:
         slots=lambda: 4,
     )
     simulated = SimulatedPacks(every_s=0.0)
-    half = _trials_per_arm(shape) * len(spec.arms) * 12 // 16
     progress_at = 0
 
     def is_over() -> bool:
@@ -194,21 +237,10 @@ def play(store: Store, shape: Shape, *, by: Actor) -> str:
         if simulated.reports >= progress_at + 20:
             progress_at = simulated.reports
             writer.report_progress()
-        return shape.end != "complete" and simulated.reports >= half
+        return simulated.reports >= reports
 
     simulated.run_packs(scheduler, spec, is_over=is_over)
-    match shape.end:
-        case "cancel":
-            store.move(study_id, StudyMove.CANCEL, by=by)
-            writer.close(StudyMove.FINISH)
-        case "pause":
-            store.move(study_id, StudyMove.PAUSE, by=by)
-            scheduler.requeue_all(reason="the study was paused before it began")
-            writer.report_progress()
-            store.release(claim)
-        case _:
-            writer.close(StudyMove.FINISH)
-    return study_id
+    return writer, scheduler
 
 
 def _copy(server: Postgres, copies: Sequence[tuple[str, str, int, int]]) -> None:

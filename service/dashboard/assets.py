@@ -1,4 +1,4 @@
-"""The static files: the dashboard's own scripts, styles and icon, and plotly.min.js from its package.
+"""The static files: the dashboard's scripts, styles and icon.
 
 Their names contain a hash of their content.
 """
@@ -8,7 +8,6 @@ __all__ = ["Assets", "assets"]
 import gzip
 import hashlib
 from functools import cache, cached_property
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -35,8 +34,6 @@ class Assets:
         self._plain: dict[str, bytes] = {
             path.name: path.read_bytes() for path in sorted(_OWN.iterdir()) if path.suffix in _TYPES
         }
-        with as_file(files("plotly") / "package_data" / "plotly.min.js") as path:
-            self._plain["plotly.min.js"] = path.read_bytes()
         self._names = {name: _hashed(name, content) for name, content in self._plain.items()}
 
     @cached_property

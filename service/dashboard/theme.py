@@ -10,26 +10,14 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-# plotly.min.js 4.1.1 always adds MapLibre's stylesheet as an inline <style>; allowing its hash avoids an
-# error in the browser's console. With another version of plotly the browser refuses that stylesheet, which
-# only maps need. Plotly's own rules are in static/plotly.css for the same reason.
-_MAPLIBRE_STYLE: Final = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
-
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        f"style-src 'self' {_MAPLIBRE_STYLE}",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-    )
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 """The policy of every page: nothing inline, nothing from other hosts.
 
-So figures use only SVG scatter traces and plain text: heatmaps and `<b>` in labels need inline styles.
+So figures use only SVG scatter traces and plain text: heatmaps and `<b>` in labels need inline styles, and
+Plotly's own rules are in static/plotly.css.
 """
 
 _COLOURS: Final = 8

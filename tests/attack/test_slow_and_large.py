@@ -243,7 +243,7 @@ def test_a_stream_reader_that_never_reads_is_disconnected(attacked: AttackTarget
 
 
 def test_a_client_that_does_not_read_a_large_response_is_disconnected(attacked: AttackTarget) -> None:
-    path = assets().url("plotly.min.js")
+    path = assets().url("plotly-basic.min.js")
     with attacked.client() as client:
         size = len(client.get(path, headers={"accept-encoding": "identity"}).content)
     with ExitStack() as stack:

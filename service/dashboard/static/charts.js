@@ -56,14 +56,24 @@
     });
   }
 
+  // One chart for each frame, so that the first is seen before the others are drawn.
+  const waiting = [];
+  function drawNext() {
+    const plot = waiting.shift();
+    if (plot.isConnected) draw(plot, false);
+    if (waiting.length) requestAnimationFrame(() => setTimeout(drawNext));
+  }
+
   const seen = new IntersectionObserver(
     (entries) => {
+      const isIdle = waiting.length === 0;
       for (const entry of entries) {
         if (entry.isIntersecting) {
           seen.unobserve(entry.target);
-          draw(entry.target, false);
+          waiting.push(entry.target);
         }
       }
+      if (isIdle && waiting.length) drawNext();
     },
     { rootMargin: "800px" },
   );
