@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from service.dashboard.assets import assets
+from service.dashboard.definitions import chart_definition
 from service.dashboard.theme import arm_style
 from service.public_address import root_path, with_root
 from studies.direction import higher_or_lower
@@ -83,7 +84,13 @@ def _environment() -> Environment:
         unusual_texts,
     )
     environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
-    environment.globals.update(address=address, arm_style=arm_style, asset=assets().url, root_path=root_path)
+    environment.globals.update(
+        address=address,
+        arm_style=arm_style,
+        asset=assets().url,
+        chart_definition=chart_definition,
+        root_path=root_path,
+    )
     environment.filters["higher_or_lower"] = higher_or_lower
     return environment
 

@@ -89,7 +89,8 @@ class Tables:
             for very many.
         pairs: (first, second, verdict) of every pair with runs to compare, decided pairs first.
         pairs_left_out: how many pairs are not shown.
-        tuning_headers, tuning: what tuning was worth; the last columns are those of `chance_budgets`.
+        tuning_headers, tuning: what tuning was worth; a header has the anchor of its definition, and the
+            last columns are those of `chance_budgets`.
         chance_of: the arm whose defaults are to be beaten.
         chance_budgets: numbers of random trials that are to beat them.
         importances: (hyperparameter, share from 0 to 1, the share as text), the largest first.
@@ -110,7 +111,7 @@ class Tables:
     matrix: tuple[tuple[ArmView, tuple[PairCell | None, ...]], ...]
     pairs: tuple[tuple[ArmView, ArmView, PairVerdict], ...]
     pairs_left_out: int
-    tuning_headers: tuple[str, ...]
+    tuning_headers: tuple[tuple[str, str], ...]
     tuning: tuple[tuple[ArmView, tuple[str, ...]], ...]
     chance_of: str
     chance_budgets: tuple[int, ...]
@@ -304,17 +305,17 @@ def _matrix(
 
 def _tuning(
     analysis: StudyAnalysis, by_name: dict[str, ArmView], budgets: Sequence[int]
-) -> tuple[tuple[str, ...], tuple[tuple[ArmView, tuple[str, ...]], ...]]:
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[ArmView, tuple[str, ...]], ...]]:
     """Return the headers and rows of what tuning was worth, without columns that are empty for every arm.
 
     The headers leave out the columns of `budgets`, which come last in the rows.
     """
     within = next((one.good_range.within for one in analysis.sensitivity if one.good_range is not None), None)
     headers = (
-        "Rank of the defaults",
-        "Gain from tuning",
-        f"lr within {percent(within)} of the best",
-        "Width of that range",
+        ("Rank of the defaults", "sensitivity.rank-and-gain-of-the-defaults"),
+        ("Gain from tuning", "sensitivity.rank-and-gain-of-the-defaults"),
+        (f"lr within {percent(within)} of the best", "sensitivity.good-range"),
+        ("Width of that range", "sensitivity.good-range"),
     )
     rows: list[tuple[ArmView, tuple[str, ...]]] = []
     for one in analysis.sensitivity:

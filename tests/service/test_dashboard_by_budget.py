@@ -87,7 +87,7 @@ def test_each_pair_has_its_word_difference_interval_p_and_n(page: Callable[[str]
     assert len(pairs) == 3
     for pair in pairs:
         cells = (
-            f'word-{pair.word}">{pair.word}',
+            f">{pair.word}</a>",
             change(pair.difference, "fraction"),
             change_interval(pair.low, pair.high, "fraction"),
             p_value(pair.p_corrected),

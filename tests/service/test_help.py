@@ -2,14 +2,19 @@ import itertools
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
+from catalogs import catalog
 from setuptools import Distribution
+from trained_studies import Trained
 
+from service.dashboard.manual_pages import manual_pages
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
+from studies.analysis.views import CheckKind
+from studies.store import Store
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path.stem for path in (ROOT / "docs").glob("*.md"))
@@ -59,7 +64,7 @@ def broken_links(pages: httpx.Client, path: str, known: dict[str, Page]) -> list
         target = urlsplit(urljoin(path, href))
         if target.netloc or not (target.path.startswith("/help") or href.startswith("#")):
             continue
-        there = at(target.path)
+        there = at(target._replace(fragment="").geturl())
         if target.fragment and target.fragment not in there.all_of("id"):
             broken.append(href)
     return broken
@@ -127,3 +132,47 @@ def test_an_installed_package_contains_the_manual() -> None:
     folder = ROOT / "service" / "dashboard"
     packed = {path.stem for pattern in package_data["service.dashboard"] for path in folder.glob(pattern)}
     assert set(DOCUMENTS) <= packed
+
+
+@pytest.fixture
+def results(store: Store) -> list[str]:
+    """Pages with verdicts of each kind: by seeds, by budget, of a suite and of a comparison."""
+    store.announce(catalog(), dispatcher="here")
+    fields = {"confirmation": {"seeds": 3}, "suite": "small-nets", "width": 8}
+    arms = ["adamp", "adamw", "sgdp", "stepper"]
+    confirmed = Trained(store, arms=arms, budget={"trials_per_arm": 6, "epochs": 3}, **fields)
+    paired = Trained(
+        store,
+        arms=["adamp", "adamw", "stepper"],
+        budget={"trials_per_arm": 20, "epochs": 3},
+        search={"paired": 16},
+        **fields,
+    )
+    ids = [run.train().confirm().close().id for run in (confirmed, paired)]
+    compared = "&".join(f"study={study_id}" for study_id in ids)
+    return [*(f"/studies/{study_id}" for study_id in ids), "/suites/small-nets", f"/compare?{compared}"]
+
+
+def test_figures_words_and_checks_of_a_verdict_link_to_their_definitions(
+    pages: httpx.Client, results: list[str]
+) -> None:
+    known: dict[str, Page] = {}
+    for path in results:
+        assert broken_links(pages, path, known) == [], path
+        html = pages.get(path).text
+        assert not re.search(r'<(?!a )[a-z]+ class="word', html), path
+        charts = re.findall(r'<h3 id="([a-z0-9-]+)-title"><a class="means" href="([^"]+)"', html)
+        assert len(charts) == html.count("<figure")
+        assert [chart for chart, href in charts if "#" not in href] == []
+    verdict = pages.get(results[1]).text.partition('id="verdict"')[2].partition('id="search"')[0]
+    headers = re.findall(
+        r"<th scope=\"col\"[^>]*>(.*?)</th>", re.sub(r"(?s)<figcaption.*?</figcaption>", "", verdict)
+    )
+    plain = {header for header in headers if "href" not in header}
+    # The names of the arms need no definition.
+    assert plain <= {"Arm", '<span class="unseen">Arm</span>', "AdamP", "AdamW", "Stepper"}
+
+
+def test_every_kind_of_check_is_defined() -> None:
+    defined = manual_pages()["statistics"].anchors
+    assert {kind for kind in get_args(CheckKind) if f"checks.{kind}" not in defined} == set()

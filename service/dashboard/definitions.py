@@ -1,0 +1,35 @@
+"""Where the manual defines what a chart shows."""
+
+__all__ = ["chart_definition"]
+
+from typing import Final
+
+from service.dashboard.manual_pages import manual_url
+
+_TRAINING: Final = "curves-and-probes-of-training"
+_PASSAGES: Final = {
+    "budget-curves": "budget-curves",
+    "confirmed-runs": "confirmed-configurations",
+    "validation-metric": f"{_TRAINING}.metric-and-loss",
+    "train-loss": f"{_TRAINING}.metric-and-loss",
+    "weight-norm": f"{_TRAINING}.weight-norm",
+    "effective-step": f"{_TRAINING}.effective-step",
+    "projected-fraction": f"{_TRAINING}.projected-fraction",
+    "gradient-cosine": f"{_TRAINING}.cosine",
+    "iqm": "suites.iqm",
+    "relative": "suites.relative-performance",
+    "profiles": "suites.performance-profile",
+}
+# Ids with the name of a hyperparameter or the number of a metric behind them.
+_PASSAGES_BY_PREFIX: Final = {
+    "by-": "sensitivity.isolation-curve",
+    "further-metric-": f"{_TRAINING}.metric-and-loss",
+}
+
+
+def chart_definition(chart_id: str) -> str:
+    """Return the address of the passage that defines what a chart shows, or of the document."""
+    if chart_id in _PASSAGES:
+        return manual_url("statistics", _PASSAGES[chart_id])
+    passages = (passage for prefix, passage in _PASSAGES_BY_PREFIX.items() if chart_id.startswith(prefix))
+    return manual_url("statistics", next(passages, ""))
