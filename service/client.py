@@ -16,12 +16,14 @@ other subclasses of `TangentError` if the arguments make no request.
 __all__ = ["ArgumentInvalid", "Client", "ProblemError", "ServiceUnreachable"]
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import IO, Self
+from typing import IO, Any, Self, TypeVar
 
 import httpx
 
+from service.client_archive import ArchiveRequests
 from service.client_arguments import (
     ArgumentInvalid,
     checked_ids,
@@ -63,9 +65,20 @@ _RETRY_S = 0.5
 _MAX_WAIT_S = 5.0
 # The analysis of a large study takes longer than a database query.
 _ANALYSIS_TIMEOUT_S = 300.0
+_Item = TypeVar("_Item")
 
 
-class Client(ArtifactRequests, WebhookRequests):
+def _every(fetch: Callable[..., Page[_Item]]) -> Iterator[_Item]:
+    token: str | None = None
+    while True:
+        page = fetch(page_token=token)
+        yield from page.items
+        token = page.next_page_token
+        if token is None:
+            return
+
+
+class Client(ArchiveRequests, ArtifactRequests, WebhookRequests):
     """A client of one service. Keep it open, because it reuses its connections.
 
     Do not share it between threads while one of them watches a study.
@@ -140,32 +153,32 @@ class Client(ArtifactRequests, WebhookRequests):
         state: StudyState | None = None,
         workload: str | None = None,
         suite: str | None = None,
+        archived: bool = False,
         page_size: int = 50,
         page_token: str | None = None,
     ) -> Page[StudySummary]:
-        """Return a page of studies, newest first."""
+        """Return a page of studies, newest first: either those that are archived or those that are not."""
         query = {
             "state": state,
             "workload": workload,
             "suite": suite,
+            "archived": "true" if archived else None,
             "page_size": page_size,
             "page_token": page_token,
         }
         return self._transport.get(Page[StudySummary], "/v1/studies", query)
 
     def every_study(
-        self, *, state: StudyState | None = None, workload: str | None = None, suite: str | None = None
+        self,
+        *,
+        state: StudyState | None = None,
+        workload: str | None = None,
+        suite: str | None = None,
+        archived: bool = False,
     ) -> Iterator[StudySummary]:
-        """Yield all studies, newest first; fetch pages as needed."""
-        token: str | None = None
-        while True:
-            page = self.studies(
-                state=state, workload=workload, suite=suite, page_size=_PAGE_SIZE, page_token=token
-            )
-            yield from page.items
-            token = page.next_page_token
-            if token is None:
-                return
+        """Return all studies that are archived, or all others, newest first; fetch pages as needed."""
+        filters: dict[str, Any] = {"state": state, "workload": workload, "suite": suite}
+        return _every(partial(self.studies, **filters, archived=archived, page_size=_PAGE_SIZE))
 
     def account(self) -> Account:
         """Return the caller's role, token and quotas."""
@@ -243,22 +256,9 @@ class Client(ArtifactRequests, WebhookRequests):
         phase: str = "search",
         order: str = "created",
     ) -> Iterator[TrialView]:
-        """Yield all of a study's trials; fetch pages as needed."""
-        token: str | None = None
-        while True:
-            page = self.trials(
-                study_id,
-                arm=arm,
-                state=state,
-                phase=phase,
-                order=order,
-                page_size=_PAGE_SIZE,
-                page_token=token,
-            )
-            yield from page.items
-            token = page.next_page_token
-            if token is None:
-                return
+        """Return all of a study's trials; fetch pages as needed."""
+        filters: dict[str, Any] = {"arm": arm, "state": state, "phase": phase, "order": order}
+        return _every(partial(self.trials, study_id, **filters, page_size=_PAGE_SIZE))
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial."""

@@ -225,7 +225,8 @@ ILLEGAL_MOVE = ProblemKind(
     "illegal-move",
     "The study's state does not allow this",
     "`state` is the study's current state and `allowed` lists what can be done in it. A completed study can "
-    "be confirmed on more seeds or extended; a cancelled or failed study can only be cloned.",
+    "be confirmed on more seeds or extended, a cancelled or failed study can be cloned, and every closed "
+    "study can be archived or deleted.",
     "cannot pause a study that is completed: it allows confirm, extend",
 )
 CONFLICT = ProblemKind(

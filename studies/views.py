@@ -55,6 +55,9 @@ AuditVerb = Literal[
     "stop",
     "cancel",
     "extend",
+    "archive",
+    "unarchive",
+    "delete",
     "token.create",
     "token.change",
     "token.revoke",
@@ -211,12 +214,15 @@ class StudySummary(FrozenModel):
     created_at: datetime = Field(description="When it was submitted.")
     started_at: datetime | None = Field(description="When its first run started; none before that.")
     ended_at: datetime | None = Field(description="When it was closed; none while it is open.")
+    archived_at: datetime | None = Field(
+        default=None, description="When it was archived; none if it is in the list of studies."
+    )
 
 
 class StudyView(StudySummary):
     """A study in full, without its arms."""
 
-    version: int = Field(description="Counts the state changes; used as the ETag.")
+    version: int = Field(description="Counts changes of the state, and of the archive; used as the ETag.")
     verbs: tuple[str, ...] = Field(
         description="The verbs that are allowed now, of pause, resume, stop, cancel, confirm and extend."
     )
@@ -457,7 +463,7 @@ class AuditView(FrozenModel):
         description="Id of the study concerned; none if the action concerns no study."
     )
     subject: str | None = Field(
-        description="Name of the token or id of the webhook concerned; none otherwise."
+        description="Name of the token or of the deleted study, or id of the webhook; none otherwise."
     )
     address: str | None = Field(
         description=(

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 from studies.child_environment import service_environment
@@ -18,7 +19,7 @@ from studies.errors import StoreUnavailable
 from studies.logs import message_of
 from studies.store import Store
 from studies.trials import Claim
-from workers.checkpoint_gc import remove_closed_checkpoints, remove_unkept_files
+from workers.checkpoint_gc import remove_closed_checkpoints, remove_logs_of_deleted, remove_unkept_files
 from workers.managed_ray import ManagedRay
 from workers.node_process import WORKER_ENVIRONMENT
 from workers.run import NO_RAY
@@ -71,6 +72,7 @@ class Dispatcher:
         self._failed_runs: Counter[str] = Counter()
         self._is_ending = threading.Event()
         self._must_clean_up = threading.Event()
+        self._deletions_seen: datetime | None = None
         self.has_lost_ray = False
 
     def end(self) -> None:
@@ -104,8 +106,16 @@ class Dispatcher:
         self._store.heartbeat(self._settings.name, problem=problem)
         self._stored_problem = problem
         self._store.settle_lapsed_leases()
+        self._notice_deletions()
         self._kill_overdue()
         self._beat_at = time.monotonic()
+
+    def _notice_deletions(self) -> None:
+        """Delete the files of studies that were deleted since the last heartbeat."""
+        last = self._store.last_deleted_at()
+        if last != self._deletions_seen:
+            self._deletions_seen = last
+            self._must_clean_up.set()
 
     def _watch_ray(self) -> None:
         """If the Ray that was started here has ended, end everything that used it and replace it."""
@@ -243,7 +253,7 @@ class Dispatcher:
                 self._must_clean_up.set()
 
     def _keep_clean(self) -> None:
-        """Finish what killed runs, and studies that ended without a run, have left undone.
+        """Finish what killed runs, studies that ended without a run, and deleted studies have left behind.
 
         This has a thread of its own because the checkpoints' storage may answer late or never.
         """
@@ -252,6 +262,7 @@ class Dispatcher:
                 (self._complete_copies, "cannot complete copies in Optuna's storage"),
                 (self._delete_checkpoints, "cannot delete old checkpoints"),
                 (self._delete_unkept_files, "cannot delete files that are no longer kept"),
+                (self._delete_rest_of_deleted, "cannot delete logs and copies of deleted studies"),
             ):
                 try:
                     clean_up()
@@ -270,6 +281,10 @@ class Dispatcher:
 
     def _delete_unkept_files(self) -> None:
         remove_unkept_files(self._store, self._settings.artifact_folder)
+
+    def _delete_rest_of_deleted(self) -> None:
+        remove_logs_of_deleted(self._store, self._settings.home / "logs")
+        self._store.remove_deleted_copies()
 
     def _wait_for_ray(self) -> None:
         """Wait for a cluster's Ray to come back; replace a local one that repeatedly accepts no run."""

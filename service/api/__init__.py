@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 
 from service.api.accounts import account_router
 from service.api.analyses import analysis_router
+from service.api.archive import archive_router
 from service.api.artifacts import artifact_router
 from service.api.catalog import catalog_router
 from service.api.events import event_router
@@ -24,6 +25,7 @@ def api_router() -> APIRouter:
     parts = (
         index_router(),
         follow_up_router(),
+        archive_router(),
         study_router(),
         event_router(),
         trial_router(),

@@ -106,6 +106,7 @@ class StudyQuery(FrozenModel):
     suite: str | None = Field(
         default=None, pattern=NAME, description="Only studies of this suite.", examples=["small-vision"]
     )
+    archived: bool = Field(default=False, description="The archived studies instead of all others.")
     page_size: int = Field(default=50, ge=1, le=500, description="Most studies on the page.")
     page_token: PageToken = None
 
@@ -183,6 +184,7 @@ def _add_reads(router: APIRouter) -> None:
             state=query.state,
             workload=query.workload,
             suite=query.suite,
+            is_archived=query.archived,
             page_size=query.page_size,
             page_token=query.page_token,
         )

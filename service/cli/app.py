@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from service.cli import (
+    archive,
     audit,
     catalog,
     check,
@@ -73,6 +74,11 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "resume": lifecycle.resume,
         "stop": lifecycle.stop,
         "cancel": lifecycle.cancel,
+    },
+    "Tidying up": {
+        "archive": archive.archive,
+        "unarchive": archive.unarchive,
+        "delete": archive.delete,
     },
     "Following up": {
         "confirm": follow_ups.confirm,

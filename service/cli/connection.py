@@ -5,6 +5,7 @@ __all__ = ["Connection", "StudyId", "Token", "Url", "connected"]
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,7 +89,8 @@ class Connection:
             return newest[0].id
         if len(given) >= _ID_LENGTH:
             return given
-        matching = [study.id for study in self.client.every_study() if study.id.startswith(given)]
+        every = chain(self.client.every_study(), self.client.every_study(archived=True))
+        matching = [study.id for study in every if study.id.startswith(given)]
         if len(matching) > 1:
             shown = ", ".join(matching[:5]) + (" and others" if len(matching) > 5 else "")
             raise CommandError(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 State = Annotated[StudyState | None, typer.Option(help="Only studies in this state.", show_default=False)]
 Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
 Suite = Annotated[str | None, typer.Option(help="Only studies of this suite.", show_default=False)]
+Archived = Annotated[bool, typer.Option("--archived", help="Archived studies instead of all others.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")]
 OneArm = Annotated[str | None, typer.Option("--arm", metavar="ARM", help="Show only this arm.")]
 PythonOnly = Annotated[
@@ -39,6 +40,7 @@ def list_(
     state: State = None,
     workload: Workload = None,
     suite: Suite = None,
+    archived: Archived = False,
     limit: Limit = 20,
     as_json: AsJson = False,
     url: Url = None,
@@ -49,9 +51,8 @@ def list_(
 
     with connected(url, token) as service:
         # One more than requested shows whether there are more.
-        listed = list(
-            islice(service.client.every_study(state=state, workload=workload, suite=suite), limit + 1)
-        )
+        every = service.client.every_study(state=state, workload=workload, suite=suite, archived=archived)
+        listed = list(islice(every, limit + 1))
     shown = listed[:limit]
     if as_json:
         print_json([study.model_dump(mode="json") for study in shown])
@@ -60,7 +61,7 @@ def list_(
     if not shown:
         out.print(
             "No studies match."
-            if state or workload or suite
+            if state or workload or suite or archived
             else "There are no studies yet; submit one with `tangent submit FILE`."
         )
         return

@@ -14,10 +14,11 @@ from service.auth import CurrentActor, authorize, caller_of
 from service.body_parsers import body_parsers
 from service.compression import accepts_gzip
 from service.dashboard.assets import Assets, assets
+from service.dashboard.deletion_page import deletion_html, is_confirmed
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.leader_text import describe_leader
-from service.dashboard.rendering import render
+from service.dashboard.rendering import address, render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
     checked_html,
@@ -35,7 +36,7 @@ from service.errors import KIND_BY_ERROR
 from service.public_address import public_url
 from service.refreshing_cache import Aged, age_headers
 from service.write_threads import WriteRoute
-from studies.actors import check_role, may_submit
+from studies.actors import check_may_change, check_role, may_submit
 from studies.catalog import BrokenPackage, Hyperparameter
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import more_seeds
@@ -81,6 +82,10 @@ def dashboard_router() -> APIRouter:
     router.add_api_route("/studies/{study_id}/trials.csv", _study_csv)
     router.add_api_route("/studies/{study_id}/confirm", _confirm, methods=["POST"])
     router.add_api_route("/studies/{study_id}/extend", _extend, methods=["POST"])
+    router.add_api_route("/studies/{study_id}/archive", _archive, methods=["POST"])
+    router.add_api_route("/studies/{study_id}/unarchive", _unarchive, methods=["POST"])
+    router.add_api_route("/studies/{study_id}/delete", _ask_to_delete)
+    router.add_api_route("/studies/{study_id}/delete", _delete, methods=["POST"])
     router.add_api_route("/studies/{study_id}/{verb}", _move, methods=["POST"])
     router.add_api_route("/trials/{trial_id}", _trial)
     router.add_api_route("/trials/{trial_id}/live", _trial_update)
@@ -120,11 +125,17 @@ def _studies(
     state: StudyState | None = None,
     workload: Annotated[str | None, Query(max_length=64)] = None,
     suite: Annotated[str | None, Query(max_length=64)] = None,
+    archived: Annotated[bool, Query()] = False,  # noqa: FBT002 # a query parameter, given by name
     page_token: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Response:
     store = _store(request)
     page = store.studies(
-        state=state, workload=workload, suite=suite, page_size=_STUDIES_PER_PAGE, page_token=page_token
+        state=state,
+        workload=workload,
+        suite=suite,
+        is_archived=archived,
+        page_size=_STUDIES_PER_PAGE,
+        page_token=page_token,
     )
     catalog = store.catalog()
     cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
@@ -140,6 +151,8 @@ def _studies(
         "state_filter": state and state.value,
         "workload": workload,
         "suite": suite,
+        "archived": "true" if archived else None,
+        "has_archived": not page.total and store.studies(is_archived=True, page_size=1).total > 0,
         "token": page_token,
     }
     return _page(
@@ -152,7 +165,7 @@ def _studies(
             here="/",
             base_url=public_url(request),
             outage=DispatcherHealth.of(store.dispatchers()).outage,
-            json_url="/v1/studies",
+            json_url=address("/v1/studies", archived="true" if archived else None),
         ),
     )
 
@@ -264,6 +277,31 @@ def _move(
 ) -> RedirectResponse:
     _store(request).move(study_id, StudyMove(verb), by=caller)
     return _redirect_to_study(study_id)
+
+
+def _archive(request: Request, caller: CurrentActor, study_id: StudyId) -> RedirectResponse:
+    _store(request).archive(study_id, by=caller)
+    return _redirect_to_study(study_id)
+
+
+def _unarchive(request: Request, caller: CurrentActor, study_id: StudyId) -> RedirectResponse:
+    _store(request).archive(study_id, is_archived=False, by=caller)
+    return _redirect_to_study(study_id)
+
+
+def _ask_to_delete(request: Request, caller: CurrentActor, study_id: StudyId) -> Response:
+    store = _store(request)
+    check_may_change(caller, study_id, store.study(study_id).owner)
+    return _page(request, deletion_html(store, study_id))
+
+
+def _delete(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> Response:
+    store = _store(request)
+    if not is_confirmed(store, study_id, form.get("confirm", "")):
+        problem = "This is neither the study's id nor its name, so nothing was deleted."
+        return _page(request, deletion_html(store, study_id, problem=problem), status=422)
+    store.delete(study_id, by=caller, if_version=version_of(form))
+    return RedirectResponse("/", status_code=303)
 
 
 def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:

@@ -281,6 +281,7 @@ def _context(
         "study": study,
         "verbs": verbs,
         "may_submit": may_submit(reader),
+        "may_archive": not is_live and may_change(reader, study.owner),
         "arms": arms,
         "arms_by_name": {arm.name: arm for arm in arms},
         "ranked_arms": [

@@ -33,6 +33,7 @@ from studies.store import (
     trial_queries,
 )
 from studies.store.accounts import Accounts
+from studies.store.archive import Archive
 from studies.store.database import LOCK_WAIT_S, Database, StatementWatcher, TransactionWatcher
 from studies.store.dispatching import Dispatching
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
@@ -56,7 +57,7 @@ from studies.views import (
 )
 
 
-class Store(Accounts, Dispatching, WebhookQueue):
+class Store(Accounts, Archive, Dispatching, WebhookQueue):
     """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` if the database cannot be reached or written.
@@ -225,10 +226,11 @@ class Store(Accounts, Dispatching, WebhookQueue):
         state: StudyState | None = None,
         workload: str | None = None,
         suite: str | None = None,
+        is_archived: bool = False,
         page_size: int = 50,
         page_token: str | None = None,
     ) -> Page[StudySummary]:
-        """Return a page of studies, newest first.
+        """Return a page of studies, newest first: either those that are archived or those that are not.
 
         Raises:
             SpecInvalid: the page token is invalid or belongs to another query.
@@ -239,6 +241,7 @@ class Store(Accounts, Dispatching, WebhookQueue):
                 state=state,
                 workload=workload,
                 suite=suite,
+                is_archived=is_archived,
                 page_size=page_size,
                 page_token=page_token,
                 cache=self._progress_cache,
@@ -480,6 +483,10 @@ class Store(Accounts, Dispatching, WebhookQueue):
         Return the number of trials copied.
         """
         return sum(self._optuna.copy_finished(study_id) for study_id in self._optuna.closed_with_missing())
+
+    def remove_deleted_copies(self) -> int:
+        """Delete the copies of deleted studies in Optuna's tables, and return the number of arms."""
+        return self._optuna.remove_deleted()
 
     def copy_to_optuna(self, study_id: str, *, within_s: float = math.inf) -> int:
         """Copy finished trials that have no copy yet into Optuna's storage in the same database.

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, select, update
 
+from studies.errors import StudyNotFound
 from studies.states import (
     CLOSED_STUDY_STATES,
     StudyMove,
@@ -118,7 +119,7 @@ def overdue_claims(
     """Return the claims whose runs should have ended.
 
     Either another attempt has the study, or the lease has lapsed and the run's writes are rejected, or the
-    study closed more than `closed_for_s` ago, and its run has had the time to clean up.
+    study closed more than `closed_for_s` ago, and its run has had the time to clean up, or it was deleted.
     """
     s, now = tables.study.c, clock.now(connection)
     query = select(s.id, s.attempt, s.state, s.lease_expires_at, s.ended_at).where(
@@ -127,7 +128,10 @@ def overdue_claims(
     rows = {row.id: row for row in connection.execute(query)}
 
     def is_overdue(claim: Claim) -> bool:
-        row = rows[claim.study_id]
+        row = rows.get(claim.study_id)
+        if row is None:
+            # It was deleted.
+            return True
         if StudyState(row.state) in CLOSED_STUDY_STATES:
             return now - row.ended_at > timedelta(seconds=closed_for_s)
         return row.attempt != claim.attempt or row.lease_expires_at is None
@@ -162,9 +166,12 @@ def _requeue_in_flight(connection: Connection, row: Any) -> None:
 def release(connection: Connection, claim: Claim, *, failure: str | None = None) -> None:
     """Return a study to the queue after its run has ended or, with a `failure`, close it as failed.
 
-    Does nothing if the study is closed or another attempt has claimed it.
+    Does nothing if the study is closed or deleted, or another attempt has claimed it.
     """
-    row = events.lock_study(connection, claim.study_id)
+    try:
+        row = events.lock_study(connection, claim.study_id)
+    except StudyNotFound:
+        return
     if row.attempt != claim.attempt or StudyState(row.state) in CLOSED_STUDY_STATES:
         return
     released = {"lease_owner": None, "lease_expires_at": None, "turn_at": clock.now(connection)}

@@ -108,6 +108,8 @@ def _write(connection: Connection, study_id: str, spec: StudySpec, plan: Resolve
     a, s = tables.arm.c, tables.study.c
     # The run that closed the study may still be alive: a new attempt rejects its writes.
     values: dict[str, Any] = {"attempt": s.attempt + 1, "queued_at": clock.now(connection)}
+    # It is open again.
+    values["archived_at"] = None
     values |= {
         "name": spec.name,
         "spec": spec.model_dump(mode="json"),

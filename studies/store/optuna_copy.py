@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -22,14 +22,14 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, create_trial
-from sqlalchemy import Connection, Select, event, exists, select, text, update
+from sqlalchemy import Connection, Select, event, exists, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from studies.direction import Direction
 from studies.distributions import distributions, searched
 from studies.resolve import ResolvedArm
 from studies.states import CLOSED_STUDY_STATES, TrialState
-from studies.store import optuna_rows, study_queries, tables
+from studies.store import deletions, optuna_rows, study_queries, tables
 from studies.store.database import Database
 
 _STATES = {
@@ -96,6 +96,35 @@ class OptunaCopy:
         )
         with self._database.read() as connection:
             return tuple(connection.execute(query.order_by(s.id)).scalars())
+
+    def remove_deleted(self) -> int:
+        """Delete the copies of studies that were deleted, and return of how many arms.
+
+        Raises:
+            StoreUnavailable: the database cannot be used.
+        """
+        names = self._names_of_deleted()
+        for study_id, name in names:
+            storage = self._open_storage()
+            # A run that was still copying may have created the study again.
+            with self._database.exclusive(f"optuna/{study_id}"):
+                if self._are_rows_known:
+                    with self._database.write() as connection:
+                        optuna_rows.remove(connection, name)
+                else:
+                    with self._translated_errors(), suppress(KeyError):
+                        optuna.delete_study(study_name=name, storage=storage)
+        return len(names)
+
+    def _names_of_deleted(self) -> list[tuple[str, str]]:
+        """Return the id of each deleted study with the names of its arms' studies in Optuna's storage."""
+        with self._database.read() as connection:
+            if not inspect(connection).has_table("studies"):
+                return []
+            names = connection.scalars(text("SELECT study_name FROM studies")).all()
+            by_study = [(name.split("/")[1], name) for name in names if name.startswith("tangent/")]
+            deleted = deletions.deleted_ids(connection, {study_id for study_id, _ in by_study})
+        return [(study_id, name) for study_id, name in by_study if study_id in deleted]
 
     def close(self) -> None:
         """Close every connection."""

@@ -5,20 +5,23 @@ cannot exist yet. This module makes the same rows with Optuna's own models. That
 schema; for any other, callers use the public API.
 """
 
-__all__ = ["SCHEMA", "add_finished"]
+__all__ = ["SCHEMA", "add_finished", "remove"]
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 SCHEMA = "v3.2.0.a"
 """The revision of Optuna's schema that this module writes."""
+
+# The session holds no objects that a deletion would have to be compared with.
+_UNTRACKED: Final = {"synchronize_session": False}
 
 
 def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial]) -> None:
@@ -73,6 +76,36 @@ def add_finished(connection: Connection, name: str, trials: Sequence[FrozenTrial
         ):
             if values:
                 session.execute(insert(model), values)
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Delete an Optuna study with all its trials, if there is one of this name.
+
+    Args:
+        connection: an open write transaction.
+        name: the name of the study.
+    """
+    study = select(models.StudyModel.study_id).where(models.StudyModel.study_name == name)
+    with Session(connection) as session:
+        study_id = session.execute(study.with_for_update()).scalar_one_or_none()
+        trials = select(models.TrialModel.trial_id).where(models.TrialModel.study_id == study_id)
+        for model in (
+            models.TrialIntermediateValueModel,
+            models.TrialUserAttributeModel,
+            models.TrialSystemAttributeModel,
+            models.TrialParamModel,
+            models.TrialValueModel,
+            models.TrialHeartbeatModel,
+        ):
+            session.execute(delete(model).where(model.trial_id.in_(trials)), execution_options=_UNTRACKED)
+        for model in (
+            models.TrialModel,
+            models.StudyUserAttributeModel,
+            models.StudySystemAttributeModel,
+            models.StudyDirectionModel,
+            models.StudyModel,
+        ):
+            session.execute(delete(model).where(model.study_id == study_id), execution_options=_UNTRACKED)
 
 
 def _value(trial_id: int, value: float) -> dict[str, object]:

@@ -1,10 +1,19 @@
 """Quotas: how much each token may use, and the errors for requests that exceed it."""
 
-__all__ = ["Quota", "check", "check_gpu_hours", "count_open_studies", "gpu_hours", "lock", "read"]
+__all__ = [
+    "Quota",
+    "check",
+    "check_gpu_hours",
+    "count_open_studies",
+    "gpu_hours",
+    "gpu_seconds",
+    "lock",
+    "read",
+]
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from studies.confirmation import most_runs
 from studies.errors import QuotaExceeded
@@ -106,19 +115,28 @@ def count_open_studies(connection: Connection, owner: str) -> int:
 
 
 def gpu_hours(connection: Connection, owner: str) -> float:
-    """Return the GPU-hours that a token's studies have used.
+    """Return the GPU-hours that a token's studies have used, also those that were deleted.
 
     A trial uses its share of the wall time of all its packs, times the GPUs of a pack. Evaluation, measuring
     stack widths, compiling and epochs that were lost and trained again all count.
     """
+    d = tables.deletion.c
+    deleted = connection.execute(select(func.sum(d.gpu_s)).where(d.owner == owner)).scalar_one() or 0.0
+    return (_gpu_seconds(connection, tables.study.c.owner == owner) + deleted) / _SECONDS_PER_HOUR
+
+
+def gpu_seconds(connection: Connection, study_id: str) -> float:
+    """Return the GPU-seconds that a study has used."""
+    return _gpu_seconds(connection, tables.study.c.id == study_id)
+
+
+def _gpu_seconds(connection: Connection, condition: ColumnElement[bool]) -> float:
     s, t = tables.study.c, tables.trial.c
     gpus = s.spec["resources"]["gpus_per_pack"].as_float()
     used = (
-        select(func.sum(t.charged_s * gpus))
-        .join(tables.study, s.id == t.study_id)
-        .where(s.owner == owner, gpus > 0)
+        select(func.sum(t.charged_s * gpus)).join(tables.study, s.id == t.study_id).where(condition, gpus > 0)
     )
-    return (connection.execute(used).scalar_one() or 0.0) / _SECONDS_PER_HOUR
+    return connection.execute(used).scalar_one() or 0.0
 
 
 def _most_trials(spec: StudySpec, plan: ResolvedStudy) -> int:

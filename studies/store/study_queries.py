@@ -74,6 +74,7 @@ def _summary_fields(row: Any, progress: dict[str, Progress]) -> dict[str, Any]:
         "created_at": row.created_at,
         "started_at": row.started_at,
         "ended_at": row.ended_at,
+        "archived_at": row.archived_at,
     }
 
 
@@ -107,11 +108,14 @@ def studies(
     state: StudyState | None,
     workload: str | None,
     suite: str | None,
+    is_archived: bool,
     page_size: int,
     page_token: str | None,
     cache: ProgressCache,
 ) -> Page[StudySummary]:
-    """Return a page of studies, newest first; counts of closed studies come from the cache.
+    """Return a page of studies, newest first: either those that are archived or those that are not.
+
+    Counts of closed studies come from the cache.
 
     Raises:
         SpecInvalid: the page token is invalid or belongs to another query.
@@ -121,8 +125,10 @@ def studies(
     query = query if state is None else query.where(s.state == state.value)
     query = query if workload is None else query.where(s.workload == workload)
     query = query if suite is None else query.where(s.suite == suite)
+    query = query.where(s.archived_at.is_not(None) if is_archived else s.archived_at.is_(None))
+    key = [state, workload, suite, is_archived]
     rows, token, total = page(
-        connection, query.order_by(s.created_at.desc(), s.id), [state, workload, suite], page_size, page_token
+        connection, query.order_by(s.created_at.desc(), s.id), key, page_size, page_token
     )
 
     def count(some: Sequence[Any]) -> dict[str, dict[str, Progress]]:

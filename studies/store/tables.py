@@ -8,6 +8,7 @@ __all__ = [
     "arm",
     "artifact",
     "audit",
+    "deletion",
     "delivery",
     "event",
     "measurement",
@@ -166,7 +167,17 @@ study = Table(
     Column("queued_at", UTC_TIME, doc="when it was last extended and so queued again; NULL: never"),
     Column("started_at", UTC_TIME),
     Column("ended_at", UTC_TIME),
+    Column("archived_at", UTC_TIME, doc="when it was hidden from the list; NULL: it is in the list"),
     Index(None, "owner", "turn_at"),
+)
+
+deletion = Table(
+    "deletion",
+    metadata,
+    Column("study_id", _Text(16), primary_key=True, doc="a study that was deleted"),
+    Column("owner", _Text(64), index=True),
+    Column("gpu_s", Float, nullable=False, doc="GPU-seconds that it had used; quotas count them"),
+    Column("deleted_at", UTC_TIME, nullable=False, index=True),
 )
 
 arm = Table(
@@ -404,7 +415,7 @@ audit = Table(
     ),
     Column("verb", _Text(32), nullable=False),
     Column("study_id", _Text(16), index=True),
-    Column("subject", _Text(64), doc="name of the token, or id of the webhook, that was changed"),
+    Column("subject", _Text(64), doc="name of the token or of the deleted study, or id of the webhook"),
     Column("address", _Text(255)),
 )
 

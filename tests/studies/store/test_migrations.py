@@ -111,7 +111,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
 
 
 def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0001", 0), ("0016", 1)):
+    for revision, seeds in (("0001", 0), ("0017", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -144,7 +144,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
     """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
-    restore(path, "0016")
+    restore(path, "0017")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
     database.close()
@@ -276,7 +276,7 @@ def test_stored_studies_are_not_paired(tmp_path: Path) -> None:
 
 def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0016")
+    restore(path, "0017")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (
@@ -289,4 +289,11 @@ def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     assert (ping.event, ping.secret.startswith("whsec_")) == ("webhook.ping", True)
     assert store.settle_delivery(ping, AttemptResult(status_code=200)) == "delivered"
     assert [each.state for each in store.webhook(webhook.id).deliveries] == ["delivered", "delivered"]
+    store.close()
+
+
+def test_no_study_of_an_old_database_is_archived_or_deleted(tmp_path: Path) -> None:
+    store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0016")
+    ids = [study.id for study in store.studies().items]
+    assert (len(ids), store.studies(is_archived=True).total, store.deleted_ids(ids)) == (3, 0, frozenset())
     store.close()

@@ -1,0 +1,67 @@
+"""The store's methods for archiving and deleting studies."""
+
+__all__ = ["Archive"]
+
+from collections.abc import Collection
+from datetime import datetime
+
+from studies.actors import OPERATOR, Actor
+from studies.deletion import StudyContents
+from studies.store import deletions, study_queries
+from studies.store.database import Database
+from studies.views import StudyView
+
+
+class Archive:
+    """Archived and deleted studies; every method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        """Wrap an open database whose schema is up to date."""
+        self._database = database
+
+    def archive(
+        self, study_id: str, *, is_archived: bool = True, by: Actor = OPERATOR, if_version: int | None = None
+    ) -> StudyView:
+        """Hide a closed study from the list of studies, or show it there again; nothing else changes.
+
+        Raises:
+            StudyNotFound: the study does not exist.
+            Forbidden, NotOwner: the actor may not change the study.
+            IllegalMove: the study is open.
+            VersionConflict: the study changed since `if_version`.
+        """
+        with self._database.write() as connection:
+            deletions.set_archived(
+                connection, study_id, is_archived=is_archived, by=by, if_version=if_version
+            )
+            return study_queries.study(connection, study_id)
+
+    def contents(self, study_id: str) -> StudyContents:
+        """Return what deleting a study would remove.
+
+        Raises:
+            StudyNotFound: the study does not exist.
+        """
+        with self._database.read() as connection:
+            return deletions.contents(connection, study_id)
+
+    def delete(self, study_id: str, *, by: Actor = OPERATOR, if_version: int | None = None) -> StudyContents:
+        """Delete a closed study for good, and return what it was.
+
+        A dispatcher deletes its files, and copies of its trials in Optuna's tables (`remove_deleted_copies`).
+
+        Raises:
+            StudyNotFound, Forbidden, NotOwner, IllegalMove, VersionConflict: as `archive`.
+        """
+        with self._database.write() as connection:
+            return deletions.remove(connection, study_id, by=by, if_version=if_version)
+
+    def deleted_ids(self, study_ids: Collection[str]) -> frozenset[str]:
+        """Return which of these studies were deleted."""
+        with self._database.read() as connection:
+            return deletions.deleted_ids(connection, study_ids)
+
+    def last_deleted_at(self) -> datetime | None:
+        """Return when a study was deleted last; None if none ever was."""
+        with self._database.read() as connection:
+            return deletions.newest(connection)
