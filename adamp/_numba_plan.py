@@ -1,12 +1,13 @@
 """Plans for the CPU kernel: tensor addresses, the division of the work, and memory kept between steps."""
 
-__all__ = ["NumbaPlan", "NumbaPlans", "have_equal_strides"]
+__all__ = ["Comparison", "NumbaPlan", "NumbaPlans", "have_equal_strides"]
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +29,22 @@ _shape, _dtype, _layout, _is_cpu = (
 )
 
 
+class Comparison(NamedTuple):
+    """A weight and its gradient in one step, as whole tensors.
+
+    Attributes:
+        dot: their dot product.
+        weight_norm: the weight's norm before the step.
+        grad_norm: the gradient's norm.
+        projected: whether the update was projected.
+    """
+
+    dot: float
+    weight_norm: float
+    grad_norm: float
+    projected: bool
+
+
 class NumbaPlan:
     """The kernel's tables for one list of tensors.
 
@@ -42,6 +59,7 @@ class NumbaPlan:
         elements: number of elements of all tensors.
         dtype: dtype of the weights.
         strides: strides of the weights.
+        compared: places of the weights that the kernel compares with their gradients.
     """
 
     def __init__(self, weights: Sequence[Tensor], *, projects: bool) -> None:
@@ -92,6 +110,19 @@ class NumbaPlan:
             np.zeros((2, len(weights)), np.uint8),
         )
         self._scratch: list[np.ndarray[Any, Any]] = []
+        self.compared: list[int] = np.flatnonzero(self.table[:, 7]).tolist()
+
+    def comparisons(self) -> list[Comparison]:
+        """Return what the last step has found of each weight in `compared`."""
+        if not self.compared:
+            return []
+        views, sums = self.memory[:2]
+        totals: list[list[float]] = np.add.reduceat(sums, self.table[self.compared, 6]).tolist()
+        decisions: list[int] = views[self.compared].tolist()
+        return [
+            Comparison(dot, math.sqrt(weights), math.sqrt(grads), decision != kernels.NONE)
+            for (dot, weights, grads, _), decision in zip(totals, decisions, strict=True)
+        ]
 
     def still_fits(self, weights: Sequence[Tensor]) -> bool:
         """Return whether the tensors still have the shapes, strides and dtype that the plan was made for."""

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import Any, ClassVar, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from adamp._paths import Path, choose
 from adamp._settings import AdamPSettings, SGDPSettings
 from adamp._sharded import check_split, split_of
 from adamp._threads import is_copied_by_fork, single_openmp_thread
+
+if TYPE_CHECKING:
+    from adamp._numba_plan import Comparison, NumbaPlan
 
 _PLAIN_TYPES = (Tensor, Parameter)
 _grad = attrgetter("grad")
@@ -44,6 +47,8 @@ class ProjectedOptimizer(Optimizer):
     # The names of each entry of a parameter's state: its own, and those in checkpoints of torch's optimizer.
     _entries: ClassVar[Mapping[str, tuple[str, ...]]]
     _step_function: ClassVar[str]
+    # The plans of the last step on a CPU, each with its weights.
+    _stepped: tuple[tuple["NumbaPlan", list[Tensor]], ...] = ()
 
     @abstractmethod
     def _check_group(self, group: Mapping[str, Any]) -> None:
@@ -176,11 +181,32 @@ class ProjectedOptimizer(Optimizer):
                 self._update()
         return loss
 
+    def comparisons(self, weights: Sequence[Tensor]) -> list["Comparison"] | None:
+        """Return what the CPU kernel found in the last step when it compared weights with their gradients.
+
+        The gradient is the one that the step used: scaled, and negative with `maximize`.
+
+        Args:
+            weights: parameters.
+
+        Returns:
+            A comparison of each weight; None if the kernel did not step all of them, or compared nothing
+            because `delta` is 0.
+        """
+        found: dict[int, Comparison] = {}
+        for plan, stepped in self._stepped:
+            found |= zip((id(stepped[place]) for place in plan.compared), plan.comparisons(), strict=True)
+        if not found.keys() >= {*map(id, weights)}:
+            return None
+        return [found[id(weight)] for weight in weights]
+
     def _update(self) -> None:
         """Step all groups; everything that may raise an error comes before the first change."""
         started: list[tuple[Tensor, dict[str, Any]]] = []
         moves: list[Callable[[], None]] = []
         is_compiling = torch.compiler.is_compiling()
+        if not is_compiling:
+            self._stepped = ()
         for group in self.param_groups:
             settings = self._settings(group) if is_compiling else self._checked_settings(group)
             move = None if is_compiling else self._move_as_before(group, settings)
@@ -300,6 +326,7 @@ class ProjectedOptimizer(Optimizer):
         """Step tensors with the numba kernel, and then count the step."""
         step = getattr(_numba_module(), self._step_function)
         step(*tensors, *counts, settings, plan=plan, grad_scale=grad_scale)
+        self._stepped += ((plan, tensors[0]),)
         for state in states if self._counts_steps else ():
             state["step"] += 1
 

@@ -21,11 +21,16 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from adamp._projection import decide
+from adamp._stepping import ProjectedOptimizer
 
 # Torch has no stub of it.
 _norm = cast("Callable[[Tensor], Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
+
+# The smallest norm that a vector is divided by.
+_TINY = torch.finfo(torch.float32).tiny
 
 MAX_PROBED_STEPS = 4
 """Largest number of steps probed in an epoch: enough for a mean."""
@@ -66,18 +71,38 @@ def weight_norm(weights: Sequence[Tensor]) -> Tensor:
 
 
 class Probe:
-    """Observes weights across single optimizer steps; call `before` and `after` around each probed step."""
+    """Observes weights across single optimizer steps; call `before` and `after` around each probed step.
 
-    def __init__(self, weights: Sequence[nn.Parameter], *, projection: Projection | None) -> None:
+    AdamP and SGDP compare each weight with its gradient in their own step. On a CPU the probe takes their
+    sums and their decisions, instead of computing them again.
+
+    Args:
+        weights: what to observe.
+        projection: the settings of an optimizer that projects; None for any other.
+        optimizer: takes the steps; None if it is not known.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[nn.Parameter],
+        *,
+        projection: Projection | None,
+        optimizer: Optimizer | None = None,
+    ) -> None:
         self._weights = weights
-        self._device = weights[0].device if weights else torch.device("cpu")
         self._projection = projection
-        # Of the weights with a gradient: the weight, a copy of it as it was, and its norm then.
-        self._before: list[tuple[nn.Parameter, Tensor, Tensor]] = []
-        # Numbers of each pair of a probed step and a weight, each row on the weights' device.
-        self._turns: list[tuple[Tensor, ...]] = []
-        self._angles: list[tuple[Tensor, ...]] = []
-        self._decisions: list[Tensor] = []
+        self._optimizer = (
+            optimizer
+            if isinstance(optimizer, ProjectedOptimizer)
+            and projection is not None
+            and all(type(weight) is nn.Parameter and weight.is_cpu for weight in weights)
+            else None
+        )
+        # Of the weights with a gradient: the weight, a copy of it as it was, and the gradient.
+        self._begun: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        # Of each probed step, on the weights' device: the numbers of `_turned`, and those of a comparison.
+        self._turns: list[Tensor] = []
+        self._comparisons: list[Tensor] = []
 
     @torch.no_grad()
     def before(self) -> None:
@@ -85,49 +110,85 @@ class Probe:
 
         The weights' gradients must be set.
         """
-        self._before = []
-        for weight in self._weights:
-            gradient = weight.grad
-            if gradient is None:
-                continue
-            flat, steepest = _flat(weight), _flat(gradient)
-            norm = _norm(flat)
-            self._before.append((weight, flat.clone(), norm))
-            self._angles.append((torch.dot(flat, steepest), norm, _norm(steepest)))
-            if self._projection is not None:
-                self._decisions.append(
-                    decide(weight, gradient, delta=self._projection.delta, eps=self._projection.eps).projected
-                )
+        self._begun = [
+            (weight, _flat(weight).clone(), gradient)
+            for weight in self._weights
+            if (gradient := weight.grad) is not None
+        ]
+        # Other optimizers may overwrite the gradients.
+        if self._begun and self._optimizer is None:
+            self._comparisons.append(self._compared())
 
     @torch.no_grad()
     def after(self) -> None:
         """Record how far each weight's direction has moved since `before`."""
-        for weight, before, norm in self._before:
+        if not self._begun:
+            return
+        if self._optimizer is not None:
+            known = self._optimizer.comparisons([weight for weight, _, _ in self._begun])
+            self._comparisons.append(
+                self._compared() if known is None else torch.tensor(known, dtype=torch.float64).flatten()
+            )
+        numbers: list[Tensor] = []
+        for weight, before, _ in self._begun:
             flat = _flat(weight)
-            overlap = torch.dot(before, flat)
+            numbers += _norm(flat), torch.dot(before, flat)
             change = torch.sub(flat, before, out=before)
-            dots = torch.dot(flat, change), torch.dot(change, change)
-            self._turns.append((norm, _norm(flat), overlap, *dots))
-        self._before = []
+            numbers += torch.dot(flat, change), torch.dot(change, change)
+        self._turns.append(torch.stack(numbers))
+        self._begun = []
 
-    def read(self) -> Tensor:
-        """Return the means since the last call over all pairs of a probed step and a weight, and start again.
+    def pending(self) -> Tensor:
+        """Return the numbers recorded since the last call as one row for `means`, on their device."""
+        if not self._turns:
+            return torch.zeros(0)
+        numbers = torch.cat([*self._turns, *self._comparisons])
+        self._turns, self._comparisons = [], []
+        return numbers
+
+    def means(self, numbers: Sequence[float]) -> list[float]:
+        """Return the means of `pending`'s numbers over all pairs of a probed step and a weight.
 
         Returns:
-            Tensor [3] on the weights' device: the effective step, norm(w'/|w'| - w/|w|); the absolute cosine
-            between gradient and weight as whole tensors; and the fraction of pairs that were projected. A
-            value is NaN if there was no pair, or no projection to observe.
+            The effective step, norm(w'/|w'| - w/|w|); the absolute cosine between gradient and weight as
+            whole tensors; and the fraction of pairs that were projected. A value is NaN if there was no pair,
+            or no projection to observe.
         """
-        nothing = torch.full((), math.nan, device=self._device)
-        values = torch.stack(
-            [
-                _turned(*_columns(self._turns)).mean() if self._turns else nothing,
-                _cosine(*_columns(self._angles)).abs().mean() if self._angles else nothing,
-                torch.stack(self._decisions).to(torch.float32).mean() if self._decisions else nothing,
-            ]
-        )
-        self._turns, self._angles, self._decisions = [], [], []
-        return values
+        width = 3 if self._projection is None else 4
+        pairs = len(numbers) // (4 + width)
+        if not pairs:
+            return [math.nan] * 3
+        turns, compared = 0.0, numbers[4 * pairs :]
+        dots, norms, gradient_norms = (compared[n::width] for n in range(3))
+        for n, norm in enumerate(norms):
+            turns += _turned(norm, *numbers[4 * n : 4 * n + 4])
+        cosines = map(_cosine, dots, norms, gradient_norms)
+        projected = math.nan if self._projection is None else sum(compared[3::width])
+        return [turns / pairs, sum(map(abs, cosines)) / pairs, projected / pairs]
+
+    def read(self) -> list[float]:
+        """Return the means since the last call; this waits for the weights' device."""
+        # Torch cannot know the depth of the list.
+        numbers = cast("list[float]", self.pending().tolist())  # pyright: ignore[reportUnknownMemberType]
+        return self.means(numbers)
+
+    def _compared(self) -> Tensor:
+        """Return the dot product, both norms and, of an optimizer that projects, the decision; one row."""
+        rows: list[Tensor] = []
+        for weight, flat, gradient in self._begun:
+            steepest = _flat(gradient)
+            row = [torch.dot(flat, steepest), _norm(flat), _norm(steepest)]
+            if self._projection is not None:
+                # `after` compares the weight as it was.
+                decision = decide(
+                    weight if self._optimizer is None else flat.view_as(weight),
+                    gradient,
+                    delta=self._projection.delta,
+                    eps=self._projection.eps,
+                )
+                row.append(decision.projected.to(flat.dtype))
+            rows += row
+        return torch.stack(rows)
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -136,19 +197,14 @@ def _flat(tensor: Tensor) -> Tensor:
     return row if row.dtype in (torch.float32, torch.float64) else row.float()
 
 
-def _columns(rows: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-    return [torch.stack(column).to(torch.float32) for column in zip(*rows, strict=True)]
-
-
-def _cosine(dot: Tensor, norm: Tensor, other_norm: Tensor) -> Tensor:
+def _cosine(dot: float, norm: float, other_norm: float) -> float:
     """Return the cosine of two vectors from their dot product and norms; 0 if one is zero, NaN stays NaN."""
-    tiny = torch.finfo(dot.dtype).tiny
-    # One after the other: the product of two norms may leave the range of float32.
-    return dot / norm.clamp_min(tiny) / other_norm.clamp_min(tiny)
+    # One after the other: the product of two norms may leave the range.
+    return dot / max(norm, _TINY) / max(other_norm, _TINY)
 
 
-def _turned(before: Tensor, after: Tensor, overlap: Tensor, dot: Tensor, square: Tensor) -> Tensor:
-    """Return norm(w'/|w'| - w/|w|) of vectors w that have become w' = w + d; a zero vector has no direction.
+def _turned(before: float, after: float, overlap: float, dot: float, square: float) -> float:
+    """Return norm(w'/|w'| - w/|w|) of a vector w that has become w' = w + d; a zero vector has no direction.
 
     Args:
         before: |w|.
@@ -157,13 +213,14 @@ def _turned(before: Tensor, after: Tensor, overlap: Tensor, dot: Tensor, square:
         dot: <w', d>.
         square: |d|^2.
     """
-    tiny = torch.finfo(before.dtype).tiny
-    length, new_length = before.clamp_min(tiny), after.clamp_min(tiny)
-    # For a short step: |w'| - |w| without a difference of numbers that are almost equal.
-    stretch = (2 * dot - square) / (before + after).clamp_min(tiny)
-    small = (square - stretch.square()) / length / new_length
-    large = 2 - 2 * (overlap / length / new_length)
-    is_small = square < before.square() / 4
-    turned = torch.where(is_small, small, large).clamp_min(0).sqrt()
-    one_is_zero = (before == 0) | (after == 0)
-    return torch.where(one_is_zero, (before != after).to(before.dtype), turned)
+    if before == 0 or after == 0:
+        return float(before != after)
+    length, new_length = max(before, _TINY), max(after, _TINY)
+    if square < before * before / 4:
+        # |w'| - |w| without a difference of numbers that are almost equal.
+        stretch = (2 * dot - square) / (before + after)
+        turned = (square - stretch * stretch) / length / new_length
+    else:
+        turned = 2 - 2 * (overlap / length / new_length)
+    # In this order a NaN stays.
+    return math.sqrt(max(turned, 0.0))

@@ -115,7 +115,9 @@ class Solo:
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.
         self._lr_group = self._initial_lrs.index(self._lr) if self._lr in self._initial_lrs else 0
         self._weights = weights_of(self.model)
-        self._probe = Probe(self._weights, projection=projection_of(entry, member.parameters))
+        self._probe = Probe(
+            self._weights, projection=projection_of(entry, member.parameters), optimizer=self._optimizer
+        )
         self.clock: Callable[[], float] = time.perf_counter
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
@@ -248,12 +250,14 @@ class Solo:
         self._set_evaluation_mode()
         # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
         # its norm and probes on the CPU.
-        numbers = [
+        parts = [
             self._evaluate("validation"),
             weight_norm(self._weights).unsqueeze(0),
-            self._probe.read(),
+            self._probe.pending(),
         ]
-        return _floats(torch.cat([part.to(self._device) for part in numbers]))
+        numbers = _floats(torch.cat([part.to(self._device) for part in parts]))
+        end = len(numbers) - len(parts[-1])
+        return numbers[:end] + self._probe.means(numbers[end:])
 
     def _evaluate(self, split: SplitName) -> Tensor:
         """Return the loss and all metrics of a split."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from adamp import SGDP, AdamP
 from workers.probes import MAX_PROBED_STEPS, Probe, Projection, probed_steps, weight_norm, weights_of
 
 __all__: list[str] = []
@@ -31,7 +32,7 @@ def test_a_two_dimensional_weight_gives_the_numbers_calculated_by_hand() -> None
     move(orthogonal, 8.0, 6.0)
     move(oblique, 3.0, 4.0)
     probe.after()
-    effective_step, cosine, projected = probe.read().tolist()
+    effective_step, cosine, projected = probe.read()
     assert effective_step == pytest.approx(math.sqrt(2) / 5 / 2)
     assert cosine == pytest.approx(0.6 / 2)
     assert projected == 0.5
@@ -44,32 +45,32 @@ def test_several_steps_are_averaged_and_reading_resets_the_mean() -> None:
         probe.before()
         move(weight, *row)
         probe.after()
-    assert probe.read()[:2].tolist() == pytest.approx([math.sqrt(2) / 2, 1.0])
-    assert all(map(math.isnan, probe.read().tolist()))
+    assert probe.read()[:2] == pytest.approx([math.sqrt(2) / 2, 1.0])
+    assert all(map(math.isnan, probe.read()))
 
 
 def test_an_optimizer_that_never_projects_has_no_projected_fraction() -> None:
     probe = Probe([parameter(1.0, 0.0, gradient=(0.0, 1.0))], projection=None)
     probe.before()
     probe.after()
-    assert math.isnan(probe.read()[2].item())
+    assert math.isnan(probe.read()[2])
 
 
 def test_a_zero_weight_has_no_direction_and_a_nan_gradient_is_not_hidden() -> None:
     zero = Probe([parameter(0.0, 0.0, gradient=(1.0, 0.0))], projection=None)
     zero.before()
     zero.after()
-    assert zero.read()[:2].tolist() == [0.0, 0.0]
+    assert zero.read()[:2] == [0.0, 0.0]
     started = parameter(0.0, 0.0, gradient=(1.0, 0.0))
     zero = Probe([started], projection=None)
     zero.before()
     move(started, 0.0, 2.0)
     zero.after()
-    assert zero.read()[:2].tolist() == [1.0, 0.0]
+    assert zero.read()[:2] == [1.0, 0.0]
     broken = Probe([parameter(1.0, 0.0, gradient=(math.nan, 0.0))], projection=None)
     broken.before()
     broken.after()
-    assert math.isnan(broken.read()[1].item())
+    assert math.isnan(broken.read()[1])
 
 
 def test_small_and_large_steps_are_as_precise_as_in_float64() -> None:
@@ -84,11 +85,37 @@ def test_small_and_large_steps_are_as_precise_as_in_float64() -> None:
             weight += scale * torch.randn(40, 50, generator=source)
         probe.after()
         after = weight.detach().double()
-        effective_step, cosine, _ = probe.read().tolist()
+        effective_step, cosine, _ = probe.read()
         expected = (after / after.norm() - before / before.norm()).norm().item()
         assert effective_step == pytest.approx(expected, rel=1e-5)
         overlap = (before * gradient.double()).sum() / before.norm() / gradient.double().norm()
         assert cosine == pytest.approx(abs(overlap.item()), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamp", "sgdp"])
+@pytest.mark.parametrize("delta", [0.0, 0.1, 2.0])
+def test_the_sums_of_an_optimizers_own_step_give_the_numbers_of_any_other(name: str, delta: float) -> None:
+    """The convolution is kept in channels_last, and one weight gets no gradient."""
+    read: list[list[float]] = []
+    for is_known in (True, False):
+        source = torch.Generator().manual_seed(0)
+        shapes = ((40, 50), (6, 3, 3, 3), (10,), (2, 2))
+        weights = [nn.Parameter(torch.randn(shape, generator=source)) for shape in shapes]
+        weights[1].data = weights[1].data.to(memory_format=torch.channels_last)
+        optimizer = (AdamP if name == "adamp" else SGDP)(weights, lr=0.01, delta=delta)
+        projection = Projection(delta=delta, eps=1e-8)
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        probe = Probe(matrices, projection=projection, optimizer=optimizer if is_known else None)
+        for _ in range(2):
+            for weight in weights[:3]:
+                weight.grad = torch.randn(weight.shape, generator=source)
+            probe.before()
+            optimizer.step()
+            optimizer.zero_grad()
+            probe.after()
+        read.append(probe.read())
+    assert read[0] == pytest.approx(read[1], rel=1e-5)
+    assert read[0][2] == {0.0: 0.0, 0.1: 0.25, 2.0: 1.0}[delta]
 
 
 def test_weights_without_gradients_and_models_without_weights_are_passed_over() -> None:
@@ -96,7 +123,7 @@ def test_weights_without_gradients_and_models_without_weights_are_passed_over() 
         probe = Probe(weights, projection=Projection(delta=0.1, eps=1e-8))
         probe.before()
         probe.after()
-        assert all(map(math.isnan, probe.read().tolist()))
+        assert all(map(math.isnan, probe.read()))
     assert weight_norm([]).item() == 0.0
 
 

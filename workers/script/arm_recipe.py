@@ -56,7 +56,7 @@ class _Watch:
         weights = weights_of(model)
         self.lr = float(optimizer.param_groups[0]["lr"])
         self._weights = weights
-        self._probe = Probe(weights, projection=projection)
+        self._probe = Probe(weights, projection=projection, optimizer=optimizer)
         self._step = 0
         # Without a schedule, the length of an epoch is known after the first one.
         self._probed = frozenset({0})
@@ -75,7 +75,7 @@ class _Watch:
         self._step = 0
         norm = weight_norm(self._weights).item() if self._weights else math.nan
         effective_step, cosine, projected = self._probe.read()
-        return norm, effective_step.item(), cosine.item(), projected.item()
+        return norm, effective_step, cosine, projected
 
     def _before(self, optimizer: Optimizer, _arguments: object, _keywords: object) -> None:
         self.lr = float(optimizer.param_groups[0]["lr"])
