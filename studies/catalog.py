@@ -207,9 +207,9 @@ class OptimizerCard(FrozenModel):
     hyperparameters: tuple[Hyperparameter, ...] = Field(
         min_length=1, description="Everything that can be searched or set."
     )
-    pairs: dict[str, tuple[str, str]] = Field(
+    pairs: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="Arguments that take two hyperparameters as a tuple: {'betas': ['beta1', 'beta2']}.",
+        description="Arguments that take several hyperparameters as a tuple: {'betas': ['beta1', 'beta2']}.",
     )
     preparation: str = Field(
         default="", description="Python code between the import and the call; it may use `model`."
@@ -232,6 +232,12 @@ class OptimizerCard(FrozenModel):
     )
     contains: tuple[Containment, ...] = Field(
         default=(), description="Optimizers that this one equals at some settings."
+    )
+    findings: tuple[str, ...] = Field(
+        default=(),
+        description=(
+            "Where the implementation differs from its paper or upstream, and what this entry does about it."
+        ),
     )
     constraints: tuple[Constraint, ...] = Field(
         default=(), description="Constraints that configurations must meet."

@@ -258,8 +258,7 @@ class _ArmResolver:
                 continue
             parts = self._card.pairs.get(name)
             if parts is None and not self._is_known(name):
-                message = describe_unknown(name, self._card, self._workload, self._further)
-                self._problem(message, entry=name)
+                self._problem(describe_unknown(name, self._card, self._workload, self._further), entry=name)
             elif parts is None and isinstance(entry, Pair):
                 self._problem(
                     f"expected one value for {name}, got a pair; to choose between the two, write "
@@ -268,6 +267,8 @@ class _ArmResolver:
                 )
             elif parts is None:
                 self._add(given, name, entry, entry_name=name)
+            elif len(parts) > 2:
+                self._problem(f"set {', '.join(parts)} instead of {name}", entry=name)
             elif isinstance(entry, Pair):
                 for part, value in zip(parts, entry.values, strict=True):
                     self._add(given, part, Fixed(value=value), entry_name=name)

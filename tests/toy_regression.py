@@ -3,10 +3,11 @@
 Its float64 model has every kind of parameter that optimizers treat differently.
 """
 
-__all__ = ["build_model", "loss_of", "train"]
+__all__ = ["build_model", "gradients_of", "loss_of", "stepped", "train"]
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -49,11 +50,25 @@ def loss_of(model: nn.Module, *, rows: slice = slice(None)) -> Tensor:
     return (model(images) - targets).square().mean()
 
 
+def gradients_of(model: nn.Module, loss: Callable[[], Tensor]) -> list[Tensor]:
+    """Return the gradient of each parameter."""
+    return list(torch.autograd.grad(loss(), list(model.parameters())))
+
+
+def stepped(optimizer: Optimizer, loss: Callable[[], Tensor]) -> None:
+    """Take one step with the gradients of a loss, in the way that the optimizer needs."""
+    optimizer.zero_grad()
+    loss().backward()
+    optimizer.step()
+
+
 def train(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, steps: int) -> Tensor:
     """Return all parameters after each step on 8 images, [steps, parameters].
 
-    Several optimizers take turns within each step.
+    Several optimizers take turns within each step. What optimizers draw is the same in every call.
     """
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 # what PSGD-Kron draws from
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     trajectory: list[Tensor] = []
     for step in range(steps):

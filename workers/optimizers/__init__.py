@@ -8,11 +8,16 @@ from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entr
 from workers.optimizers import (
     accumulating,
     adam,
+    adaptive,
     belief,
+    cautious,
     gradient_descent,
     layerwise,
     lookahead,
+    minimal_moments,
     muon,
+    norm_constrained,
+    preconditioned,
     projected,
     quasi_hyperbolic,
     schedule_free,
@@ -33,6 +38,11 @@ _FAMILIES = (
     belief,
     schedule_free,
     lookahead,
+    adaptive,
+    cautious,
+    minimal_moments,
+    preconditioned,
+    norm_constrained,
 )
 
 

@@ -1,4 +1,4 @@
-"""Adam and its closest relatives in torch: AdamW, NAdam and RAdam."""
+"""Adam and its closest relatives in torch: AdamW, NAdam, NAdamW and RAdam."""
 
 __all__ = ["ENTRIES"]
 
@@ -37,6 +37,19 @@ _ADAMW = OptimizerCard(
     contains=(Containment(optimizer="adam", at={"weight_decay": 0.0}, requires={"weight_decay": 0.0}),),
 )
 
+_MOMENTUM_DECAY = Hyperparameter(
+    name="momentum_decay",
+    description=(
+        "Growth rate of the momentum, which at step t is beta1 * (1 - 0.5 * 0.96 ** (t * momentum_decay))."
+    ),
+    unit="per step",
+    default=4e-3,
+    search=Range(low=1e-4, high=1e-1, log=True),
+    source="Dozat 2016 and torch use 4e-3; the range adds more than a decade on both sides",
+    tuned=False,
+    bounds=Bounds(low=0),
+)
+
 _NADAM = OptimizerCard(
     name="nadam",
     title="NAdam",
@@ -53,21 +66,32 @@ _NADAM = OptimizerCard(
         h.beta2(),
         h.eps(),
         h.l2_decay(0.0),
-        Hyperparameter(
-            name="momentum_decay",
-            description=(
-                "Growth rate of the momentum, which at step t is beta1 * (1 - 0.5 * 0.96 ** (t * "
-                "momentum_decay))."
-            ),
-            unit="per step",
-            default=4e-3,
-            search=Range(low=1e-4, high=1e-1, log=True),
-            source="Dozat 2016 and torch use 4e-3; the range adds more than a decade on both sides",
-            tuned=False,
-            bounds=Bounds(low=0),
-        ),
+        _MOMENTUM_DECAY,
     ),
     pairs=_BETAS,
+)
+
+_NADAMW = OptimizerCard(
+    name="nadamw",
+    title="NAdamW",
+    description="NAdam with decoupled weight decay.",
+    reference=(
+        "Dozat, Incorporating Nesterov Momentum into Adam, ICLR 2016 workshop; Dahl et al., Benchmarking "
+        "Neural Network Training Algorithms, 2023, arXiv:2306.07179; torch.optim.NAdam"
+    ),
+    import_line="from torch.optim import NAdam",
+    constructor="NAdam",
+    arguments={"decoupled_weight_decay": True},
+    hyperparameters=(
+        h.adam_lr(2e-3),
+        h.beta1(),
+        h.beta2(),
+        h.eps(),
+        h.decoupled_decay(0.0),
+        _MOMENTUM_DECAY,
+    ),
+    pairs=_BETAS,
+    contains=(Containment(optimizer="nadam", at={"weight_decay": 0.0}, requires={"weight_decay": 0.0}),),
 )
 
 _RADAM = OptimizerCard(
@@ -90,5 +114,6 @@ ENTRIES: tuple[OptimizerEntry, ...] = (
     upstream(_ADAM, "torch.optim", stacked=StackedAdam),
     upstream(_ADAMW, "torch.optim", stacked=StackedAdamW),
     upstream(_NADAM, "torch.optim"),
+    upstream(_NADAMW, "torch.optim"),
     upstream(_RADAM, "torch.optim"),
 )

@@ -1,85 +1,106 @@
-"""Lookahead over AdamW."""
+"""Lookahead around another optimizer."""
 
-__all__ = ["ENTRIES"]
+__all__ = ["ENTRIES", "lookahead_around"]
 
-from typing import Any
+from dataclasses import replace
 
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
-from studies.catalog import Bounds, Containment, Hyperparameter, OptimizerCard
+from studies.catalog import Bounds, Containment, Hyperparameter
 from studies.recipe import arguments
 from studies.space import Parameters, Range
-from workers.optimizers import hyperparameters as h
+from workers.optimizers import adam, gradient_descent, projected
 from workers.optimizers.registry import OptimizerEntry, ParameterGroup
 
 _PAPER = "Zhang et al., Lookahead Optimizer: k steps forward, 1 step back, NeurIPS 2019, arXiv:1907.08610"
 
-_LOOKAHEAD_ADAMW = OptimizerCard(
-    name="lookahead-adamw",
-    title="Lookahead (AdamW)",
-    description=(
-        "AdamW that every k steps moves its weights back towards slow weights, which follow it, and "
-        "continues from there. It is evaluated at AdamW's weights, not at the slow weights."
-    ),
-    reference=_PAPER,
-    import_line="from pytorch_optimizer import Lookahead\nfrom torch.optim import AdamW",
-    constructor="Lookahead",
-    call="Lookahead(AdamW({params:model.parameters()}, {args:lr betas eps weight_decay}), {args:k alpha})",
-    hyperparameters=(
-        h.adam_lr(1e-3),
-        h.beta1(),
-        h.beta2(),
-        h.eps(),
-        h.decoupled_decay(1e-2),
-        Hyperparameter(
-            name="k",
-            description="Steps of AdamW between two moves back to the slow weights.",
-            unit="step",
-            default=5,
-            search=Range(low=5, high=20, integer=True),
-            source=(
-                "5 is the default of pytorch_optimizer and the paper's value for ImageNet; the range is our "
-                "choice"
-            ),
-            tuned=True,
-            bounds=Bounds(low=1),
-        ),
-        Hyperparameter(
-            name="alpha",
-            description="Point to move back to, from the slow weights (0) to AdamW's weights (1).",
-            unit="none",
-            default=0.5,
-            search=Range(low=0.2, high=0.8),
-            source=(
-                "0.5 is the default of pytorch_optimizer and the paper's value for ImageNet; the range is "
-                "our choice"
-            ),
-            tuned=True,
-            bounds=Bounds(low=0, low_open=True, high=1, high_open=True),
-        ),
-    ),
-    pairs={"betas": ("beta1", "beta2")},
-    per_group=("lr", "beta1", "beta2", "eps", "weight_decay"),
-    contains=(
-        Containment(
-            optimizer="adamw",
-            at={"k": 1_000_000_000},
-            note=(
-                "Any k above the number of steps gives AdamW. So would alpha = 1, but pytorch_optimizer "
-                "rejects it."
-            ),
-        ),
-    ),
+_SOURCE = "is the default of pytorch_optimizer and the paper's value for ImageNet; the range is our choice"
+
+_K = Hyperparameter(
+    name="k",
+    description="Steps of the inner optimizer between two moves back to the slow weights.",
+    unit="step",
+    default=5,
+    search=Range(low=5, high=20, integer=True),
+    source=f"5 {_SOURCE}",
+    tuned=True,
+    bounds=Bounds(low=1),
+)
+_ALPHA = Hyperparameter(
+    name="alpha",
+    description="Point to move back to, from the slow weights (0) to the inner optimizer's weights (1).",
+    unit="none",
+    default=0.5,
+    search=Range(low=0.2, high=0.8),
+    source=f"0.5 {_SOURCE}",
+    tuned=True,
+    bounds=Bounds(low=0, low_open=True, high=1, high_open=True),
 )
 
 
-def _build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
-    # Imported on use, because pytorch_optimizer takes nearly a second to import.
-    from pytorch_optimizer import Lookahead
+def lookahead_around(inner: OptimizerEntry) -> OptimizerEntry:
+    """Return the entry `lookahead-NAME` of Lookahead around another entry's optimizer.
 
-    settings: dict[str, Any] = {**arguments(_LOOKAHEAD_ADAMW, parameters)}
-    k, alpha = settings.pop("k"), settings.pop("alpha")
-    return Lookahead(AdamW(groups, **settings), k=k, alpha=alpha)
+    It has the inner optimizer's hyperparameters, k and alpha, and no batched form.
+
+    Args:
+        inner: an optimizer that one constructor builds, and that is trained and evaluated at the same
+            weights.
+
+    Raises:
+        ValueError: the inner optimizer is built by several constructors, has a schedule of its own, or has a
+            hyperparameter called k or alpha.
+    """
+    card = inner.card
+    if card.call.startswith("[") or card.schedule == "constant" or {"k", "alpha"} & set(card.names):
+        raise ValueError(
+            f"expected an optimizer with one constructor, no schedule of its own, and no hyperparameter k or "
+            f"alpha, got {card.name}"
+        )
+    every = " ".join(arguments(card, {}))
+    call = card.call or f"{card.constructor}({{params:model.parameters()}}, {{args:{every}}})"
+    outer = card.model_copy(
+        update={
+            "name": f"lookahead-{card.name}",
+            "title": f"Lookahead ({card.title})",
+            "description": (
+                f"{card.title} that every k steps moves its weights back towards slow weights, which follow "
+                f"it, and continues from there. It is evaluated at {card.title}'s weights, not at the slow "
+                "weights."
+            ),
+            "reference": f"{_PAPER}; {card.reference}",
+            "import_line": f"from pytorch_optimizer import Lookahead\n{card.import_line}",
+            "constructor": "Lookahead",
+            "call": f"Lookahead({call}, {{args:k alpha}})",
+            "hyperparameters": (*card.hyperparameters, _K, _ALPHA),
+            "contains": (
+                Containment(
+                    optimizer=card.name,
+                    at={"k": 1_000_000_000},
+                    note=(
+                        f"Any k above the number of steps gives {card.title}. So would alpha = 1, but "
+                        "pytorch_optimizer rejects it."
+                    ),
+                ),
+            ),
+        }
+    )
+
+    def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
+        # Imported on use, because pytorch_optimizer takes nearly a second to import.
+        from pytorch_optimizer import Lookahead
+
+        own = {name: value for name, value in parameters.items() if name not in {"k", "alpha"}}
+        return Lookahead(inner.build(groups, own), k=int(parameters["k"]), alpha=float(parameters["alpha"]))
+
+    return replace(inner, card=outer, build=build, stacked=None)
 
 
-ENTRIES: tuple[OptimizerEntry, ...] = (OptimizerEntry(_LOOKAHEAD_ADAMW, _build),)
+_INNER = {"adamw", "radam", "adamp", "sgd-nesterov", "sgdp"}
+
+ENTRIES: tuple[OptimizerEntry, ...] = tuple(
+    lookahead_around(entry)
+    for family in (adam, gradient_descent, projected)
+    for entry in family.ENTRIES
+    if entry.card.name in _INNER
+)

@@ -60,6 +60,7 @@ def upstream(
     *,
     stacked: type[StackedOptimizer] | None = None,
     shared: Collection[str] = (),
+    fixed: Mapping[str, Any] = MappingProxyType({}),
 ) -> OptimizerEntry:
     """Return an entry whose class is `card.constructor` of an installed module.
 
@@ -71,13 +72,14 @@ def upstream(
         module: where the constructor is.
         stacked: its batched form.
         shared: numbers that the class reads once for all groups.
+        fixed: arguments, such as functions, that only the card's call has, as code.
     """
     numbers = [h.name for h in card.hyperparameters if not isinstance(h.default, bool | str)]
     card = card.model_copy(update={"per_group": tuple(name for name in numbers if name not in shared)})
 
     def build(groups: list[ParameterGroup], parameters: Parameters) -> Optimizer:
         return getattr(importlib.import_module(module), card.constructor)(
-            groups, **arguments(card, parameters)
+            groups, **arguments(card, parameters), **fixed
         )
 
     return OptimizerEntry(card, build, stacked=stacked)

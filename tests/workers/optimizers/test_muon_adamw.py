@@ -12,7 +12,7 @@ from toy_regression import build_model, train
 
 from studies.space import Parameters
 from workers.optimizers import build_optimizer, load_optimizers
-from workers.optimizers.muon import MuonAdamW, hidden_matrices
+from workers.optimizers.muon import MuonAdamW, hidden_matrices, hidden_weights
 
 __all__: list[str] = []
 
@@ -118,6 +118,14 @@ def test_the_closures_loss_is_returned() -> None:
     assert built(model).step(lambda: torch.tensor(2.5)) == 2.5
 
 
-def test_muon_rejects_a_convolution() -> None:
-    with pytest.raises(ValueError, match="Muon only supports 2D parameters"):
-        MuonAdamW([{"params": [nn.Parameter(torch.zeros(2, 2, 3, 3))], "set_apart": True}])
+def test_muon_for_convolutions_steps_them_as_matrices_of_their_filters() -> None:
+    model = build_model()
+    assert [p.ndim for p in hidden_weights(model)] == [4, 2]
+    weights = [nn.Parameter(torch.ones(2, 3, 1, 2)), nn.Parameter(torch.ones(2, 6))]
+    generator = torch.Generator().manual_seed(0)
+    grad = torch.randn(2, 6, generator=generator)
+    for weight in weights:
+        weight.grad = grad.reshape(weight.shape)
+    MuonAdamW([{"params": weights[:1], "set_apart": True}]).step()
+    Muon(weights[1:], adjust_lr_fn="match_rms_adamw").step()
+    assert torch.equal(weights[0].flatten(1), weights[1])

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from optimizer_configurations import unusual
 from toy_regression import build_model, train
 
 from studies.recipe import call, recipe
-from studies.space import Choices, Parameters, Range, Scalar
+from studies.space import Parameters
 from workers.optimizers import OptimizerEntry, build_optimizer, load_optimizers
 
 __all__: list[str] = []
@@ -18,20 +19,6 @@ ENTRIES = load_optimizers()
 @pytest.fixture(params=list(ENTRIES))
 def entry(request: pytest.FixtureRequest) -> OptimizerEntry:
     return ENTRIES[request.param]
-
-
-def unusual(entry: OptimizerEntry) -> Parameters:
-    """Return a configuration with no default values, and with digits that rounding would lose."""
-    values: dict[str, Scalar] = {}
-    for h in entry.card.hyperparameters:
-        match h.search:
-            case Range(low=low, high=high, integer=integer):
-                values[h.name] = int(low + 1) if integer else low + (high - low) / 30.0
-            case Choices(choices=choices):
-                values[h.name] = next(choice for choice in choices if choice != h.default)
-            case _:
-                raise AssertionError(h)
-    return values
 
 
 @pytest.mark.parametrize("decay_1d", [True, False])
