@@ -4,25 +4,25 @@ __all__ = ["chart_definition"]
 
 from typing import Final
 
-from service.dashboard.manual_pages import manual_url
-
-_TRAINING: Final = "curves-and-probes-of-training"
+_TRAINING: Final = "statistics#curves-and-probes-of-training"
 _PASSAGES: Final = {
-    "budget-curves": "budget-curves",
-    "confirmed-runs": "confirmed-configurations",
+    "budget-curves": "statistics#budget-curves",
+    "confirmed-runs": "statistics#confirmed-configurations",
     "validation-metric": f"{_TRAINING}.metric-and-loss",
     "train-loss": f"{_TRAINING}.metric-and-loss",
+    "validation-loss": f"{_TRAINING}.metric-and-loss",
+    "lr": "study#training.schedule",
     "weight-norm": f"{_TRAINING}.weight-norm",
     "effective-step": f"{_TRAINING}.effective-step",
     "projected-fraction": f"{_TRAINING}.projected-fraction",
     "gradient-cosine": f"{_TRAINING}.cosine",
-    "iqm": "suites.iqm",
-    "relative": "suites.relative-performance",
-    "profiles": "suites.performance-profile",
+    "iqm": "statistics#suites.iqm",
+    "relative": "statistics#suites.relative-performance",
+    "profiles": "statistics#suites.performance-profile",
 }
 # Ids with the name of a hyperparameter or the number of a metric behind them.
 _PASSAGES_BY_PREFIX: Final = {
-    "by-": "sensitivity.isolation-curve",
+    "by-": "statistics#sensitivity.isolation-curve",
     "further-metric-": f"{_TRAINING}.metric-and-loss",
 }
 
@@ -30,6 +30,6 @@ _PASSAGES_BY_PREFIX: Final = {
 def chart_definition(chart_id: str) -> str:
     """Return the address of the passage that defines what a chart shows, or of the document."""
     if chart_id in _PASSAGES:
-        return manual_url("statistics", _PASSAGES[chart_id])
+        return f"/help/{_PASSAGES[chart_id]}"
     passages = (passage for prefix, passage in _PASSAGES_BY_PREFIX.items() if chart_id.startswith(prefix))
-    return manual_url("statistics", next(passages, ""))
+    return f"/help/{next(passages, 'statistics')}"

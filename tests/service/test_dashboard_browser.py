@@ -130,6 +130,10 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_errors(
         "/optimizers",
         "/workloads",
         "/suites",
+        "/help",
+        "/help/statistics",
+        "/help?q=holm",
+        f"/studies/{run.id}/delete",
         f"/new?study={run.id}",
         f"/studies/{run.id}?phase=confirmation",
     ):
@@ -334,6 +338,26 @@ def test_a_verdict_by_budget_needs_neither_script_nor_mouse(browser: Browser, ur
     section.get_by_role("link", name="by seconds").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#budget-curves-title")).to_contain_text("seconds")
+    context.close()
+
+
+def test_a_word_leads_to_its_definition_and_the_manual_is_searched_without_script(
+    browser: Browser, url: str, store: Store
+) -> None:
+    fields = {"budget": {"trials_per_arm": 4, "epochs": 2}, "confirmation": {"seeds": 3}}
+    run = Trained(store, arms=["adamp", "stepper"], **fields)
+    study_id = run.train().confirm().close().id
+    context = browser.new_context(viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{url}/studies/{study_id}#pairs")
+    page.get_by_role("link", name="p (Holm)").click()
+    assert page.url == f"{url}/help/statistics#a-pair-of-arms.p_holm"
+    expect(page.locator("[id='a-pair-of-arms.p_holm']")).to_be_in_viewport()
+    page.get_by_label("Search the manual").fill("edge of space")
+    page.get_by_label("Search the manual").press("Enter")
+    page.locator(".found a").first.click()
+    assert page.url == f"{url}/help/statistics#checks.edge-of-space"
+    expect(page.locator("[id='checks.edge-of-space']")).to_be_in_viewport()
     context.close()
 
 

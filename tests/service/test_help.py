@@ -136,7 +136,7 @@ def test_an_installed_package_contains_the_manual() -> None:
 
 @pytest.fixture
 def results(store: Store) -> list[str]:
-    """Pages with verdicts of each kind: by seeds, by budget, of a suite and of a comparison."""
+    """Pages with verdicts by seeds, by budget, of a suite and of a comparison, and the page of a trial."""
     store.announce(catalog(), dispatcher="here")
     fields = {"confirmation": {"seeds": 3}, "suite": "small-nets", "width": 8}
     arms = ["adamp", "adamw", "sgdp", "stepper"]
@@ -150,7 +150,8 @@ def results(store: Store) -> list[str]:
     )
     ids = [run.train().confirm().close().id for run in (confirmed, paired)]
     compared = "&".join(f"study={study_id}" for study_id in ids)
-    return [*(f"/studies/{study_id}" for study_id in ids), "/suites/small-nets", f"/compare?{compared}"]
+    studies = [f"/studies/{study_id}" for study_id in ids]
+    return [*studies, "/suites/small-nets", f"/compare?{compared}", f"/trials/{ids[0]}.adamp.1"]
 
 
 def test_figures_words_and_checks_of_a_verdict_link_to_their_definitions(
