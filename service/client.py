@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import IO, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
@@ -38,9 +38,6 @@ from service.schemas import Account, ArmBest, EventList, Health, Readiness, Stud
 from service.settings import service_url
 from service.sse import parse_events
 from service.transport import ProblemError, ServiceUnreachable, Transport, path_segment
-from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
-from studies.analysis.power_views import StudyPower
-from studies.analysis.views import StudyAnalysis
 from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 from studies.extension import Extension
 from studies.spec import StudySpec
@@ -59,6 +56,12 @@ from studies.views import (
     TrialOutput,
     TrialView,
 )
+
+if TYPE_CHECKING:
+    # Slow to import, and most programs ask for none of them.
+    from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+    from studies.analysis.power_views import StudyPower
+    from studies.analysis.views import StudyAnalysis
 
 _PAGE_SIZE = 500
 _RETRY_S = 0.5
@@ -429,14 +432,18 @@ class Client(ArchiveRequests, ArtifactRequests, WebhookRequests):
             ),
         )
 
-    def analysis(self, study_id: str) -> StudyAnalysis:
+    def analysis(self, study_id: str) -> "StudyAnalysis":
         """Return a study's analysis: the verdict, curves, checks and sensitivity."""
+        from studies.analysis.views import StudyAnalysis
+
         return self._transport.get(
             StudyAnalysis, f"/v1/studies/{path_segment(study_id)}/analysis", timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
-    def power(self, study_id: str) -> StudyPower:
+    def power(self, study_id: str) -> "StudyPower":
         """Return the gap that a study could have detected, and the cost of detecting half of it."""
+        from studies.analysis.power_views import StudyPower
+
         return self._transport.get(
             StudyPower, f"/v1/studies/{path_segment(study_id)}/power", timeout_s=_ANALYSIS_TIMEOUT_S
         )
@@ -456,14 +463,18 @@ class Client(ArchiveRequests, ArtifactRequests, WebhookRequests):
         """Return all suites."""
         return self._transport.get(Page[SuiteSummary], "/v1/suites").items
 
-    def suite(self, name: str) -> SuiteAnalysis:
+    def suite(self, name: str) -> "SuiteAnalysis":
         """Return the analysis of a suite."""
+        from studies.analysis.multi_study_views import SuiteAnalysis
+
         return self._transport.get(
             SuiteAnalysis, f"/v1/suites/{path_segment(name)}", timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
-    def comparison(self, study_ids: Sequence[str]) -> Comparison:
+    def comparison(self, study_ids: Sequence[str]) -> "Comparison":
         """Return the arms of several studies of one workload, side by side."""
+        from studies.analysis.multi_study_views import Comparison
+
         return self._transport.get(
             Comparison, "/v1/comparison", {"study": checked_ids(study_ids)}, timeout_s=_ANALYSIS_TIMEOUT_S
         )

@@ -9,7 +9,6 @@ from pydantic import Field
 from studies.frozen_model import FrozenModel
 from studies.resolve import ResolvedStudy
 from studies.spec import StudySpec
-from studies.statistics.until_decided import TYPICAL_SPREAD, expected_cost, looks
 
 _GAPS: Final = (0.5, 1.0, 2.0, 5.0)
 # The number of pairs of arms grows with the square, and so does the time of the simulation.
@@ -40,6 +39,9 @@ def decision_costs(spec: StudySpec, plan: ResolvedStudy, *, unpaired: int) -> tu
         return ()
     if plan.workload.unit != "fraction" or not 2 <= arms <= _MOST_ARMS:
         return ()
+    # The client and the command line import the model above, but never this and with it numpy.
+    from studies.statistics.until_decided import TYPICAL_SPREAD, expected_cost, looks
+
     planned = looks(search.pairs, search.pairs + search.most_added)
     places = {arm.name: place for place, arm in enumerate(plan.arms)}
     asked = search.until.pairs

@@ -47,8 +47,8 @@ def _readiness(store: Store) -> Readiness:
     )
 
 
-def _describe_revision(found: str | None, needed: str | None) -> str:
-    if found is not None and needed is not None and found > needed:
+def _describe_revision(found: str | None, needed: str) -> str:
+    if found is not None and found > needed:
         return (
             f"a service of the database's version: the database is at revision {found}, and "
             f"this service needs {needed}; upgrade the service"

@@ -8,15 +8,16 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.dispatcher_supervisor import DispatcherSupervisor
 from service.cli.errors import CommandError
 from service.cli.output import print_raw
-from studies.process_tree import adopt_orphans
 from studies.standard_error import write_line
+
+if TYPE_CHECKING:
+    from service.cli.dispatcher_supervisor import DispatcherSupervisor
 
 Host = Annotated[
     str | None,
@@ -78,9 +79,10 @@ def up(
 
     Prints the dashboard's URL once both are ready.
     """
+    from service.cli.dispatcher_supervisor import DispatcherSupervisor
     from service.cli.preflight import check, dispatcher_environment
-    from service.serve import serve
     from service.settings import ServiceSettings, local_url
+    from studies.process_tree import adopt_orphans
 
     settings = ServiceSettings.load(
         host=host, port=port, root_path=root_path, home=home, database_url=database, ray_address=ray
@@ -99,8 +101,15 @@ def up(
         dispatcher_environment(settings), log=settings.home / "logs" / "dispatcher.log", warn=_warn
     )
     starter = _Starter(dispatcher, url=f"{local_url(settings.host, settings.port)}{settings.root_path}")
+    try:
+        # It takes seconds to start, while this process imports the service.
+        dispatcher.start()
+    except OSError as error:
+        raise CommandError(f"cannot start the dispatcher: {error}") from None
     starter.start()
     try:
+        from service.serve import serve
+
         code = serve(settings)
     finally:
         # The service no longer handles signals. A second one kills the dispatcher.
@@ -118,31 +127,25 @@ def _warn(message: str) -> None:
 
 
 class _Starter(threading.Thread):
-    """A thread that waits for the service, starts the dispatcher and reports when both are ready.
+    """A thread that waits for the service and the dispatcher, and reports when both are ready.
 
     Attributes:
         failure: why the dispatcher did not start, or None. On a failure, the service is stopped.
     """
 
-    def __init__(self, dispatcher: DispatcherSupervisor, *, url: str) -> None:
+    def __init__(self, dispatcher: "DispatcherSupervisor", *, url: str) -> None:
         super().__init__(name="starter", daemon=True)
         self._dispatcher = dispatcher
         self._url = url
         self.failure: str | None = None
 
     def run(self) -> None:
-        """Start the dispatcher once the service answers."""
+        """Wait for the service, then for the dispatcher."""
         while not self._service_is_up():
             if self._dispatcher.is_stopping:
                 return
             time.sleep(0.1)
-        try:
-            self._dispatcher.start()
-            is_ready = self._dispatcher.wait_until_ready(timeout_s=_READY_WITHIN_S)
-        except OSError as error:
-            self._fail(f"cannot start the dispatcher: {error}")
-            return
-        if is_ready:
+        if self._dispatcher.wait_until_ready(timeout_s=_READY_WITHIN_S):
             self._dispatcher.keep_running()
             print_raw(f"Dashboard: {self._url}/  (press Ctrl-C to stop)")
         elif not self._dispatcher.is_stopping:

@@ -3,13 +3,14 @@
 __all__ = ["installed_version", "version"]
 
 import platform
-from importlib import metadata
 
 from service.cli.output import AsJson, print_json, print_raw
 
 
 def installed_version() -> str:
     """Return the version of the installed distribution, or `0+unknown` in a bare checkout."""
+    from importlib import metadata
+
     try:
         return metadata.version("tangent-studies")
     except metadata.PackageNotFoundError:

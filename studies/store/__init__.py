@@ -6,10 +6,11 @@ The service, the command line and dispatchers use `Store`. A study's run writes 
 
 __all__ = ["MetricsReader", "MetricsSnapshot", "RunWriter", "Store"]
 
+import functools
 import math
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Connection
 
@@ -37,7 +38,6 @@ from studies.store.archive import Archive
 from studies.store.database import LOCK_WAIT_S, Database, StatementWatcher, TransactionWatcher
 from studies.store.dispatching import Dispatching
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
-from studies.store.optuna_copy import OptunaCopy
 from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
 from studies.store.webhook_queue import WebhookQueue
@@ -56,6 +56,9 @@ from studies.views import (
     TrialView,
 )
 
+if TYPE_CHECKING:
+    from studies.store.optuna_copy import OptunaCopy
+
 
 class Store(Accounts, Archive, Dispatching, WebhookQueue):
     """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
@@ -66,9 +69,15 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
     def __init__(self, database: Database) -> None:
         """Wrap an open database whose schema is up to date; most callers use `Store.open`."""
         super().__init__(database)
-        self._optuna = OptunaCopy(database)
         self._progress_cache = ProgressCache()
         self._catalog: tuple[tuple[int, datetime | None], Catalog] | None = None
+
+    @functools.cached_property
+    def _optuna(self) -> "OptunaCopy":
+        # The service never copies, and Optuna is slow to import.
+        from studies.store.optuna_copy import OptunaCopy
+
+        return OptunaCopy(self._database)
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True, lock_wait_s: float = LOCK_WAIT_S) -> Self:
@@ -93,7 +102,8 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
 
     def close(self) -> None:
         """Close every connection."""
-        self._optuna.close()
+        if "_optuna" in self.__dict__:
+            self._optuna.close()
         self._database.close()
 
     def ping(self) -> None:
@@ -101,7 +111,7 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             connection.exec_driver_sql("SELECT 1")
 
-    def revisions(self) -> tuple[str | None, str | None]:
+    def revisions(self) -> tuple[str | None, str]:
         """Return the schema's revision (None if it has none yet), and the newest that this version knows."""
         return self._database.revisions()
 

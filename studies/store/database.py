@@ -22,11 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, ExceptionContext, event, text
+from sqlalchemy import Connection, ExceptionContext, event, inspect, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -64,6 +60,7 @@ _MIGRATION_WAIT_S = 60.0
 # Errors of SQLite when it cannot extend a file.
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 _ROOM_BYTES = 2**17
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 # Separates our advisory locks from those of other programs in the same PostgreSQL database.
 _LOCK_NAMESPACE = 727265
@@ -268,14 +265,14 @@ class Database:
                 return f"the disk is full; free space for {folder}"
         return None
 
-    def revisions(self) -> tuple[str | None, str | None]:
+    def revisions(self) -> tuple[str | None, str]:
         """Return the schema's revision (None if it has none yet), and the newest revision this version knows.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
         with self.read() as connection:
-            return _revision(connection), _newest_revision()
+            return _revision(connection), max(_known_revisions())
 
     def migrate(self) -> None:
         """Upgrade the schema to the newest revision, if it is older.
@@ -283,17 +280,22 @@ class Database:
         Raises:
             StoreUnavailable: the database cannot be written, or comes from a newer version of Tangent.
         """
-        config = _migrations()
-        script = ScriptDirectory.from_config(config)
         with self.read() as connection:
             current = _revision(connection)
-        if current == script.get_current_head():
+        if current == max(_known_revisions()):
             return
-        if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+        if current is not None and current not in _known_revisions():
             raise StoreUnavailable(
                 f"the database {self.label} is at revision {current}, which this version of "
                 "Tangent does not know; upgrade Tangent"
             )
+        # Slow to import, and rarely needed.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        # In Alembic's configuration a percent sign begins a reference.
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         with self.write(wait_s=_MIGRATION_WAIT_S) as connection:
             if self.is_postgresql:
                 # If several processes start at once, the first migrates and the others wait for it. On
@@ -308,18 +310,13 @@ class Database:
 
 
 @functools.cache
-def _newest_revision() -> str | None:
-    """Return the newest revision that this version knows; cached, because readiness checks ask often."""
-    return ScriptDirectory.from_config(_migrations()).get_current_head()
-
-
-def _migrations() -> Config:
-    config = Config()
-    # In Alembic's configuration a percent sign begins a reference.
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    return config
+def _known_revisions() -> frozenset[str]:
+    """Return the revisions that this version knows: the numbers at the start of the migrations' names."""
+    return frozenset(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _revision(connection: Connection) -> str | None:
-    options = {"version_table": VERSION_TABLE}
-    return MigrationContext.configure(connection, opts=options).get_current_revision()
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    # The table's name is a constant.
+    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608

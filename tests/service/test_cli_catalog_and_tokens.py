@@ -155,13 +155,27 @@ def test_an_unusable_database_is_a_one_line_error() -> None:
     assert result.stderr.count("\n") == 1
 
 
-def test_help_does_not_import_slow_libraries() -> None:
-    slow = {"alembic", "fastapi", "httpx", "jinja2", "pydantic", "rich", "sqlalchemy", "uvicorn", "yaml"}
-    code = f"import sys, service.cli.app; print(sorted({slow!r} & set(sys.modules)))"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
+@pytest.mark.parametrize(
+    ("arguments", "slow"),
+    [
+        (
+            ["-m", "service", "--help"],
+            {"fastapi", "httpx", "jinja2", "numpy", "pydantic", "sqlalchemy", "yaml"},
+        ),
+        (
+            ["-m", "service", "list", "--url", "http://127.0.0.1:1"],
+            {"fastapi", "jinja2", "numpy", "optuna", "sqlalchemy"},
+        ),
+        (["-c", "import service.serve"], {"alembic", "optuna", "ray", "scipy", "torch"}),
+    ],
+)
+def test_commands_do_not_import_slow_libraries(arguments: list[str], slow: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=False
     )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"service", "studies"} < imported
+    assert not imported & slow
 
 
 def test_every_command_has_help() -> None:
