@@ -153,6 +153,7 @@ KINDS: Mapping[str, Kind] = {
     "service": Kind("`tangent up` itself, started again by hand", lambda machine: [machine.pid], trains=True),
     "dispatcher": Kind("the dispatcher", _running("workers"), trains=True),
     "guardian": Kind("the guardian of Ray's processes", _running("workers.guardian"), trains=True),
+    "fork-server": Kind("the fork server of Ray's workers", _running("workers.fork_server")),
     "ray-node": Kind("the process that starts Ray", _running("workers.local_node"), trains=True),
     "gcs": Kind("Ray's GCS", _below("gcs_server"), trains=True),
     "raylet": Kind("the raylet", _below("raylet/raylet"), trains=True),

@@ -13,6 +13,7 @@ import sys
 import threading
 
 from studies.standard_error import write_line
+from workers.fork_supervisor import fork_workers
 from workers.local_ray import RayUnavailable, leave_ray, start_local_ray
 from workers.node_process import STARTED
 from workers.parent_watchdog import exit_with_parent
@@ -29,6 +30,7 @@ def main() -> int:
     is_ending = threading.Event()
     # It advises people to turn authentication on or off.
     logging.getLogger("ray").setLevel(logging.ERROR)
+    fork_workers()
     try:
         address = start_local_ray(cpus=arguments.cpus, folder=folder)
     except RayUnavailable as error:

@@ -52,7 +52,8 @@ def start_local(*, cpus: int | None) -> NodeProcess:
         cpus: cores to lend to trials; None for all.
     """
     options = [] if cpus is None else [f"--cpus={cpus}"]
-    return NodeProcess(_command("workers.local_node", *options), environment=LOCAL_ENVIRONMENT)
+    command = _command("workers.local_node", *options)
+    return NodeProcess(command, environment=LOCAL_ENVIRONMENT, has_workers=True)
 
 
 def start_head(*, port: int, node_address: str, cpus: int) -> NodeProcess:
@@ -75,7 +76,9 @@ def start_head(*, port: int, node_address: str, cpus: int) -> NodeProcess:
             "address on the network of its workers"
         )
     options = ["--head", f"--port={port}", "--include-dashboard=false", *_options(host, cpus=cpus, gpus=0)]
-    return NodeProcess(_command("workers.ray_start", *options, "--block"), address=f"{host}:{port}")
+    return NodeProcess(
+        _command("workers.ray_start", *options, "--block"), address=f"{host}:{port}", has_workers=cpus > 0
+    )
 
 
 def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None) -> NodeProcess:
@@ -108,7 +111,11 @@ def join(address: str, *, node_address: str, cpus: int | None, gpus: int | None)
         ) from error
     host = _own_address(node_address, towards=(head, int(port)))
     options = [f"--address={head}:{port}", *_options(host, cpus=cpus, gpus=gpus)]
-    return NodeProcess(_command("workers.ray_start", *options, "--block"), address=f"{head}:{port}")
+    return NodeProcess(
+        _command("workers.ray_start", *options, "--block"),
+        address=f"{head}:{port}",
+        has_workers=(cpus, gpus) != (0, 0),
+    )
 
 
 def main() -> int:

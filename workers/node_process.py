@@ -31,6 +31,7 @@ from studies.child_environment import trial_environment
 from studies.errors import TangentError
 from studies.logs import without_colours
 from studies.process_tree import end_adopted
+from workers.guardian import FORK_SERVER
 from workers.parent_watchdog import LEAVE_SIGNAL
 from workers.ray_rejection import describe_rejection
 
@@ -109,6 +110,7 @@ class NodeProcess:
         command: the program and its arguments.
         address: `HOST:PORT` of the head of its cluster; by default, the one that the node prints.
         environment: variables that it runs with, unless this process's environment already sets them.
+        has_workers: whether workers may start on it, which are then forked.
 
     Raises:
         NodeFailed: Ray's temporary folder is too long for the paths of sockets.
@@ -120,6 +122,7 @@ class NodeProcess:
         *,
         address: str = "",
         environment: Mapping[str, str] = NODE_ENVIRONMENT,
+        has_workers: bool = False,
     ) -> None:
         self.address = address
         self.last_line = "it printed nothing"
@@ -129,7 +132,11 @@ class NodeProcess:
         self._vital: list[psutil.Process] = []
         self._process = subprocess.Popen(
             # -P keeps the working directory off the path: it may contain another package named `workers`.
-            [sys.executable, "-u", "-P", "-m", "workers.guardian", *command],
+            [
+                *(sys.executable, "-u", "-P", "-m", "workers.guardian"),
+                *([FORK_SERVER] if has_workers else []),
+                *command,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any, cast
 
+from workers.fork_supervisor import fork_workers
 from workers.parent_watchdog import exit_with_parent
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     folder = os.environ.pop("TANGENT_RAY_FOLDER")
     from ray.scripts import scripts
 
+    fork_workers()
     sys.argv = ["ray", "start", *sys.argv[1:], f"--temp-dir={folder}"]
     # Ray's functions have no complete types.
     cast("Any", scripts).main()
