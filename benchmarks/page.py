@@ -48,7 +48,7 @@ __all__: list[str] = []
 _ROOT = Path(__file__).parents[1]
 _ARMS = ("adamp", "sgdp", "adamw", "sgd")
 _LIVE = re.compile(rb'hx-get="(/studies/[^"]*/live[^"]*)"')
-_EVIDENCE = b'id="evidence"'
+_EVIDENCE = b'class="plot'
 # Times of the browser itself, because Playwright's own calls take tens of milliseconds.
 _WATCH = """
 new MutationObserver((_, watching) => {

@@ -13,8 +13,9 @@ import anyio.to_thread
 
 from service import errors
 from service.analysis_pool import AnalysisPool, Job, ThreadAnalysisPool, Timed
+from service.cache_entry import Aged, RefreshBudget
 from service.errors import HTTPProblem
-from service.refreshing_cache import Aged, RefreshBudget, RefreshingCache
+from service.refreshing_cache import RefreshingCache
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis

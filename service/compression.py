@@ -1,16 +1,18 @@
 """Compression of responses, for clients that accept gzip."""
 
-__all__ = ["Compression", "accepts_gzip"]
+__all__ = ["Compression", "accepts_gzip", "gzip_parts"]
 
 import gzip
+import zlib
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Not HTML, which pages compress themselves, nor event streams, nor files that are compressed already.
-_TYPES: Final = frozenset({"application/json", "application/x-tex", "text/csv", "text/markdown"})
+# Not HTML and CSV, which pages compress themselves, nor event streams, nor files that are compressed already.
+_TYPES: Final = frozenset({"application/json", "application/x-tex", "text/markdown"})
 # Their body is a whole representation. An ETag is the same in the POST that creates something and the GET
 # that reads it.
 _STATUSES: Final = frozenset({200, 201})
@@ -33,8 +35,18 @@ def accepts_gzip(headers: Headers) -> bool:
     return weights.get("gzip", weights.get("*", 0.0)) > 0.0
 
 
+def gzip_parts(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a body compressed part by part, so that it is never whole in memory."""
+    # 31: with the header and the checksum of gzip.
+    compressor = zlib.compressobj(_LEVEL, wbits=31)
+    for part in parts:
+        if compressed := compressor.compress(part):
+            yield compressed
+    yield compressor.flush()
+
+
 class Compression:
-    """Compresses complete JSON, CSV, Markdown and LaTeX responses of at least a kilobyte.
+    """Compresses complete JSON, Markdown and LaTeX responses of at least a kilobyte.
 
     A compressed response has a weak ETag, because its bytes differ from those that the strong one names. What
     must not be stored is not compressed: those responses contain secrets, whose length must not be revealed.

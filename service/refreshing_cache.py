@@ -4,7 +4,7 @@ A value that is behind is returned with its age, so that a page does not wait wh
 Two kinds of values are waited for: the first one, and one that a study which has closed meanwhile needs.
 """
 
-__all__ = ["Aged", "RefreshBudget", "RefreshingCache", "age_headers"]
+__all__ = ["RefreshingCache"]
 
 import asyncio
 import math
@@ -12,34 +12,27 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
-from pydantic_core import to_json
 
 from service import errors
 from service.analysis_pool import Timed
+from service.cache_entry import Aged, Computed, Entry, Job, Key, RefreshBudget, Stamps, estimated_bytes
 from service.errors import HTTPProblem
 from studies.errors import StoreUnavailable, StudyNotFound
 from studies.store import Store
 
 _T = TypeVar("_T")
-_Stamps = tuple[tuple[int, int, bool], ...]
-_Key = tuple[str, ...]
-_Job = Future[Exception | None]
 
 # More than the processes of a pool, because a job may wait for another study's job.
 _JOB_THREADS = 4
-# A key, a lock and the bookkeeping of an entry.
-_ENTRY_BYTES = 2048
-# Measured: an analysis takes twelve times the bytes of its JSON, a page with its charts five times.
-_OBJECT_OVERHEAD = 12
-# An entry that was not refreshed for so long needs no part of the budget.
+# An entry that was not refreshed for this long needs no part of the budget.
 _IDLE_AFTER_S = 60.0
 # The longest wait for a value that a response requires.
 _MAX_WAIT_S = 30.0
@@ -48,101 +41,6 @@ _MAX_WAIT_S = 30.0
 _BRIEF_S = 0.3
 _OLD_S = 30.0
 _PATIENT_S = 5.0
-
-
-@dataclass(frozen=True)
-class RefreshBudget:
-    """The processor time that may be spent on keeping analyses of running studies up to date.
-
-    Attributes:
-        seconds: that an entry may spend at once.
-        share: of a core, sustained, of all entries together; each gets an equal part. An analysis that
-            takes 0.2 s is at most `0.2 / share` seconds old if it is the only one, and `2 / share` if there
-            are ten.
-    """
-
-    seconds: float = 0.5
-    share: float = 0.15
-
-
-@dataclass(frozen=True)
-class Aged(Generic[_T]):
-    """A value with its age.
-
-    Attributes:
-        value: the value.
-        age_s: seconds since its studies were read; 0 if they have not changed since.
-    """
-
-    value: _T
-    age_s: float
-
-
-@dataclass(frozen=True)
-class _Computed:
-    """A value and what it was computed from.
-
-    Attributes:
-        value: the value.
-        stamps: version, last event and whether it was closed, of each study.
-        read_at: when that was so.
-        size: the value's estimated bytes.
-    """
-
-    value: Any
-    stamps: _Stamps
-    read_at: float
-    size: int
-
-    def lacks_closed(self, stamps: _Stamps) -> bool:
-        """Return whether a study is closed now and has changed since: then the value must not be shown."""
-        return any(now[2] and now != then for then, now in zip(self.stamps, stamps, strict=True))
-
-    def has_other_state(self, stamps: _Stamps) -> bool:
-        """Return whether a study has changed its state since."""
-        return [version for version, *_ in self.stamps] != [version for version, *_ in stamps]
-
-
-@dataclass
-class _Entry:
-    """The last value of a key.
-
-    Attributes:
-        lock: held while the value is computed.
-        users: how many threads and jobs use the entry; guarded by the cache's lock.
-        last: the last value.
-        job: the job that computes a new one; guarded by the cache's lock.
-        is_refreshed: whether it was computed again after a change.
-        budget_left_s: what is left of its budget.
-        budget_at_s: when that was so.
-    """
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    users: int = 0
-    last: _Computed | None = None
-    job: _Job | None = None
-    is_refreshed: bool = False
-    budget_left_s: float = 0.0
-    budget_at_s: float = 0.0
-
-    def is_due(self, stamps: _Stamps, budget: RefreshBudget) -> bool:
-        """Return whether a value that is behind is computed again now.
-
-        It is after a change of a study's state, and otherwise as long as the budget lasts.
-        """
-        left_s = self.budget_left_s + budget.share * (time.monotonic() - self.budget_at_s)
-        return self.last is None or self.last.has_other_state(stamps) or left_s > 0
-
-    def spend(self, seconds: float, budget: RefreshBudget) -> None:
-        """Subtract the time of one computation from the budget."""
-        now = time.monotonic()
-        self.is_refreshed = self.last is not None
-        left_s = (
-            min(budget.seconds, self.budget_left_s + budget.share * (now - self.budget_at_s))
-            if self.is_refreshed
-            else budget.seconds
-        )
-        self.budget_left_s, self.budget_at_s = left_s - seconds, now
 
 
 @dataclass
@@ -155,7 +53,7 @@ class _Waits:
     """
 
     began: float
-    found: dict[_Key, _Computed | None] = field(default_factory=dict[_Key, _Computed | None])
+    found: dict[Key, Computed | None] = field(default_factory=dict[Key, Computed | None])
 
 
 class _Pending(Exception):
@@ -166,16 +64,20 @@ class _Pending(Exception):
         entry: the entry.
         job: the job.
         timeout_s: the longest wait.
-        is_required: whether the response requires the value.
+        is_required: whether the response requires the value, so that an error of the job is its own.
+        may_be_late: whether the response can do without the value if it is not ready in time.
     """
 
-    def __init__(self, key: _Key, entry: _Entry, job: _Job, *, timeout_s: float, is_required: bool) -> None:
+    def __init__(
+        self, key: Key, entry: Entry, job: Job, *, timeout_s: float, is_required: bool, may_be_late: bool
+    ) -> None:
         super().__init__(key)
         self.key = key
         self.entry = entry
         self.job = job
         self.timeout_s = timeout_s
         self.is_required = is_required
+        self.may_be_late = may_be_late
 
 
 _waits: ContextVar[_Waits | None] = ContextVar("waits", default=None)
@@ -200,7 +102,7 @@ class RefreshingCache:
         self._store = store
         self._max_bytes = max_bytes
         self._budget = budget
-        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._bytes = 0
         self._guard = threading.Lock()
         self._jobs = ThreadPoolExecutor(_JOB_THREADS, thread_name_prefix="analysis")
@@ -235,7 +137,7 @@ class RefreshingCache:
 
     def get(
         self,
-        key: _Key,
+        key: Key,
         study_ids: Sequence[str],
         compute: Callable[[], Timed[_T]],
         *,
@@ -253,6 +155,37 @@ class RefreshingCache:
             StudyNotFound: one of the studies does not exist.
             HTTPProblem: a value that the response requires was not ready in time.
         """
+        found = self._get(key, study_ids, compute, is_patient=is_patient, wait_s=None)
+        assert found is not None, "without a limit there is a value or an error"
+        return found
+
+    def get_soon(
+        self, key: Key, study_ids: Sequence[str], compute: Callable[[], Timed[_T]], *, wait_s: float
+    ) -> Aged[_T] | None:
+        """Return the value of a key as `get` does, or None if there is none to show after a wait.
+
+        Meanwhile the value is computed, for the next call.
+
+        Args:
+            key: identifies the value.
+            study_ids: the studies that it depends on.
+            compute: computes it.
+            wait_s: the longest wait.
+
+        Raises:
+            StudyNotFound: one of the studies does not exist.
+        """
+        return self._get(key, study_ids, compute, is_patient=False, wait_s=wait_s)
+
+    def _get(
+        self,
+        key: Key,
+        study_ids: Sequence[str],
+        compute: Callable[[], Timed[_T]],
+        *,
+        is_patient: bool,
+        wait_s: float | None,
+    ) -> Aged[_T] | None:
         waits = _waits.get()
         asked_at = time.monotonic() if waits is None else waits.began
         with self._pinned(key) as entry:
@@ -262,20 +195,24 @@ class RefreshingCache:
             stamps = self._stamps(study_ids)
             waited = None if waits is None else waits.found.get(key)
 
-            def found() -> _Computed | None:
+            def found() -> Computed | None:
                 known = [one for one in (entry.last, waited) if one is not None]
                 return max(known, key=lambda one: one.read_at, default=None)
 
-            def is_current(one: _Computed) -> bool:
+            def is_current(one: Computed) -> bool:
                 return one.stamps == stamps or one.read_at >= asked_at
 
             def refresh() -> None:
-                self._wait_for_job(key, entry, study_ids, compute, stamps=stamps, is_patient=is_patient)
+                self._wait_for_job(
+                    key, entry, study_ids, compute, stamps=stamps, is_patient=is_patient, wait_s=wait_s
+                )
 
-            last = found()
+            last, has_refreshed = found(), waits is not None and key in waits.found
             while last is None or (not is_current(last) and last.lacks_closed(stamps)):
+                if wait_s is not None and has_refreshed:
+                    return None
                 refresh()
-                last = found()
+                last, has_refreshed = found(), True
             has_waited = waits is not None and key in waits.found
             if not is_current(last) and not has_waited:
                 is_due = entry.is_due(stamps, self._budget_per_entry())
@@ -286,13 +223,14 @@ class RefreshingCache:
 
     def _wait_for_job(
         self,
-        key: _Key,
-        entry: _Entry,
+        key: Key,
+        entry: Entry,
         study_ids: Sequence[str],
         compute: Callable[[], Timed[Any]],
         *,
-        stamps: _Stamps,
+        stamps: Stamps,
         is_patient: bool,
+        wait_s: float | None,
     ) -> None:
         """Have a new value computed, and wait for it as long as the last one allows.
 
@@ -302,25 +240,29 @@ class RefreshingCache:
         last = entry.last
         is_required = last is None or last.lacks_closed(stamps)
         job, is_new = self._start(key, entry, study_ids, compute)
-        if last is None or is_required or is_patient:
+        if is_required and wait_s is not None:
+            timeout_s = wait_s
+        elif last is None or is_required or is_patient:
             timeout_s = _MAX_WAIT_S
         elif not is_new:
             return
         else:
             is_old = last.has_other_state(stamps) or time.monotonic() - last.read_at > _OLD_S
-            timeout_s = _PATIENT_S if is_old else _BRIEF_S
+            timeout_s = min(_PATIENT_S if is_old else _BRIEF_S, math.inf if wait_s is None else wait_s)
         if _waits.get() is not None:
-            raise _Pending(key, entry, job, timeout_s=timeout_s, is_required=is_required)
+            raise _Pending(
+                key, entry, job, timeout_s=timeout_s, is_required=is_required, may_be_late=wait_s is not None
+            )
         try:
             error = job.result(timeout_s)
         except TimeoutError:
-            error = _not_ready()
+            error = None if wait_s is not None else _not_ready()
         if error is not None and is_required:
             raise error
 
     def _start(
-        self, key: _Key, entry: _Entry, study_ids: Sequence[str], compute: Callable[[], Timed[Any]]
-    ) -> tuple[_Job, bool]:
+        self, key: Key, entry: Entry, study_ids: Sequence[str], compute: Callable[[], Timed[Any]]
+    ) -> tuple[Job, bool]:
         """Return the job that computes an entry, and whether it was started by this call."""
         with self._guard:
             if entry.job is not None:
@@ -330,7 +272,7 @@ class RefreshingCache:
             return entry.job, True
 
     def _work(
-        self, key: _Key, entry: _Entry, study_ids: Sequence[str], compute: Callable[[], Timed[Any]]
+        self, key: Key, entry: Entry, study_ids: Sequence[str], compute: Callable[[], Timed[Any]]
     ) -> Exception | None:
         """Compute an entry in a thread of jobs, and return the error of a failure."""
         _thread.is_job = True
@@ -348,7 +290,7 @@ class RefreshingCache:
                 self._unpin(key, entry)
         return None
 
-    def _compute(self, entry: _Entry, study_ids: Sequence[str], compute: Callable[[], Timed[_T]]) -> _T:
+    def _compute(self, entry: Entry, study_ids: Sequence[str], compute: Callable[[], Timed[_T]]) -> _T:
         """Return the current value of an entry, computed in this thread if its studies have changed."""
         with entry.lock:
             # Read before the studies: a change in between causes one more computation, and is never missed.
@@ -362,10 +304,10 @@ class RefreshingCache:
             seconds = computed.seconds + _thread.inner_s
             _thread.inner_s = outer_s + seconds
             entry.spend(seconds, self._budget_per_entry())
-            self._replace(entry, _Computed(computed.value, stamps, read_at, _estimated_bytes(computed.value)))
+            self._replace(entry, Computed(computed.value, stamps, read_at, estimated_bytes(computed.value)))
             return computed.value
 
-    def _replace(self, entry: _Entry, computed: _Computed | None) -> None:
+    def _replace(self, entry: Entry, computed: Computed | None) -> None:
         with self._guard:
             self._bytes += self._kept_bytes(computed) - self._kept_bytes(entry.last)
             entry.last = computed
@@ -377,7 +319,7 @@ class RefreshingCache:
             refreshed = sum(e.is_refreshed and e.budget_at_s > since for e in self._entries.values())
         return replace(self._budget, share=self._budget.share / max(1, refreshed))
 
-    def _stamps(self, study_ids: Sequence[str]) -> _Stamps:
+    def _stamps(self, study_ids: Sequence[str]) -> Stamps:
         found = self._store.change_stamps(study_ids)
         missing = next((study_id for study_id in study_ids if study_id not in found), None)
         if missing is not None:
@@ -385,10 +327,10 @@ class RefreshingCache:
         return tuple(found[study_id] for study_id in study_ids)
 
     @contextmanager
-    def _pinned(self, key: _Key) -> Generator[_Entry]:
+    def _pinned(self, key: Key) -> Generator[Entry]:
         """Yield the entry of a key, which stays in the cache meanwhile."""
         with self._guard:
-            entry = self._entries.setdefault(key, _Entry())
+            entry = self._entries.setdefault(key, Entry())
             entry.users += 1
             self._entries.move_to_end(key)
         try:
@@ -397,7 +339,7 @@ class RefreshingCache:
             with self._guard:
                 self._unpin(key, entry)
 
-    def _unpin(self, key: _Key, entry: _Entry) -> None:
+    def _unpin(self, key: Key, entry: Entry) -> None:
         """Release an entry, and drop entries above the limit. The caller holds the cache's lock."""
         entry.users -= 1
         # A failed computation, for example of a study that does not exist, leaves no entry. A value above the
@@ -409,19 +351,11 @@ class RefreshingCache:
                 break
             self._drop(other)
 
-    def _drop(self, key: _Key) -> None:
+    def _drop(self, key: Key) -> None:
         self._bytes -= self._kept_bytes(self._entries.pop(key).last)
 
-    def _kept_bytes(self, computed: _Computed | None) -> int:
+    def _kept_bytes(self, computed: Computed | None) -> int:
         return 0 if computed is None or computed.size > self._max_bytes else computed.size
-
-
-def age_headers(age_s: float) -> dict[str, str]:
-    """Return the `Age` header of a response that shows a value of this age; none if the value is current.
-
-    Source: RFC 9111, section 5.1.
-    """
-    return {"age": str(math.ceil(age_s))} if age_s else {}
 
 
 async def _wait(pending: _Pending, waits: _Waits) -> None:
@@ -432,7 +366,7 @@ async def _wait(pending: _Pending, waits: _Waits) -> None:
     """
     loop, has_ended = asyncio.get_running_loop(), asyncio.Event()
 
-    def end(_job: _Job) -> None:
+    def end(_job: Job) -> None:
         # The loop may have been closed meanwhile.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(has_ended.set)
@@ -444,7 +378,7 @@ async def _wait(pending: _Pending, waits: _Waits) -> None:
             await has_ended.wait()
         error = pending.job.result()
     except TimeoutError:
-        error = _not_ready()
+        error = None if pending.may_be_late else _not_ready()
     waits.found[pending.key] = pending.entry.last
     if error is not None and pending.is_required:
         raise error
@@ -452,8 +386,3 @@ async def _wait(pending: _Pending, waits: _Waits) -> None:
 
 def _not_ready() -> HTTPProblem:
     return HTTPProblem(errors.ANALYSIS_PENDING, errors.ANALYSIS_PENDING.example, headers={"retry-after": "5"})
-
-
-def _estimated_bytes(value: object) -> int:
-    """Return about how much memory a value takes: `_OBJECT_OVERHEAD` times its size as JSON."""
-    return _ENTRY_BYTES + _OBJECT_OVERHEAD * len(to_json(value, fallback=str, inf_nan_mode="strings"))

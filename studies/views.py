@@ -20,10 +20,12 @@ __all__ = [
     "StudyView",
     "SuiteSummary",
     "TokenView",
+    "TrialList",
     "TrialOutput",
     "TrialView",
 ]
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
@@ -368,6 +370,21 @@ class TrialView(FrozenModel):
         if trial_filter is TrialFilter.WAITING:
             return self.is_waiting
         return self.state.value == trial_filter.value
+
+
+@dataclass(frozen=True)
+class TrialList:
+    """The trials of a study by id, and what they have.
+
+    Attributes:
+        ids: the ids in order.
+        metrics: names of the further metrics of any of them.
+        parameters: names of the hyperparameters of any of them.
+    """
+
+    ids: tuple[str, ...]
+    metrics: tuple[str, ...]
+    parameters: tuple[str, ...]
 
 
 class CurvePoint(FrozenModel):

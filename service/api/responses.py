@@ -15,8 +15,8 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from service.api.etags import etag_of
+from service.cache_entry import age_headers
 from service.closed_study_cache import ClosedStudyCache
-from service.refreshing_cache import age_headers
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.views import StudyAnalysis
 from studies.views import Page, StudyView

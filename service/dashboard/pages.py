@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from service.analysis_cache import AnalysisCache
 from service.auth import CurrentActor, authorize, caller_of
 from service.body_parsers import body_parsers
-from service.compression import accepts_gzip
+from service.cache_entry import Aged, age_headers
+from service.compression import accepts_gzip, gzip_parts
 from service.dashboard.assets import Assets, assets
 from service.dashboard.deletion_page import deletion_html, is_confirmed
 from service.dashboard.forms import Form, extension_of, version_of
@@ -30,11 +31,10 @@ from service.dashboard.submission_page import (
 from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
-from service.dashboard.trials_csv import trials_csv
+from service.dashboard.trials_csv import trials_csv_parts
 from service.dispatcher_health import DispatcherHealth
 from service.errors import KIND_BY_ERROR
 from service.public_address import public_url
-from service.refreshing_cache import Aged, age_headers
 from service.write_threads import WriteRoute
 from studies.actors import check_may_change, check_role, may_submit
 from studies.catalog import BrokenPackage, Hyperparameter
@@ -250,18 +250,22 @@ async def _study_update(
 async def _study_csv(
     request: Request, study_id: StudyId, query: Annotated[StudyPageQuery, Query()]
 ) -> Response:
-    store = _store(request)
-    return await _analyses(request).run_file_job(lambda: _csv(store, study_id, query))
+    return await _analyses(request).run_file_job(lambda: _csv(request, study_id, query))
 
 
-def _csv(store: Store, study_id: str, query: StudyPageQuery) -> Response:
-    every = store.every_trial(study_id, phase=query.phase)
-    trials = [
-        t for t in every if query.arm in {None, t.arm} and (query.state is None or t.matches(query.state))
-    ]
+def _csv(request: Request, study_id: str, query: StudyPageQuery) -> Response:
+    listed, parts = _store(request).trials_in_parts(
+        study_id, arm=query.arm, state=query.state, phase=query.phase
+    )
+    content = (text.encode("utf-8", "replace") for text in trials_csv_parts(listed, parts))
     what = "trials" if query.phase == "search" else "confirmations"
-    headers = {"Content-Disposition": f'attachment; filename="{study_id}-{what}.csv"'}
-    return Response(trials_csv(trials), media_type="text/csv; charset=utf-8", headers=headers)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{study_id}-{what}.csv"',
+        "Vary": "Accept-Encoding",
+    }
+    if accepts_gzip(request.headers):
+        content, headers["Content-Encoding"] = gzip_parts(content), "gzip"
+    return StreamingResponse(content, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _redirect_to_study(study_id: str) -> RedirectResponse:

@@ -34,12 +34,13 @@ from studies.formatting import (
 from studies.training_text import schedule_text, unusual_texts
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
-# Defaults of what base.html reads on every page.
+# Defaults of what base.html and study/live.html read on every page.
 _DEFAULTS: dict[str, Any] = {
     "json_url": None,
     "more_json": (),
     "has_charts": False,
     "live_url": None,
+    "is_pending": False,
     "here": None,
     "oob": "",
 }

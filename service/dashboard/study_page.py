@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from markupsafe import Markup
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Timed
 from service.budget_differences import has_budget_verdict
+from service.cache_entry import Aged
 from service.dashboard.figures import (
     Against,
     FigureData,
@@ -32,7 +33,6 @@ from service.dashboard.status_text import describe_status
 from service.dashboard.tables import tables_of
 from service.dispatcher_health import DispatcherHealth
 from service.pruner_text import describe_pruner
-from service.refreshing_cache import Aged
 from studies.actors import Actor, may_change, may_submit
 from studies.analysis.views import StudyAnalysis
 from studies.artifacts import ArtifactView
@@ -45,6 +45,12 @@ from studies.trials import Phase
 from studies.views import ArmView, StudyView
 
 _TRIALS_PER_PAGE = 25
+# The longest wait of a page for its first analysis, and of an update of a page that has none yet: less than
+# the scripts of a page wait for a response.
+_PAGE_WAIT_S = 0.15
+_UPDATE_WAIT_S = 10.0
+# The version of the evidence that a page without it shows.
+_NO_EVIDENCE = "none"
 
 OUT_OF_BAND = Markup(' hx-swap-oob="true"')
 
@@ -126,13 +132,16 @@ def study_html(
 ) -> Aged[str]:
     """Return a study's page with the age of its analysis, and with buttons only for what this reader may do.
 
+    While its first analysis is computed, the page has everything else.
+
     Raises:
         StudyNotFound, ArmNotFound: the study or the arm of the query does not exist.
         SpecInvalid: the order or page token is not valid.
     """
     # The evidence first, so that the study has every arm of the analysis, even one added in between.
-    evidence = _evidence(analyses, study_id, query.against)
+    found = _evidence(analyses, study_id, query.against, wait_s=_PAGE_WAIT_S)
     study, arms = store.study(study_id), store.arms(study_id)
+    evidence = found or _Evidence(_WITHOUT_EVIDENCE, _PageVersion("", "", _NO_EVIDENCE), age_s=0.0)
     outage = _outage(store, study)
     # The study is shown as it is now, and the evidence as it was.
     version = replace(evidence.version, study=_PageVersion.of(study, outage=outage).study)
@@ -169,12 +178,18 @@ def study_update_html(
     now, before = _PageVersion.of(study, outage=outage), _PageVersion.parse(seen)
     if before == now:
         return None
-    evidence = None if before.evidence == now.evidence else _evidence(analyses, study_id, query.against)
-    if evidence is not None and evidence.version.evidence == before.evidence:
+    had_none = before.evidence == _NO_EVIDENCE
+    evidence = (
+        None
+        if before.evidence == now.evidence
+        else _evidence(analyses, study_id, query.against, wait_s=_UPDATE_WAIT_S if had_none else None)
+    )
+    if evidence is None or evidence.version.evidence == before.evidence:
         # The page shows the latest that has been computed.
         now, evidence = replace(now, evidence=before.evidence), None
     has_rungs = not isinstance(study.spec.pruner, NoPruner)
-    has_new_rungs = evidence is not None or (has_rungs and before.rungs != now.rungs)
+    is_pending = had_none and evidence is None
+    has_new_rungs = evidence is not None or (has_rungs and not is_pending and before.rungs != now.rungs)
     if before.study == now.study and not has_new_rungs:
         return None
     arms = store.arms(study_id)
@@ -189,6 +204,7 @@ def study_update_html(
         **shown,
         has_new_rungs=has_new_rungs,
         is_redrawn=evidence is not None,
+        is_first=had_none,
         oob=OUT_OF_BAND,
     )
     return Aged(update, 0.0 if evidence is None else evidence.age_s)
@@ -209,14 +225,36 @@ class _Evidence:
     age_s: float
 
 
-def _evidence(analyses: AnalysisCache, study_id: str, against: Against) -> _Evidence:
-    """Return the slow parts of a page, computed once for all readers."""
+# The slow parts of a page that does not have them yet.
+_WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
+    "is_by_budget": False,
+    "groups": (),
+    "rungs": None,
+}
+
+
+def _evidence(
+    analyses: AnalysisCache, study_id: str, against: Against, *, wait_s: float | None
+) -> _Evidence | None:
+    """Return the slow parts of a page, computed once for all readers.
+
+    Args:
+        analyses: the analyses.
+        study_id: the study.
+        against: the unit of the budget chart.
+        wait_s: the longest wait for the first ones; then they are None. None: until they are there.
+    """
 
     def draw() -> Timed[_Evidence]:
         # The analysis first, so that the record has every arm of it, even one added in between.
         return analyses.compute(partial(_draw_evidence, analyses.study(study_id), against))
 
-    found = analyses.get(("page", study_id, against), (study_id,), draw)
+    key, ids = ("page", study_id, against), (study_id,)
+    found = (
+        analyses.get(key, ids, draw) if wait_s is None else analyses.get_soon(key, ids, draw, wait_s=wait_s)
+    )
+    if found is None:
+        return None
     shown = {**found.value.shown, "age_s": found.age_s}
     return replace(found.value, shown=shown, age_s=found.age_s)
 
@@ -271,6 +309,7 @@ def _context(
     verbs = study.verbs if may_change(reader, study.owner) else ()
     # Trials still finish while a study is paused, so the page is live until the study is closed.
     is_live = study.state not in CLOSED_STUDY_STATES
+    is_pending = version.evidence == _NO_EVIDENCE
     names = {arm.name for arm in arms}
     more = (
         [card for card in store.catalog().optimizers.values() if card.name not in names]
@@ -313,7 +352,10 @@ def _context(
         "searched": _searched,
         "weights": _weights(store, study),
         "is_live": is_live,
-        "live_url": query.address(f"/studies/{study.id}/live", seen=version) if is_live else None,
+        "is_pending": is_pending,
+        "live_url": query.address(f"/studies/{study.id}/live", seen=version)
+        if is_live or is_pending
+        else None,
     }
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.analysis_cache import AnalysisCache
+from service.cache_entry import Aged
 from service.dashboard.figures import suite_charts
 from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
 from service.dashboard.tables import budget_pair_rows
-from service.refreshing_cache import Aged
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.formatting import ABSENT, metric, number, percent
 from studies.store import Store

@@ -8,7 +8,7 @@ __all__ = ["MetricsReader", "MetricsSnapshot", "RunWriter", "Store"]
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
@@ -52,6 +52,7 @@ from studies.views import (
     StudySummary,
     StudyView,
     SuiteSummary,
+    TrialList,
     TrialOutput,
     TrialView,
 )
@@ -321,6 +322,35 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         """
         with self._database.read() as connection:
             return study_queries.arms(connection, study_id)
+
+    def trials_in_parts(
+        self, study_id: str, *, arm: str | None, state: TrialFilter | None, phase: Phase, part: int = 500
+    ) -> tuple[TrialList, Iterator[tuple[TrialView, ...]]]:
+        """Return the list of a study's trials, and an iterator over the trials that reads a part at a time.
+
+        Each part is read in a transaction of its own, so that a slow reader holds none: the trials of a
+        running study are as they are when their part is read.
+
+        Args:
+            study_id: the study.
+            arm: only this arm's trials.
+            state: only trials in this state, or trials that wait at a rung.
+            phase: the search, or the confirmation.
+            part: number of trials in memory at a time.
+
+        Raises:
+            StudyNotFound: the study does not exist.
+        """
+        with self._database.read() as connection:
+            listed = trial_queries.listed_trials(connection, study_id, arm=arm, state=state, phase=phase)
+
+        def parts() -> Iterator[tuple[TrialView, ...]]:
+            for first in range(0, len(listed.ids), part):
+                with self._database.read() as connection:
+                    trials = trial_queries.trials_by_id(connection, listed.ids[first : first + part])
+                yield trials
+
+        return listed, parts()
 
     def trials(
         self,

@@ -3,6 +3,7 @@
 __all__ = [
     "curves",
     "every_trial",
+    "listed_trials",
     "measurements",
     "measurements_of",
     "pair",
@@ -10,6 +11,7 @@ __all__ = [
     "study_record",
     "trial",
     "trials",
+    "trials_by_id",
 ]
 
 from collections.abc import Sequence
@@ -27,12 +29,13 @@ from studies.store import study_queries, summaries, tables
 from studies.store.pagination import page
 from studies.store.trial_rows import IS_SEARCH, IS_WAITING
 from studies.trials import Measurement, Phase
-from studies.views import Curve, CurvePoint, Page, StudyRecord, TrialView
+from studies.views import Curve, CurvePoint, Page, StudyRecord, TrialList, TrialView
 
 _TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
 # Breaks ties between trials that were created together, by number: by id, number 10 would precede number 2.
 _TIES = (tables.trial.c.number, tables.trial.c.id)
 _TRIAL_FIELDS = tuple(TrialView.model_fields)
+_TRIAL_COLUMNS = tuple(tables.trial.c[name] for name in _TRIAL_FIELDS)
 _MEASUREMENT_FIELDS = tuple(Measurement.model_fields)
 # SQLite takes 32,766 parameters in a statement, PostgreSQL's driver twice as many.
 _MAX_IDS = 10_000
@@ -43,10 +46,21 @@ def _of_phase(query: Select[Any], phase: Phase | None) -> Select[Any]:
     return query if phase is None else query.where(tables.trial.c.phase == phase)
 
 
+def _is_in(state: TrialFilter) -> ColumnElement[bool]:
+    """Return the condition that a trial passes a filter, as `TrialView.matches` tests it."""
+    return IS_WAITING if state is TrialFilter.WAITING else tables.trial.c.state == state.value
+
+
 def _trial_view(row: Any) -> TrialView:
-    fields: dict[str, Any] = {name: getattr(row, name) for name in _TRIAL_FIELDS}
-    fields["test_metrics"] = row.test_metrics or {}
-    return TrialView(**fields)
+    """Return the view of a row of `_TRIAL_COLUMNS`."""
+    fields: dict[str, Any] = dict(zip(_TRIAL_FIELDS, row, strict=True))
+    fields["state"] = TrialState(fields["state"])
+    measured: dict[str, float | None] = fields["test_metrics"] or {}
+    fields["test_metrics"] = {
+        name: None if value is None else float(value) for name, value in measured.items()
+    }
+    # Everything was validated when it was written; validation would double the time of reading many trials.
+    return TrialView.model_construct(**fields)
 
 
 def trial(connection: Connection, trial_id: str) -> TrialView:
@@ -55,7 +69,7 @@ def trial(connection: Connection, trial_id: str) -> TrialView:
     Raises:
         TrialNotFound: the trial does not exist.
     """
-    row = connection.execute(select(tables.trial).where(tables.trial.c.id == trial_id)).one_or_none()
+    row = connection.execute(select(*_TRIAL_COLUMNS).where(tables.trial.c.id == trial_id)).one_or_none()
     if row is None:
         raise TrialNotFound(trial_id)
     return _trial_view(row)
@@ -69,16 +83,45 @@ def every_trial(connection: Connection, study_id: str, *, phase: Phase | None) -
     """
     study_queries.study_row(connection, study_id)
     t = tables.trial.c
-    query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase).order_by(
+    query = _of_phase(select(*_TRIAL_COLUMNS).where(t.study_id == study_id), phase).order_by(
         t.created_at, *_TIES
     )
     return tuple(_trial_view(row) for row in connection.execute(query))
 
 
+def listed_trials(
+    connection: Connection, study_id: str, *, arm: str | None, state: TrialFilter | None, phase: Phase
+) -> TrialList:
+    """Return the ids of a study's trials, oldest first, and the names of everything that they have.
+
+    Raises:
+        StudyNotFound: the study does not exist.
+    """
+    study_queries.study_row(connection, study_id)
+    t = tables.trial.c
+    query = select(t.id, t.test_metrics, t.parameters).where(t.study_id == study_id, t.phase == phase)
+    query = query if arm is None else query.where(t.arm == arm)
+    query = query if state is None else query.where(_is_in(state))
+    ids: list[str] = []
+    metrics, parameters = dict[str, None](), dict[str, None]()
+    for trial_id, measured, configuration in connection.execute(query.order_by(t.created_at, *_TIES)):
+        ids.append(trial_id)
+        metrics.update(dict.fromkeys(measured or ()))
+        parameters.update(dict.fromkeys(configuration))
+    return TrialList(ids=tuple(ids), metrics=tuple(metrics), parameters=tuple(parameters))
+
+
+def trials_by_id(connection: Connection, ids: Sequence[str]) -> tuple[TrialView, ...]:
+    """Return trials in the order of these ids, at most `_MAX_IDS`; a trial that does not exist is absent."""
+    query = select(*_TRIAL_COLUMNS).where(tables.trial.c.id.in_(ids))
+    found = {row.id: row for row in connection.execute(query)}
+    return tuple(_trial_view(found[trial_id]) for trial_id in ids if trial_id in found)
+
+
 def pair(connection: Connection, trial: TrialView) -> tuple[TrialView, ...]:
     """Return the trials of a paired trial's pair, one of each arm, itself among them, by arm."""
     t = tables.trial.c
-    query = select(tables.trial).where(
+    query = select(*_TRIAL_COLUMNS).where(
         t.study_id == trial.study_id,
         t.phase == "search",
         t.replicate == trial.replicate,
@@ -138,13 +181,9 @@ def trials(
     }
     column = columns[key]
     is_descending = order.startswith("-") != (key == "value" and sign(direction) == 1)
-    query = _of_phase(select(tables.trial).where(t.study_id == study_id), phase)
+    query = _of_phase(select(*_TRIAL_COLUMNS).where(t.study_id == study_id), phase)
     query = query if arm is None else query.where(t.arm == arm)
-    query = (
-        query
-        if state is None
-        else query.where(IS_WAITING if state is TrialFilter.WAITING else t.state == state.value)
-    )
+    query = query if state is None else query.where(_is_in(state))
     query = query.order_by(
         (column.desc() if is_descending else column.asc()).nulls_last(), t.created_at, *_TIES
     )

@@ -409,6 +409,12 @@ def serve_app() -> Callable[..., AbstractContextManager[str]]:
     return serving
 
 
+@pytest.fixture(autouse=True)
+def whole_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pages wait for their first analysis on a machine of any speed."""
+    monkeypatch.setattr("service.dashboard.study_page._PAGE_WAIT_S", 30.0)
+
+
 @pytest.fixture
 def live_app(settings: ServiceSettings, store: Store, pace: StreamSettings) -> FastAPI:
     """The app that `live` serves."""

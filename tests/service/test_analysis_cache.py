@@ -251,7 +251,8 @@ def test_refreshed_entries_share_one_budget(
         clock.spent += 1.0
         return clock.spent
 
-    monkeypatch.setattr("service.refreshing_cache.time", SimpleNamespace(monotonic=lambda: clock.now))
+    for module in ("cache_entry", "refreshing_cache"):
+        monkeypatch.setattr(f"service.{module}.time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr("service.refreshing_cache._BRIEF_S", 30.0)
     monkeypatch.setattr("service.analysis_pool.time", SimpleNamespace(thread_time=thread_time))
     analyses = AnalysisCache(store, budget=RefreshBudget(seconds=0.0, share=0.5))

@@ -1,4 +1,5 @@
 import shutil
+import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from service.app import create_app
 from service.settings import ServiceSettings
 from studies.states import StudyMove
 from studies.store import Store
+from studies.views import StudyRecord
 
 pytestmark = pytest.mark.browser
 
@@ -90,6 +92,36 @@ def within(chart: Locator, share: float) -> tuple[float, float]:
     frame = chart.locator(".nsewdrag").first.bounding_box()
     assert frame is not None
     return frame["x"] + share * frame["width"], frame["y"] + frame["height"] / 2
+
+
+@pytest.mark.parametrize("has_scripts", [True, False])
+def test_a_page_that_was_shown_before_its_analysis_gets_it_by_itself(
+    browser: Browser, url: str, store: Store, monkeypatch: pytest.MonkeyPatch, *, has_scripts: bool
+) -> None:
+    run = Trained(store, arms=_ARMS[:2], budget={"trials_per_arm": 4, "epochs": 3}).train().close()
+    monkeypatch.setattr("service.dashboard.study_page._PAGE_WAIT_S", 0.0)
+    may_go_on, record = threading.Event(), store.study_record
+
+    def wait(study_id: str) -> StudyRecord:
+        assert may_go_on.wait(30)
+        return record(study_id)
+
+    monkeypatch.setattr(store, "study_record", wait)
+    context = browser.new_context(java_script_enabled=has_scripts)
+    page = context.new_page()
+    reading = Reader(page)
+    page.on("console", reading.note)
+    page.goto(f"{url}/studies/{run.id}#sensitivity", wait_until="commit")
+    expect(page.locator("#pending")).to_be_visible()
+    expect(page.locator("#trials tbody tr").first).to_be_visible()
+    may_go_on.set()
+    expect(page.locator("#pending")).to_have_count(0, timeout=60_000)
+    if has_scripts:
+        expect(page.locator("#by-lr .main-svg").first).to_be_visible()
+        eventually(page, "document.querySelector('#sensitivity').getBoundingClientRect().top < innerHeight")
+    expect(page.locator("nav.contents a[href='#sensitivity']")).to_have_count(1)
+    assert reading.errors == []
+    context.close()
 
 
 def test_every_chart_is_drawn_in_every_theme_and_width_without_errors(

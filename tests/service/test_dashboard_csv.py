@@ -48,6 +48,21 @@ def test_test_values_of_further_metrics_have_a_column_each(known: Store) -> None
     assert (first["test_metrics.=top-5"], second["test_metrics.=top-5"]) == ("0.5", "")
 
 
+def test_trials_are_sent_part_by_part_and_compressed(http: httpx.Client, known: Store) -> None:
+    study_id = Trained(known, budget={"trials_per_arm": 6, "epochs": 1}).train().close().id
+    listed, parts = known.trials_in_parts(study_id, arm=None, state=None, phase="search", part=5)
+    read = list(parts)
+    assert [len(part) for part in read] == [5, 5, 2]
+    assert tuple(trial for part in read for trial in part) == known.every_trial(study_id)
+    assert listed.ids == tuple(trial.id for part in read for trial in part)
+    path = f"/studies/{study_id}/trials.csv"
+    plain = http.get(path, headers={"accept-encoding": "identity"})
+    answer = http.get(path, headers={"accept-encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert (answer.text, "content-encoding" in plain.headers) == (plain.text, False)
+    assert all(each.headers["vary"] == "Accept-Encoding" for each in (plain, answer))
+
+
 HOSTILE = {
     "=HYPERLINK(1)": "'=HYPERLINK(1)",
     "-x": "'-x",

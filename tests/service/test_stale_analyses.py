@@ -21,6 +21,8 @@ from studies.store import Store
 __all__: list[str] = []
 
 LIVE = re.compile(r'hx-get="(/studies/[^"]*/live[^"]*)"')
+PENDING = 'id="pending"'
+REFRESH = '<noscript><meta http-equiv="refresh"'
 BEHIND = '<p class="soft small behind">'
 
 
@@ -91,6 +93,34 @@ def test_a_page_shows_the_last_analysis_with_its_age_and_updates_itself(
     last = updated(http, live_address(behind.text), lambda answer: 'id="evidence"' in answer.text)
     assert (BEHIND in last.text, "age" in last.headers) == (False, False)
     assert http.get(live_address(last.text)).status_code == 204
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_page_without_an_analysis_shows_everything_else_and_then_gets_it(
+    http: httpx.Client,
+    running: SimulatedRun,
+    hold: Callable[[], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_closed: bool,
+) -> None:
+    study = running.claim.study_id
+    if is_closed:
+        running.writer.close(StudyMove.FINISH)
+    monkeypatch.setattr("service.dashboard.study_page._PAGE_WAIT_S", 0.0)
+    monkeypatch.setattr("service.dashboard.study_page._UPDATE_WAIT_S", 0.0)
+    release = hold()
+    page = http.get(f"/studies/{study}").text
+    assert (PENDING in page, REFRESH in page, 'class="plot' in page) == (True, True, False)
+    assert (f"/trials/{study}.adamp.0" in page, 'hx-trigger="load, every 2s"' in page) == (True, True)
+    assert http.get(live_address(page)).status_code == 204
+    release()
+    monkeypatch.setattr("service.dashboard.study_page._UPDATE_WAIT_S", 30.0)
+    update = http.get(live_address(page)).text
+    assert (PENDING in update, 'class="plot' in update, 'id="contents"' in update) == (False, True, True)
+    assert (LIVE.search(update) is None) == is_closed
+    page = http.get(f"/studies/{study}").text
+    assert (PENDING in page, REFRESH in page, 'class="plot' in page) == (False, False, True)
 
 
 def test_the_answers_of_the_api_state_their_age(

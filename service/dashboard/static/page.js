@@ -72,6 +72,15 @@
     addCopyButtons();
   });
 
+  // A section that the address names may come with the first analysis.
+  let isNamed = location.hash.length > 1 && !document.getElementById(location.hash.slice(1));
+  document.addEventListener("htmx:afterSettle", () => {
+    const section = isNamed && document.getElementById(location.hash.slice(1));
+    if (!section) return;
+    isNamed = false;
+    if (scrollY === 0) section.scrollIntoView();
+  });
+
   // Announce only changes of state to screen readers; counts that change every second would be noise.
   const stateShown = () => document.querySelector(".title > .state")?.textContent;
   let announced = stateShown();
