@@ -74,6 +74,7 @@ def replay(
     batch: int,
     workers: int,
     seed: int,
+    start: int = 0,
 ) -> Search:
     """Return a search with this number of trials.
 
@@ -86,10 +87,11 @@ def replay(
             them has a value.
         workers: packs in flight at once; they end in the order in which they began.
         seed: the study's seed.
+        start: the first trials, which are proposed together even if a pack has fewer.
     """
     chooser = ArmSampler(problem.arm(trials), sampler=sampler, direction="maximize", seed=seed)
     ladder = Ladder(pruner, epochs=problem.epochs, trials=trials, maximize=True)
-    run = _Run(problem, chooser=chooser, ladder=ladder, trials=trials, batch=batch)
+    run = _Run(problem, chooser=chooser, ladder=ladder, trials=trials, batch=batch, start=start)
     flying: deque[_Pack] = deque()
     while True:
         while len(flying) < workers and (pack := run.next_pack()):
@@ -142,7 +144,7 @@ class _Run:
     """The study's part of a search: it chooses the next pack's trials and decides about the ended ones."""
 
     def __init__(
-        self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int
+        self, problem: Problem, *, chooser: ArmSampler, ladder: Ladder, trials: int, batch: int, start: int
     ) -> None:
         self.search = Search()
         self._problem = problem
@@ -150,6 +152,7 @@ class _Run:
         self._ladder = ladder
         self._trials = trials
         self._batch = batch
+        self._start = start
         self._points: list[int] = []
         self._done: list[int] = []
         self._reached: dict[int, dict[int, float]] = {}
@@ -182,7 +185,8 @@ class _Run:
 
     def _new(self) -> _Pack:
         taken: _Pack = []
-        while len(taken) < self._batch and len(self._points) < self._trials:
+        size = max(self._batch, self._start - len(self._points))
+        while len(taken) < size and len(self._points) < self._trials:
             number = len(self._points)
             # Start at 1: trial 0 of an arm has its defaults, which are not in a table.
             parameters = self._chooser.propose(number + 1)

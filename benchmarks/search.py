@@ -135,6 +135,8 @@ def _batches(given: argparse.Namespace, problems: Sequence[Problem]) -> tuple[li
                 batch=batch,
                 workers=workers,
                 seed=seed,
+                # TPE starts with as many random trials, which a study creates at once.
+                start=min(10, max(4, given.trials // 4)),
             )
 
         runs = _runs(problems, seeds=given.seeds, search=search)

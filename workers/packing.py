@@ -6,7 +6,7 @@ No SQL, no Ray.
 __all__ = ["MeasuredWidths", "Packing"]
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from studies.resolve import ResolvedStudy
 from studies.searchable import stack_kind
@@ -20,9 +20,10 @@ from workers.trial_queue import TrialGroup, TrialQueue
 
 # Pack size while the best stack width has not been measured.
 _UNMEASURED_SIZE = 16
-# Near the end of a study, packs shrink so that all workers finish together, but not below this size: many
-# small packs take longer than a few.
+# Near the end of a study, packs shrink so that all workers finish together, but not below this size, nor
+# below the one whose stack reaches this share of the best rate: many small packs take longer than a few.
 _MIN_SIZE = 4
+_MIN_RATE = 0.5
 # The first epoch of a pack may load data over a network and compile. The card's epoch time is a rough
 # estimate, and for a single trial.
 _EPOCH_TIMEOUT_S = 3600.0
@@ -49,6 +50,10 @@ class MeasuredWidths:
             (width.optimizer, width.batch_size, ()): width.width for width in reversed(applicable)
         }
         self._own: dict[tuple[object, ...], int] = {}
+        # The sizes below which packs should not shrink.
+        self._least: dict[tuple[object, ...], int] = {}
+        for width in reversed(applicable):
+            self._set_least((width.optimizer, width.batch_size, ()), width.trial_steps_per_s)
 
     def add(self, width: StackWidth, parameters: Parameters, *, has_own_seeds: bool) -> bool:
         """Use a new measurement from now on; return whether it also holds for other studies.
@@ -60,6 +65,7 @@ class MeasuredWidths:
         """
         kind = stack_kind(parameters)
         key = (width.optimizer, width.batch_size, kind)
+        self._set_least(key, width.trial_steps_per_s)
         is_first = key not in self._shared and not width.is_for_own_seeds
         if has_own_seeds:
             self._own[key] = width.width
@@ -78,10 +84,29 @@ class MeasuredWidths:
             batch_size: examples per step.
             has_own_seeds: whether the pack's trials differ in their seeds.
         """
-        kind = stack_kind({**queue.plan.defaults, **dict(group.shared if group is not None else ())})
-        key = (queue.plan.card.name, batch_size, kind)
+        key = _key(queue, group, batch_size=batch_size)
         width = self._shared.get(key)
         return self._own.get(key, width) if has_own_seeds else width
+
+    def least(self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int) -> int:
+        """Return the size below which a queue's packs of a batch size should not shrink.
+
+        Args:
+            queue: the queue.
+            group: what a pack's trials have in common; None if they are still to be created.
+            batch_size: examples per step.
+        """
+        return self._least.get(_key(queue, group, batch_size=batch_size), _MIN_SIZE)
+
+    def _set_least(self, key: tuple[object, ...], rates: Mapping[int, float]) -> None:
+        if rates:
+            enough = _MIN_RATE * max(rates.values())
+            self._least[key] = max(_MIN_SIZE, min(width for width in rates if rates[width] >= enough))
+
+
+def _key(queue: TrialQueue, group: TrialGroup | None, *, batch_size: int) -> tuple[object, ...]:
+    kind = stack_kind({**queue.plan.defaults, **dict(group.shared if group is not None else ())})
+    return queue.plan.card.name, batch_size, kind
 
 
 class Packing:
@@ -174,7 +199,8 @@ class Packing:
         largest = min(largest, self._spec.resources.max_pack_size or largest)
         even = math.ceil(available / free)
         if free == 1:
-            even = min(even, max(math.ceil(available / slots), _MIN_SIZE))
+            least = self._widths.least(queue, group, batch_size=batch_size)
+            even = min(even, max(math.ceil(available / slots), least))
         return max(1, min(largest, even))
 
     def pack(

@@ -50,6 +50,8 @@ from workers.optuna_study import OptunaStudyView
 _MAX_REJECTED = 200
 # After this many rejected proposals of a model, configurations are drawn at random instead.
 _MAX_MODEL_REJECTED = 20
+# So many trials without a value cost a search nothing that could be measured, if they are at most a quarter.
+_FREE_PENDING = 8
 # TPE's time per proposal grows with the trials that it sees. `OptunaStudyView` selects them beyond this
 # number.
 _MAX_OBSERVED = 500
@@ -103,9 +105,9 @@ class ArmSampler:
         """Return how many trials, from `number` on, are worth creating now.
 
         The paired trials and the random trials with which every model starts are free. Later, at most an
-        eighth of the arm's trials should be without a value at any time: this costs a tenth of the trials,
-        twice as many cost a third (docs/performance.md). But an idle worker may always have one, unless it
-        could learn from paired trials by waiting for them.
+        eighth of the arm's trials should be without a value at any time, or up to 8 if they are at most a
+        quarter: what this costs is within the noise, and more costs trials (docs/performance.md). But an idle
+        worker may always have one, unless it could learn from paired trials by waiting for them.
 
         Args:
             number: the next trial's number.
@@ -120,7 +122,9 @@ class ArmSampler:
         start = self._startup() + 1 - number
         if pairs > 0 and number - without_result < self._startup():
             return max(start, 0)
-        return max(start, self._arm.trials // 8 - without_result, 1 - queued, 0)
+        trials = self._arm.trials
+        pending = max(trials // 8, min(trials // 4, _FREE_PENDING))
+        return max(start, pending - without_result, 1 - queued, 0)
 
     def load(
         self,

@@ -137,11 +137,13 @@ class TrialQueue(ABC):
 
     def dispatch(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
         """Remove up to `count` trials of a group from the queue and return them."""
-        trials = self._groups[group]
-        dispatched = tuple(trials.popleft() for _ in range(min(count, len(trials))))
-        if not trials:
+        # By number: a run that takes over dispatches the same, in whatever order they were queued here.
+        trials = sorted(self._groups[group], key=lambda trial: trial.number)
+        if len(trials) > count:
+            self._groups[group] = deque(trials[count:])
+        else:
             del self._groups[group]
-        return dispatched
+        return tuple(trials[:count])
 
     def weights_of(self, trial: PendingTrial) -> WeightsOf | None:
         """Return which configuration's weights a trial must keep at its end; None for none."""

@@ -192,10 +192,17 @@ def test_a_model_recommends_its_random_start_at_once_then_an_eighth_of_its_trial
     assert [searcher.recommended(number, without_result=0, queued=0) for number in (0, 1, 4, 5, 11)] == [
         5,
         4,
-        1,
-        1,
-        1,
+        3,
+        3,
+        3,
     ]
+
+
+@pytest.mark.parametrize(("trials", "pending"), [(4, 1), (16, 4), (32, 8), (64, 8), (128, 16)])
+def test_small_arms_may_have_a_quarter_of_their_trials_without_results(trials: int, pending: int) -> None:
+    searcher = ArmSampler(arm_of("tpe", trials=trials), sampler="tpe", direction="maximize", seed=0)
+    assert searcher.recommended(20, without_result=0, queued=0) == pending
+    assert searcher.recommended(20, without_result=pending, queued=1) == 0
 
 
 def test_an_idle_worker_always_gets_one_proposal_but_not_two() -> None:

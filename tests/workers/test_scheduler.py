@@ -123,12 +123,31 @@ def test_near_the_end_packs_shrink_but_stay_above_a_minimum(store: Store) -> Non
     assert sizes == [16, 16, 14, 7, 4, 3]
 
 
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({1: 10.0, 4: 12.0, 8: 16.0, 16: 15.0, 32: 15.0}, [16, 16, 16, 8, 4, 4]),
+        ({1: 10.0, 4: 40.0, 8: 75.0, 16: 150.0, 32: 155.0}, [16, 16, 16, 16]),
+    ],
+)
+def test_packs_shrink_less_if_wide_stacks_are_much_faster(
+    store: Store, rates: dict[int, float], expected: list[int]
+) -> None:
+    running = Running(store, slots=2, arms=["adamp"], budget={"trials_per_arm": 64, "epochs": 1})
+    measured = {"workload": "digits-mlp", "optimizer": "adamp", "device": "cpu", "width": 16}
+    batch_size = running.writer.plan().batch_size
+    running.writer.record_stack_width({**measured, "batch_size": batch_size, "trial_steps_per_s": rates})
+    running.reload()
+    sizes = [len(pack.members) for pack in running.train_all(value=lambda _trial, _epoch: 0.5)]
+    assert sizes == expected
+
+
 def test_an_adaptive_sampler_creates_few_trials_at_once_after_its_random_start(store: Store) -> None:
     running = Running(
         store, slots=1, arms=["adamp"], sampler="tpe", budget={"trials_per_arm": 32, "epochs": 1}
     )
     sizes = [len(pack.members) for pack in running.train_all(value=lambda _trial, _epoch: 0.5, at_once=1)]
-    assert sizes == [9, 4, 4, 4, 4, 4, 3]
+    assert sizes == [9, 8, 8, 7]
 
 
 def test_a_checkpoint_that_is_reported_twice_is_not_outdated(store: Store) -> None:
