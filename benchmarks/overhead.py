@@ -3,11 +3,13 @@
     .venv/bin/python benchmarks/overhead.py --json overhead.json --markdown overhead.md
     .venv/bin/python benchmarks/overhead.py --sizes 100 --sampler tpe
     .venv/bin/python benchmarks/overhead.py --sizes 60 --pack-size 1
+    .venv/bin/python benchmarks/overhead.py --design plain    # without paired search and confirmation
 
 A separate dispatcher, on SQLite in a temporary folder, runs studies of a workload that trains almost nothing
-(`nothing.py`: one step on one weight), in packs of `--pack-size`. A first small study does not count. Then,
-for each size, a study is submitted once the processes are idle. The figures cover the time from the end of
-each worker's first pack, which waits for its imports, to the end of the last trial:
+(`nothing.py`: one step on one weight), in packs of `--pack-size`, with paired search and confirmation as by
+default; confirmation runs count as trials too. A first small study does not count. Then, for each size, a
+study is submitted once the processes are idle. The figures cover the time from the end of each worker's first
+pack, which waits for its imports, to the end of the last trial:
 
     ms a pack, ms a trial   wall time minus the training seconds on each core, per pack and per trial.
                             Packs on several cores overlap.
@@ -121,7 +123,7 @@ def _measure(dispatch: Dispatch, given: argparse.Namespace, size: int, *, has_co
         (copied,) = connection.execute(
             "SELECT count(*) FROM trial WHERE study_id = ? AND copy_state = 1", [study.id]
         ).fetchone()
-    trials = dispatch.store.every_trial(study.id)
+    trials = dispatch.store.every_trial(study.id, phase=None)
     ends = [trial.ended_at for trial in trials if trial.ended_at is not None]
     while pid in dispatch.runs():
         # The run may still be copying, and its memory still counts.
@@ -150,13 +152,16 @@ def _fix_width(home: Path, width: int) -> None:
 
 
 def _body(given: argparse.Namespace, *, trials: int) -> dict[str, Any]:
+    plain = {"confirmation": {"seeds": 0}, "search": {"paired": 0}}
     return {
         "workload": Nothing.card.name,
         "arms": given.arms,
         "budget": {"trials_per_arm": max(1, trials // len(given.arms)), "epochs": 1},
-        "confirmation": {"seeds": 0},
         "sampler": given.sampler,
         "resources": {"max_pack_size": given.pack_size},
+        # All its splits are the same example, which the check would refuse.
+        "check_workload": False,
+        **(plain if given.design == "plain" else {}),
     }
 
 
@@ -235,6 +240,12 @@ def main() -> None:
     parser.add_argument("--pack-size", type=int, default=8, help="largest number of trials in a pack (8)")
     parser.add_argument("--arms", nargs="+", default=["adamp"], help="optimizers (adamp)")
     parser.add_argument("--sampler", default="random", help="how configurations are chosen (random)")
+    parser.add_argument(
+        "--design",
+        choices=["plain", "default"],
+        default="default",
+        help="with paired search and confirmation, or without (default)",
+    )
     parser.add_argument("--cpus", type=int, default=2, help="packs trained at once (2)")
     parser.add_argument(
         "--copies",
@@ -250,6 +261,7 @@ def main() -> None:
     measured: dict[str, Any] = {
         "machine": machine(),
         "sampler": given.sampler,
+        "design": given.design,
         "pack_size": given.pack_size,
         "studies": [],
     }
@@ -274,7 +286,7 @@ def main() -> None:
                         )
     title = (
         f"Beyond training: {', '.join(given.arms)}, packs of {given.pack_size}, sampler "
-        f"{given.sampler}, {given.cpus} cores, SQLite"
+        f"{given.sampler}, design {given.design}, {given.cpus} cores, SQLite"
     )
     publish(given, measured, [_table(measured["studies"], title=title)])
 
