@@ -196,6 +196,8 @@ def _optuna(given: argparse.Namespace, plan: ResolvedStudy, *, pruner: str, seed
                     ),
                 ],
                 env=side.environment,
+                # As `tangent up` is started, so that a scheduler that groups sessions treats both alike.
+                start_new_session=True,
             )
             for n in range(given.cpus)
         ]
@@ -336,6 +338,43 @@ def _table(found: Sequence[Measured], *, title: str) -> Table:
     return Table(title=title, header=header, rows=rows, notes=notes)
 
 
+def _summary(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the seconds of Tangent and of plain Optuna, one row for each study."""
+    header = ["study", "pruner", "plain Optuna s", "Tangent, warm s", "/ Optuna", "cold s", "- Optuna"]
+    header += ["default design, warm s", "CPU s: plain Optuna", "Tangent"]
+    rows: list[list[str]] = []
+    for run in runs:
+        workload, trials, epochs = run["study"]
+
+        def median(side: str, name: str, found: Sequence[Measured] = run["found"]) -> float:
+            values = [one[name] for one in found if one["side"] == side and name in one]
+            return statistics.median(values) if values else math.nan
+
+        plain, warm, cold = (
+            median("optuna", "warm_s"),
+            median("tangent", "warm_s"),
+            median("tangent", "cold_s"),
+        )
+        seconds = [
+            f"{plain:.1f}",
+            f"{warm:.1f}",
+            f"{warm / plain:.2f}",
+            f"{cold:.1f}",
+            f"{cold - plain:+.1f}",
+        ]
+        seconds += [
+            f"{value:.1f}"
+            for value in (
+                median("default", "warm_s"),
+                median("optuna", "cpu_s"),
+                median("tangent", "cpu_s"),
+            )
+        ]
+        study = f"{workload}, {len(run['found'][-1]['arms'])} × {trials}, {epochs} epochs"
+        rows.append([study, run["pruner"], *("" if text == "nan" else text for text in seconds)])
+    return Table(title="Tangent and plain Optuna", header=header, rows=rows)
+
+
 def _mean_text(values: Sequence[float | None]) -> str:
     estimate = mean_interval([value for value in values if value is not None])
     if math.isnan(estimate.mean):
@@ -407,6 +446,8 @@ def main() -> None:
                 f"{given.cpus} cores, {max(given.seeds, given.repeats)} seeds"
             )
             tables.append(_table(found, title=title))
+    if {"tangent", "optuna"} <= set(given.sides):
+        tables.insert(0, _summary(measured["runs"]))
     publish(given, measured, tables)
 
 
