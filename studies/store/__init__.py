@@ -109,8 +109,7 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the database answers."""
-        with self._database.read() as connection:
-            connection.exec_driver_sql("SELECT 1")
+        self._database.look(lambda connection: connection.exec_driver_sql("SELECT 1"))
 
     def revisions(self) -> tuple[str | None, str]:
         """Return the schema's revision (None if it has none yet), and the newest that this version knows."""
@@ -272,16 +271,14 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         Raises:
             StudyNotFound: the study does not exist.
         """
-        with self._database.read() as connection:
-            return summaries.state(connection, study_id)
+        return self._database.look(lambda connection: summaries.state(connection, study_id))
 
     def closed_study_stamp(self, study_id: str) -> tuple[int, int, datetime | None] | None:
         """Return a value that changes whenever anything that can be read of a closed study changes.
 
         None if the study is open or does not exist.
         """
-        with self._database.read() as connection:
-            return summaries.closed_study_stamp(connection, study_id)
+        return self._database.look(lambda connection: summaries.closed_study_stamp(connection, study_id))
 
     def suites(self) -> tuple[SuiteSummary, ...]:
         """Return all suites, ordered by their newest study, latest first."""
@@ -302,8 +299,7 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
 
         They change whenever the study does.
         """
-        with self._database.read() as connection:
-            return summaries.change_stamps(connection, study_ids)
+        return self._database.look(lambda connection: summaries.change_stamps(connection, study_ids))
 
     def study_record(self, study_id: str) -> StudyRecord:
         """Return everything that an analysis of a study reads, from one consistent state of the database.
@@ -411,8 +407,7 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         Raises:
             TrialNotFound: the trial does not exist.
         """
-        with self._database.read() as connection:
-            return trial_queries.trial(connection, trial_id)
+        return self._database.look(lambda connection: trial_queries.trial(connection, trial_id))
 
     def measurements(self, trial_id: str) -> tuple[Measurement, ...]:
         """Return a trial's measurements in order of their epochs.
@@ -420,8 +415,10 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         Raises:
             TrialNotFound: the trial does not exist.
         """
-        with self._database.read() as connection:
-            return trial_queries.measurements(connection, trial_id)
+        found = self._database.look(lambda connection: trial_queries.measurements_of(connection, [trial_id]))
+        if not found:
+            self.trial(trial_id)
+        return found.get(trial_id, ())
 
     def trial_output(self, trial_id: str) -> TrialOutput:
         """Return the end of what a trial's worker printed.
@@ -496,11 +493,12 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         Raises:
             StudyNotFound: the study does not exist.
         """
-        with self._database.read() as connection:
-            found = events.read_events(connection, study_id, after=after, limit=limit)
-            if not found:
-                study_queries.resolved(connection, study_id)
-            return found
+        found = self._database.look(
+            lambda connection: events.read_events(connection, study_id, after=after, limit=limit)
+        )
+        if not found:
+            self.state(study_id)
+        return found
 
     def requeue_events(self, trial_id: str) -> tuple[EventView, ...]:
         """Return the events that say why a trial was requeued, oldest first.

@@ -89,9 +89,9 @@ class Accounts:
 
     def authenticate(self, secret: str) -> TokenView | None:
         """Return the valid token with this secret, or None; update its `last_used_at` once a minute."""
-        with self._database.read() as connection:
-            found = tokens.authenticate(connection, secret)
-        return self._record_use(found)
+        return self._record_use(
+            self._database.look(lambda connection: tokens.authenticate(connection, secret))
+        )
 
     def log_in(
         self, secret: str, *, lifetime: timedelta, address: str | None, records_refusal: bool = True

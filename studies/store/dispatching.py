@@ -43,8 +43,7 @@ class Dispatching:
 
     def dispatchers(self) -> dict[str, Heartbeat]:
         """Return each dispatcher's last heartbeat, by this machine's clock."""
-        with self._database.read() as connection:
-            return catalog.dispatchers(connection)
+        return self._database.look(catalog.dispatchers)
 
     def claim_next(self, *, dispatcher: str, lease_s: float) -> Claim | None:
         """Claim the first study in the queue, or return None if the queue is empty.

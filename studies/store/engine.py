@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ _POSTGRES_OPTIONS = (
     "tcp_keepalives_idle=4 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 )
 # The wait for a pooled connection is as long as the wait for an unreachable server.
-POOL: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
+_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": 20, "pool_timeout": 4}
+POOL: dict[str, Any] = {**_POOL, "pool_pre_ping": True}
+"""The arguments of other libraries' pools of connections to PostgreSQL."""
+
 # As many connections as threads ask for: a reader must not wait for the connection of another thread.
 _SQLITE_POOL: dict[str, Any] = {"pool_size": 10, "max_overflow": -1}
 _creating = threading.Lock()
@@ -107,7 +111,9 @@ def _make_database_private(path: Path) -> None:
 
 
 def _postgresql(url: URL, liveness: PostgresLiveness, lock_wait_s: float) -> Engine:
-    engine = create_engine(url, creator=liveness.connection, **POOL)
+    # Without a ping before each use: `studies.store.database` replaces a connection whose first statement
+    # finds that it is lost.
+    engine = create_engine(url, creator=partial(liveness.connection, autocommit=True), **_POOL)
     _, named = engine.dialect.create_connect_args(url)
     options = f"-c lock_timeout={1000 * lock_wait_s:.0f} {_POSTGRES_OPTIONS}"
     liveness.arguments = {**named, **_POSTGRES_ARGUMENTS, "options": options}
@@ -123,6 +129,15 @@ def _postgresql(url: URL, liveness: PostgresLiveness, lock_wait_s: float) -> Eng
                 f"expected the database {label(url)} to have the encoding UTF8, got {encoding}; "
                 "recreate it with `createdb --encoding UTF8 --template template0`"
             )
+
+    # The driver would send its own BEGIN with the first statement, where a lost connection can no longer be
+    # replaced, and also before a single statement, which needs none.
+    @event.listens_for(engine, "begin")
+    # Registered by the decorator.
+    def _begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        begin = connection.get_execution_options().get("tangent_begin", "BEGIN")
+        if begin is not None:
+            connection.exec_driver_sql(begin)
 
     return engine
 

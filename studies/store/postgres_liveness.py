@@ -87,7 +87,7 @@ class PostgresLiveness:
         self._reconnect: Future[None] | None = None
         self._seems_down = False
 
-    def connection(self) -> _Connection:
+    def connection(self, *, autocommit: bool = False) -> _Connection:
         """Return a new connection.
 
         While the server seems to be down, one thread at a time tries to connect; if it fails, the threads
@@ -105,15 +105,15 @@ class PostgresLiveness:
             if error is not None:
                 raise psycopg.OperationalError(str(error)) from error
         try:
-            connection = self._connect()
+            connection = self._connect(autocommit=autocommit)
         except BaseException as error:
             self._finish_attempt(mine, error)
             raise
         self._finish_attempt(mine, None)
         return connection
 
-    def _connect(self) -> _Connection:
-        connection = _Connection.connect(**self.arguments)
+    def _connect(self, *, autocommit: bool) -> _Connection:
+        connection = _Connection.connect(**self.arguments, autocommit=autocommit)
         connection.is_alive = self.is_alive
         return connection
 

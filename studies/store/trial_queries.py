@@ -4,7 +4,6 @@ __all__ = [
     "curves",
     "every_trial",
     "listed_trials",
-    "measurements",
     "measurements_of",
     "pair",
     "rung_values",
@@ -189,16 +188,6 @@ def trials(
     )
     rows, token, total = page(connection, query, [study_id, arm, state, phase, order], page_size, page_token)
     return Page[TrialView](items=tuple(_trial_view(row) for row in rows), next_page_token=token, total=total)
-
-
-def measurements(connection: Connection, trial_id: str) -> tuple[Measurement, ...]:
-    """Return a trial's measurements in order of their epochs.
-
-    Raises:
-        TrialNotFound: the trial does not exist.
-    """
-    trial(connection, trial_id)
-    return measurements_of(connection, [trial_id]).get(trial_id, ())
 
 
 def study_record(connection: Connection, study_id: str) -> StudyRecord:
