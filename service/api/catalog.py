@@ -4,12 +4,12 @@ __all__ = ["catalog_router"]
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Request, Response
 
 from service import errors
 from service.api.openapi import problem_responses
 from service.api.parameters import NAME
-from service.api.responses import one_page
+from service.api.responses import json_response, one_page
 from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 from studies.errors import NotFound
 from studies.store import Store
@@ -29,13 +29,13 @@ def catalog_router() -> APIRouter:
         summary="All optimizers",
         responses=problem_responses(),
     )
-    def list_optimizers(request: Request) -> Page[OptimizerCard]:
+    def list_optimizers(request: Request) -> Response:
         """Return every optimizer's card by name, on one page.
 
         A card has the optimizer's hyperparameters, defaults, usual ranges and features.
         """
         store: Store = request.app.state.store
-        return one_page(Page[OptimizerCard], tuple(store.catalog().optimizers.values()))
+        return json_response(one_page(Page[OptimizerCard], tuple(store.catalog().optimizers.values())))
 
     @router.get(
         "/optimizers/{name}",
@@ -57,13 +57,13 @@ def catalog_router() -> APIRouter:
         summary="All workloads",
         responses=problem_responses(),
     )
-    def list_workloads(request: Request) -> Page[WorkloadCard]:
+    def list_workloads(request: Request) -> Response:
         """Return every workload's card by name, on one page.
 
         A card has the workload's data, metric, direction, target and size.
         """
         store: Store = request.app.state.store
-        return one_page(Page[WorkloadCard], tuple(store.catalog().workloads.values()))
+        return json_response(one_page(Page[WorkloadCard], tuple(store.catalog().workloads.values())))
 
     @router.get(
         "/workloads/{name}",

@@ -177,10 +177,10 @@ def _add_reads(router: APIRouter) -> None:
         summary="Studies, newest first",
         responses=problem_responses(errors.PARAMETER_INVALID),
     )
-    def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Page[StudySummary]:
+    def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Response:
         """Return a page of studies, newest first."""
         store: Store = request.app.state.store
-        return store.studies(
+        page = store.studies(
             state=query.state,
             workload=query.workload,
             suite=query.suite,
@@ -188,6 +188,7 @@ def _add_reads(router: APIRouter) -> None:
             page_size=query.page_size,
             page_token=query.page_token,
         )
+        return json_response(page)
 
     @router.get(
         "/studies/{study_id}",

@@ -10,7 +10,7 @@ from pydantic import Field
 from service import errors
 from service.api.openapi import problem_responses
 from service.api.parameters import NAME, PageToken, StudyId
-from service.api.responses import cached_response, one_page
+from service.api.responses import cached_response, json_response, one_page
 from studies.frozen_model import FrozenModel
 from studies.states import TrialFilter
 from studies.store import Store
@@ -96,10 +96,10 @@ def trial_router() -> APIRouter:
         summary="One trial",
         responses=problem_responses(errors.TRIAL_NOT_FOUND),
     )
-    def get_trial(request: Request, trial_id: TrialId) -> TrialView:
+    def get_trial(request: Request, trial_id: TrialId) -> Response:
         """Return a trial."""
         store: Store = request.app.state.store
-        return store.trial(trial_id)
+        return json_response(store.trial(trial_id))
 
     @router.get(
         "/trials/{trial_id}/measurements",
@@ -107,10 +107,10 @@ def trial_router() -> APIRouter:
         summary="Measurements of a trial",
         responses=problem_responses(errors.TRIAL_NOT_FOUND),
     )
-    def list_measurements(request: Request, trial_id: TrialId) -> Page[Measurement]:
+    def list_measurements(request: Request, trial_id: TrialId) -> Response:
         """Return a trial's measurements, one for each epoch, in order, on one page."""
         store: Store = request.app.state.store
-        return one_page(Page[Measurement], store.measurements(trial_id))
+        return json_response(one_page(Page[Measurement], store.measurements(trial_id)))
 
     @router.get(
         "/trials/{trial_id}/output",

@@ -31,6 +31,7 @@ from studies.errors import StoreUnavailable
 from studies.private_files import open_privately
 from studies.store.clock import JumpDetector
 from studies.store.engine import POOL, label, make_engine, sqlite_arguments
+from studies.store.plans import PlanCache
 from studies.store.postgres_liveness import PostgresLiveness
 
 TransactionKind = Literal["read", "write"]
@@ -82,7 +83,8 @@ class Database:
         """
         self._liveness = PostgresLiveness()
         self._lock_wait_s = lock_wait_s
-        self._engine = make_engine(url, self._liveness, lock_wait_s=lock_wait_s)
+        engine = make_engine(url, self._liveness, lock_wait_s=lock_wait_s)
+        self._engine = engine.execution_options(tangent_plans=PlanCache())
         # SQLite has one writer at a time. Threads take turns here, so that only one of them holds a
         # connection and polls for the lock of other processes.
         self._turn = threading.Lock()

@@ -2,19 +2,19 @@
 
 __all__ = ["arms", "progress", "resolved", "studies", "study", "study_row"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select
 
 from studies.direction import Direction, sign
 from studies.errors import StudyNotFound
 from studies.recipe import call
 from studies.resolve import ResolvedArm, ResolvedStudy
-from studies.spec import StudySpec, Training
 from studies.states import StudyState, TrialState, allowed_verbs
-from studies.store import stack_widths, tables
+from studies.store import plans, stack_widths, tables
 from studies.store.pagination import page
+from studies.store.plans import Planned
 from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_SEARCH
 from studies.training_program import training_program
@@ -28,19 +28,27 @@ from studies.views import (
     StudyView,
 )
 
-_S = tables.study.c
+_S, _T = tables.study.c, tables.trial.c
 # A study's plan, with its cards and spaces, is a hundred times as long as the rest of its row.
-_PLANNED = (_S.id, _S.state, _S.spec, _S.resolved)
 _SUMMARY = tuple(column for column in _S if column.name not in {"spec", "resolved", "environment"})
+# Statements without values are built once, because building one takes as long as sending it.
+_ROW = select(*_SUMMARY, _S.environment, plans.STAMP[-1]).where(_S.id == bindparam("study_id"))
+
+
+_LARGEST = (
+    select(_T.arm, func.max(_T.memory_bytes), func.max(_T.device_memory_bytes))
+    .where(_T.study_id == bindparam("study_id"))
+    .group_by(_T.arm)
+)
 
 
 def study_row(connection: Connection, study_id: str) -> Any:
-    """Return all columns of a study.
+    """Return all columns of a study except its spec and its plan, with the stamp of these.
 
     Raises:
         StudyNotFound: the study does not exist.
     """
-    row = connection.execute(select(tables.study).where(tables.study.c.id == study_id)).one_or_none()
+    row = connection.execute(_ROW, {"study_id": study_id}).one_or_none()
     if row is None:
         raise StudyNotFound(study_id)
     return row
@@ -52,7 +60,7 @@ def resolved(connection: Connection, study_id: str) -> ResolvedStudy:
     Raises:
         StudyNotFound: the study does not exist.
     """
-    return ResolvedStudy.model_validate(study_row(connection, study_id).resolved)
+    return plans.of_study(connection, study_id).plan
 
 
 def _total(parts: Iterable[Progress]) -> Progress:
@@ -60,7 +68,7 @@ def _total(parts: Iterable[Progress]) -> Progress:
     return Progress(**{name: sum(getattr(part, name) for part in listed) for name in Progress.model_fields})
 
 
-def _summary_fields(row: Any, progress: dict[str, Progress]) -> dict[str, Any]:
+def _summary_fields(row: Any, arms: tuple[str, ...], progress: Progress) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
@@ -68,9 +76,9 @@ def _summary_fields(row: Any, progress: dict[str, Progress]) -> dict[str, Any]:
         "state_reason": row.state_reason,
         "workload": row.workload,
         "suite": row.suite,
-        "arms": tuple(progress),
+        "arms": arms,
         "owner": row.owner,
-        "progress": _total(progress.values()),
+        "progress": progress,
         "created_at": row.created_at,
         "started_at": row.started_at,
         "ended_at": row.ended_at,
@@ -85,10 +93,11 @@ def study(connection: Connection, study_id: str) -> StudyView:
         StudyNotFound: the study does not exist.
     """
     row = study_row(connection, study_id)
-    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    planned = plans.planned(connection, row)
+    plan, spec = planned.plan, planned.spec
     progress = arm_progress(connection, [row])[study_id]
     return StudyView(
-        **_summary_fields(row, progress),
+        **_summary_fields(row, tuple(progress), _total(progress.values())),
         version=row.version,
         verbs=allowed_verbs(StudyState(row.state)),
         workload_card=plan.workload,
@@ -131,13 +140,13 @@ def studies(
         connection, query.order_by(s.created_at.desc(), s.id), key, page_size, page_token
     )
 
-    def count(some: Sequence[Any]) -> dict[str, dict[str, Progress]]:
-        return arm_progress(
-            connection, connection.execute(select(*_PLANNED).where(s.id.in_([row.id for row in some]))).all()
-        )
+    def count(some: Sequence[Any]) -> dict[str, tuple[tuple[str, ...], Progress]]:
+        stamped = select(*plans.STAMP, s.state).where(s.id.in_([row.id for row in some]))
+        counted = arm_progress(connection, connection.execute(stamped).all())
+        return {study_id: (tuple(of_arms), _total(of_arms.values())) for study_id, of_arms in counted.items()}
 
     progress = cache.get_or_count("progress", rows, count)
-    items = tuple(StudySummary(**_summary_fields(row, progress[row.id])) for row in rows)
+    items = tuple(StudySummary(**_summary_fields(row, *progress[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
 
 
@@ -148,15 +157,12 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
         StudyNotFound: the study does not exist.
     """
     row = study_row(connection, study_id)
-    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    planned = plans.planned(connection, row)
+    plan = planned.plan
     progress = arm_progress(connection, [row])[study_id]
     measured = stack_widths.read(connection, plan.workload.name)
-    t = tables.trial.c
-    largest = select(t.arm, func.max(t.memory_bytes), func.max(t.device_memory_bytes))
-    memory = {
-        arm: sizes
-        for arm, *sizes in connection.execute(largest.where(t.study_id == study_id).group_by(t.arm))
-    }
+    memory = {arm: sizes for arm, *sizes in connection.execute(_LARGEST, {"study_id": study_id})}
+    best = _best_rows(connection, study_id, plan.workload.direction)
     return tuple(
         ArmView(
             name=part.name,
@@ -167,7 +173,7 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
             space=part.space,
             defaults=part.defaults,
             progress=progress[part.name],
-            best=_best(connection, study_id, part, plan=plan, training=spec.training),
+            best=None if part.name not in best else _best(best[part.name], part, planned),
             memory_bytes=memory[part.name][0] if part.name in memory else None,
             device_memory_bytes=memory[part.name][1] if part.name in memory else None,
             fit=next(
@@ -190,40 +196,52 @@ def progress(connection: Connection, study_id: str) -> dict[str, Any]:
         StudyNotFound: the study does not exist.
     """
     row = study_row(connection, study_id)
-    direction = ResolvedStudy.model_validate(row.resolved).workload.direction
+    direction = plans.planned(connection, row).plan.workload.direction
     of_arms = arm_progress(connection, [row])[study_id]
-    best = {name: _best_row(connection, study_id, name, direction=direction) for name in of_arms}
-    each = {
-        name: {**arm.model_dump(), "best": None if best[name] is None else best[name].value}
-        for name, arm in of_arms.items()
-    }
+    best = {name: row.value for name, row in _best_rows(connection, study_id, direction).items()}
+    each = {name: {**arm.model_dump(), "best": best.get(name)} for name, arm in of_arms.items()}
     return {"study": _total(of_arms.values()).model_dump(), "arms": each}
 
 
-def _best_row(connection: Connection, study_id: str, arm: str, *, direction: Direction) -> Any:
-    """Return the row of the best completed trial of an arm's search (the first of equals), or None."""
+def _best_query(best: Callable[[ColumnElement[Any]], ColumnElement[Any]]) -> Select[Any]:
+    """Return the query of each arm's best trial, by a function of SQL that chooses the best value."""
     t = tables.trial.c
-    query = (
-        select(tables.trial)
-        .where(
-            t.study_id == study_id,
-            t.arm == arm,
-            IS_SEARCH,
-            t.state == TrialState.COMPLETED.value,
-            t.value.is_not(None),
+    is_of_study = t.study_id == bindparam("study_id")
+    has_value = (is_of_study, IS_SEARCH, t.state == TrialState.COMPLETED.value, t.value.is_not(None))
+    values = select(t.arm, best(t.value).label("value")).where(*has_value).group_by(t.arm).subquery()
+    is_best = and_(t.arm == values.c.arm, t.value == values.c.value)
+    firsts = select(t.arm, func.min(t.number).label("number")).join(values, is_best).where(*has_value)
+    first = firsts.group_by(t.arm).subquery()
+    is_first = and_(t.arm == first.c.arm, t.number == first.c.number)
+    return select(tables.trial).join(first, is_first).where(is_of_study, IS_SEARCH)
+
+
+_BEST = {1: _best_query(func.max), -1: _best_query(func.min)}
+
+
+def _best_rows(connection: Connection, study_id: str, direction: Direction) -> dict[str, Any]:
+    """Return the row of the best completed trial of each arm's search (the first of equals), by arm.
+
+    An arm without a completed trial is absent.
+    """
+    rows = connection.execute(_BEST[sign(direction)], {"study_id": study_id})
+    return {row.arm: row for row in rows}
+
+
+def _best(row: Any, part: ResolvedArm, planned: Planned) -> Best:
+    """Return an arm's best trial with the program that repeats it."""
+    plan, training = planned.plan, planned.spec.training
+    if row.id not in planned.programs:
+        program = training_program(
+            part.card,
+            row.parameters,
+            training.settings(batch_size=plan.batch_size),
+            workload=plan.workload,
+            epochs=plan.epochs,
+            interval_steps=plan.interval_steps,
         )
-        .order_by(t.value.desc() if sign(direction) == 1 else t.value, t.number)
-        .limit(1)
-    )
-    return connection.execute(query).one_or_none()
-
-
-def _best(
-    connection: Connection, study_id: str, part: ResolvedArm, *, plan: ResolvedStudy, training: Training
-) -> Best | None:
-    row = _best_row(connection, study_id, part.name, direction=plan.workload.direction)
-    if row is None:
-        return None
+        planned.programs[row.id] = program, call(part.card, row.parameters, decay_1d=training.decay_1d)
+    program, call_text = planned.programs[row.id]
     return Best(
         trial_id=row.id,
         number=row.number,
@@ -232,13 +250,6 @@ def _best(
         test_metrics=row.test_metrics or {},
         epoch=row.best_epoch,
         parameters=row.parameters,
-        python=training_program(
-            part.card,
-            row.parameters,
-            training.settings(batch_size=plan.batch_size),
-            workload=plan.workload,
-            epochs=plan.epochs,
-            interval_steps=plan.interval_steps,
-        ),
-        call=call(part.card, row.parameters, decay_1d=training.decay_1d),
+        python=program,
+        call=call_text,
     )

@@ -1,11 +1,9 @@
 """Cheap reads that lists, event streams and caches make many times a second, without plans and trials."""
 
 __all__ = [
-    "arm_names",
     "best_values",
     "change_stamps",
     "closed_study_stamp",
-    "direction",
     "finished_trials",
     "state",
 ]
@@ -13,9 +11,8 @@ __all__ = [
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from studies.direction import Direction
 from studies.errors import StudyNotFound
 from studies.states import CLOSED_STUDY_STATES, FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import tables
@@ -23,6 +20,17 @@ from studies.store.progress import ProgressCache
 from studies.views import BestValue
 
 _S = tables.study.c
+# Built once, because most requests send one of them.
+_CLOSED_STAMP = select(
+    _S.version,
+    _S.last_event,
+    # An arm shows its stack width on a device, which workers of other studies may measure later.
+    select(func.max(tables.stack_width.c.measured_at)).scalar_subquery().label("at"),
+).where(_S.id == bindparam("study_id"), _S.state.in_(sorted(state.value for state in CLOSED_STUDY_STATES)))
+_CHANGE_STAMPS = select(_S.id, _S.version, _S.last_event, _S.state).where(
+    _S.id.in_(bindparam("study_ids", expanding=True))
+)
+_STATE = select(_S.state).where(_S.id == bindparam("study_id"))
 
 
 def state(connection: Connection, study_id: str) -> StudyState:
@@ -31,7 +39,7 @@ def state(connection: Connection, study_id: str) -> StudyState:
     Raises:
         StudyNotFound: the study does not exist.
     """
-    found = connection.execute(select(_S.state).where(_S.id == study_id)).scalar_one_or_none()
+    found = connection.execute(_STATE, {"study_id": study_id}).scalar_one_or_none()
     if found is None:
         raise StudyNotFound(study_id)
     return StudyState(found)
@@ -50,12 +58,7 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
 
     None if the study is open or does not exist.
     """
-    # An arm shows its stack width on a device, which workers of other studies may measure later.
-    measured_at = select(func.max(tables.stack_width.c.measured_at)).scalar_subquery()
-    is_closed = _S.state.in_([state.value for state in CLOSED_STUDY_STATES])
-    row = connection.execute(
-        select(_S.version, _S.last_event, measured_at.label("at")).where(_S.id == study_id, is_closed)
-    ).one_or_none()
+    row = connection.execute(_CLOSED_STAMP, {"study_id": study_id}).one_or_none()
     return None if row is None else (row.version, row.last_event, row.at)
 
 
@@ -64,32 +67,10 @@ def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str,
 
     They change with everything in it.
     """
-    rows = connection.execute(select(_S.id, _S.version, _S.last_event, _S.state).where(_S.id.in_(study_ids)))
+    rows = connection.execute(_CHANGE_STAMPS, {"study_ids": list(study_ids)})
     return {
         row.id: (row.version, row.last_event, StudyState(row.state) in CLOSED_STUDY_STATES) for row in rows
     }
-
-
-def direction(connection: Connection, study_id: str) -> Direction:
-    """Return whether a study's metric is maximized or minimized, without reading its plan.
-
-    Raises:
-        StudyNotFound: the study does not exist.
-    """
-    found = connection.execute(
-        select(_S.resolved["workload"]["direction"].as_string()).where(_S.id == study_id)
-    ).scalar_one_or_none()
-    if found is None:
-        raise StudyNotFound(study_id)
-    return found
-
-
-def arm_names(connection: Connection, study_id: str) -> list[str]:
-    """Return the names of a study's arms in order."""
-    a = tables.arm.c
-    return list(
-        connection.execute(select(a.name).where(a.study_id == study_id).order_by(a.position)).scalars()
-    )
 
 
 def best_values(

@@ -23,7 +23,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from studies.actors import Actor, check_role
@@ -34,6 +34,10 @@ from studies.views import Quotas, Role, TokenView
 
 _LAST_USE_RESOLUTION = timedelta(minutes=1)
 _SECRET = re.compile(r"[\x21-\x7e]{32,256}")
+# Built once: every request reads its token.
+_VALID = select(tables.token).where(
+    tables.token.c.digest == bindparam("digest"), tables.token.c.revoked_at.is_(None)
+)
 _NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,64}")
 
 
@@ -175,10 +179,7 @@ def with_usage(connection: Connection, token: TokenView) -> TokenView:
 
 def authenticate(connection: Connection, secret: str) -> TokenView | None:
     """Return the valid token with this secret, or None."""
-    t = tables.token.c
-    row = connection.execute(
-        select(tables.token).where(t.digest == digest(secret), t.revoked_at.is_(None))
-    ).one_or_none()
+    row = connection.execute(_VALID, {"digest": digest(secret)}).one_or_none()
     return None if row is None else view(row)
 
 

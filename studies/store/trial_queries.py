@@ -16,15 +16,13 @@ __all__ = [
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
 from studies.direction import best_value, sign
 from studies.errors import ArmNotFound, SpecInvalid, SpecProblem, TrialNotFound
 from studies.promotion import brackets, rungs
-from studies.resolve import ResolvedStudy
-from studies.spec import StudySpec
 from studies.states import TrialFilter, TrialState
-from studies.store import study_queries, summaries, tables
+from studies.store import plans, study_queries, tables
 from studies.store.pagination import page
 from studies.store.trial_rows import IS_SEARCH, IS_WAITING
 from studies.trials import Measurement, Phase
@@ -35,6 +33,7 @@ _TRIAL_ORDERS = ("created", "number", "value", "cost", "ended")
 _TIES = (tables.trial.c.number, tables.trial.c.id)
 _TRIAL_FIELDS = tuple(TrialView.model_fields)
 _TRIAL_COLUMNS = tuple(tables.trial.c[name] for name in _TRIAL_FIELDS)
+_TRIAL = select(*_TRIAL_COLUMNS).where(tables.trial.c.id == bindparam("trial_id"))
 _MEASUREMENT_FIELDS = tuple(Measurement.model_fields)
 # SQLite takes 32,766 parameters in a statement, PostgreSQL's driver twice as many.
 _MAX_IDS = 10_000
@@ -68,7 +67,7 @@ def trial(connection: Connection, trial_id: str) -> TrialView:
     Raises:
         TrialNotFound: the trial does not exist.
     """
-    row = connection.execute(select(*_TRIAL_COLUMNS).where(tables.trial.c.id == trial_id)).one_or_none()
+    row = connection.execute(_TRIAL, {"trial_id": trial_id}).one_or_none()
     if row is None:
         raise TrialNotFound(trial_id)
     return _trial_view(row)
@@ -157,7 +156,8 @@ def trials(
         StudyNotFound, ArmNotFound: the study or the arm does not exist.
         SpecInvalid: the order is unknown, or the page token is invalid.
     """
-    direction, names = summaries.direction(connection, study_id), summaries.arm_names(connection, study_id)
+    plan = plans.of_study(connection, study_id).plan
+    names = [each.name for each in plan.arms]
     if arm is not None and arm not in names:
         raise ArmNotFound(study_id, arm, names)
     t = tables.trial.c
@@ -179,7 +179,7 @@ def trials(
         "ended": t.ended_at,
     }
     column = columns[key]
-    is_descending = order.startswith("-") != (key == "value" and sign(direction) == 1)
+    is_descending = order.startswith("-") != (key == "value" and sign(plan.workload.direction) == 1)
     query = _of_phase(select(*_TRIAL_COLUMNS).where(t.study_id == study_id), phase)
     query = query if arm is None else query.where(t.arm == arm)
     query = query if state is None else query.where(_is_in(state))
@@ -220,7 +220,8 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
     Raises:
         StudyNotFound: the study does not exist.
     """
-    direction, names = summaries.direction(connection, study_id), summaries.arm_names(connection, study_id)
+    plan = plans.of_study(connection, study_id).plan
+    direction = plan.workload.direction
     t = tables.trial.c
     spent = (TrialState.COMPLETED.value, TrialState.DIVERGED.value, TrialState.PRUNED.value)
     query = (
@@ -228,7 +229,7 @@ def curves(connection: Connection, study_id: str) -> tuple[Curve, ...]:
         .where(t.study_id == study_id, IS_SEARCH, t.state.in_(spent))
         .order_by(t.ended_at, *_TIES)
     )
-    points: dict[str, list[CurvePoint]] = {name: [] for name in names}
+    points: dict[str, list[CurvePoint]] = {arm.name: [] for arm in plan.arms}
     elapsed_s = dict.fromkeys(points, 0.0)
     for row in connection.execute(query):
         elapsed_s[row.arm] += row.cost_s
@@ -261,7 +262,8 @@ def rung_values(connection: Connection, study_id: str) -> dict[str, dict[int, fl
         StudyNotFound: the study does not exist.
     """
     row = study_queries.study_row(connection, study_id)
-    plan, spec = ResolvedStudy.model_validate(row.resolved), StudySpec.model_validate(row.spec)
+    planned = plans.planned(connection, row)
+    plan, spec = planned.plan, planned.spec
     rungs_of = [
         frozenset(rungs(spec.pruner, plan.epochs, bracket=bracket))
         for bracket in range(brackets(spec.pruner, plan.epochs))
