@@ -22,6 +22,7 @@ from studies.views import BestValue
 _S = tables.study.c
 # Built once, because most requests send one of them.
 _CLOSED_STAMP = select(
+    _S.state,
     _S.version,
     _S.last_event,
     # An arm shows its stack width on a device, which workers of other studies may measure later.
@@ -59,7 +60,9 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
     None if the study is open or does not exist.
     """
     row = connection.execute(_CLOSED_STAMP, {"study_id": study_id}).one_or_none()
-    return None if row is None else (row.version, row.last_event, row.at)
+    if row is None or StudyState(row.state) not in CLOSED_STUDY_STATES:
+        return None
+    return row.version, row.last_event, row.at
 
 
 def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
