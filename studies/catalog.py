@@ -11,6 +11,7 @@ __all__ = [
     "Containment",
     "Hyperparameter",
     "MetricCard",
+    "Needs",
     "OptimizerCard",
     "PackageVersion",
     "WorkloadCard",
@@ -32,6 +33,7 @@ from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, S
 from studies.suggestions import closest_name
 
 WorkloadKind = Literal["tensors", "loop", "script"]
+Needs = Literal["gradients", "closure", "curvature"]
 
 
 class Bounds(FrozenModel):
@@ -245,6 +247,13 @@ class OptimizerCard(FrozenModel):
     schedule: Literal["any", "constant"] = Field(
         default="any", description="'constant' if it has its own schedule and ignores the study's."
     )
+    needs: Needs = Field(
+        default="gradients",
+        description=(
+            "What a step needs: the gradients; 'closure', a second pass over the batch at other weights; or "
+            "'curvature', gradients that can be differentiated again."
+        ),
+    )
     per_group: tuple[str, ...] = Field(
         default=("lr", "weight_decay"),
         description=(
@@ -408,6 +417,9 @@ class WorkloadCard(FrozenModel):
         default=(),
         max_length=32,
         description="Its own hyperparameters, such as a dropout rate; studies name them `workload.NAME`.",
+    )
+    refuses: tuple[Needs, ...] = Field(
+        default=(), description="What its training step cannot give to an optimizer that needs it."
     )
     groups: tuple[Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")], ...] = Field(
         default=(),

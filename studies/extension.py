@@ -201,7 +201,7 @@ def extended(
     )
     problems += new_problems
     added = spec.model_copy(update={"arms": extension.arms})
-    problems += training_problems(added, plan.workload, {arm.name: arm.space for arm in new})
+    problems += training_problems(added, plan.workload, {arm.name: arm.space for arm in new}, catalog)
     if problems:
         raise SpecInvalid(problems)
     arms = (*spec.arms, *extension.arms)

@@ -518,7 +518,7 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
                 f"expected at most the {limit} training examples of {spec.workload}, got {batch_size}",
             )
         )
-    problems += training_problems(spec, workload, {arm.name: arm.space for arm in arms})
+    problems += training_problems(spec, workload, {arm.name: arm.space for arm in arms}, catalog)
     epochs = (
         spec.budget.intervals or spec.budget.epochs or (workload.epochs if workload is not None else None)
     )

@@ -4,26 +4,32 @@ __all__ = ["measured_card", "training_problems", "used_values"]
 
 from collections.abc import Iterable, Mapping
 
-from studies.catalog import WorkloadCard, average_of
+from studies.catalog import Catalog, Needs, WorkloadCard, average_of
 from studies.errors import SpecProblem, json_pointer
 from studies.space import AnyDimension, Choices, Fixed, Range, Scalar, Space
 from studies.spec import StudySpec
 from studies.training_settings import PREFIX
 
+_NEEDED: dict[Needs, str] = {
+    "closure": "a second pass over each batch",
+    "curvature": "gradients that can be differentiated again",
+}
+
 
 def training_problems(
-    spec: StudySpec, workload: WorkloadCard | None, spaces: Mapping[str, Space]
+    spec: StudySpec, workload: WorkloadCard | None, spaces: Mapping[str, Space], catalog: Catalog
 ) -> list[SpecProblem]:
-    """Return the settings, fixed or searched, that this workload does not allow.
+    """Return the settings, fixed or searched, and the optimizers that this workload does not allow.
 
     Args:
         spec: the study.
         workload: its workload; None if that is unknown.
         spaces: the complete space of each arm without another problem, by the arm's name.
+        catalog: where the optimizers are looked up.
     """
     if workload is None:
         return []
-    found: list[SpecProblem] = []
+    found = _step_problems(spec, workload, spaces, catalog)
     if spec.training.label_smoothing:
         found += _smoothing_problems(spec, workload, "", Fixed(value=spec.training.label_smoothing))
     for arm, space in spaces.items():
@@ -88,6 +94,36 @@ def _pointer(spec: StudySpec, arm: str, setting: str) -> str:
         if each.name == arm and name in each.space:
             return json_pointer("arms", n, "space", name)
     return json_pointer("space", name) if arm and name in spec.space else json_pointer("training", setting)
+
+
+def _step_problems(
+    spec: StudySpec, workload: WorkloadCard, spaces: Mapping[str, Space], catalog: Catalog
+) -> list[SpecProblem]:
+    """Return why an arm's optimizer would not get what its steps need besides gradients."""
+    found: list[SpecProblem] = []
+    for n, arm in enumerate(spec.arms):
+        card = catalog.optimizers.get(arm.optimizer)
+        if card is None or card.needs == "gradients":
+            continue
+        own = [spaces[arm.name]] if arm.name in spaces else []
+        if workload.kind == "script":
+            why = f"{workload.name} has a loop of its own, which gives gradients only; name another workload"
+        elif card.needs in workload.refuses:
+            why = f"the card of {workload.name} refuses that; name another workload"
+        elif spec.resources.processes_per_trial > 1:
+            why = "several processes of a trial share gradients only; set processes_per_trial to 1"
+        elif "fp16" in used_values(spec, own or [Space()], "precision"):
+            why = "fp16 scales the loss for gradients only; set training.precision to float32 or bf16"
+        else:
+            continue
+        expected = f"expected an optimizer that steps from the gradients alone, got {card.name}"
+        found.append(
+            SpecProblem(
+                json_pointer("arms", n, "optimizer"),
+                f"{expected}, which needs {_NEEDED[card.needs]}: {why}, or another optimizer",
+            )
+        )
+    return found
 
 
 def _smoothing_problems(

@@ -4,7 +4,7 @@ __all__ = ["training_program"]
 
 from collections.abc import Sequence
 
-from studies.catalog import OptimizerCard, WorkloadCard
+from studies.catalog import Needs, OptimizerCard, WorkloadCard
 from studies.formatting import plural
 from studies.recipe import construction, python_value
 from studies.searchable import KINDS, WORKLOAD, configurations_of_groups
@@ -67,6 +67,7 @@ def training_program(
             has_schedule=not is_constant,
             has_modes=card.schedule == "constant",
             several=several,
+            needs=card.needs,
         )
         lines = loop.lines(length)
         made = f"{built}{schedule}{_average_and_scaler(training)}"
@@ -198,6 +199,7 @@ class _LoopLines:
         has_schedule: whether the program has schedulers.
         has_modes: whether the optimizer may train and evaluate at different weights.
         several: whether the program has several optimizers.
+        needs: what the optimizer's steps need.
     """
 
     def __init__(
@@ -208,19 +210,21 @@ class _LoopLines:
         has_schedule: bool,
         has_modes: bool,
         several: bool,
+        needs: Needs,
     ) -> None:
-        self._training, self._has_steps = training, has_steps
+        self._training, self._has_steps, self._needs = training, has_steps, needs
         self._has_schedule, self._has_modes, self._several = has_schedule, has_modes, several
 
     def lines(self, length: _Length) -> list[str]:
         """Return the loop over epochs, or over intervals of a stream."""
-        item, source = "batch" if self._has_steps else "inputs, targets", length.source
+        item, source = self._item, length.source
         if self._training.accumulation_steps > 1:
             item = f"n, {item if self._has_steps else f'({item})'}"
             source = f"enumerate({source}, 1)"
         both = {"instead": ["average.module"], "beside": ["model", "average.module"]}
         evaluated = both[self._training.ema_evaluation] if self._training.ema_decay else ["model"]
         return [
+            *(["held = []"] if self._holds else []),
             *(["batches = chain.from_iterable(repeat(loader))"] if length.is_stream else []),
             length.outer,
             *_indented(["model.train()", *self._mode("train"), f"for {item} in {source}:"]),
@@ -232,7 +236,22 @@ class _LoopLines:
     def _mode(self, name: str) -> list[str]:
         return [f'if hasattr(optimizer, "{name}"):', f"    optimizer.{name}()"] if self._has_modes else []
 
+    @property
+    def _item(self) -> str:
+        return "batch" if self._has_steps else "inputs, targets"
+
+    @property
+    def _holds(self) -> bool:
+        """Whether a step keeps its batches for a second pass."""
+        return self._needs == "closure" and self._training.accumulation_steps > 1
+
     def _backward(self) -> list[str]:
+        count = self._training.accumulation_steps
+        held = [f"held = [*held[-{count - 1}:], ({self._item})]"] if self._holds else []
+        skipped = [f"if n % {count}:", "    continue"] if count > 1 else []
+        return [*held, *self._gradients(), *skipped]
+
+    def _gradients(self) -> list[str]:
         training = self._training
         smoothing = f", label_smoothing={training.label_smoothing!r}" if training.label_smoothing else ""
         arguments = f"model, batch{smoothing}" if self._has_steps else f"model(inputs), targets{smoothing}"
@@ -244,21 +263,39 @@ class _LoopLines:
         mean = f"(loss / {count})" if count > 1 else "loss"
         if training.precision == "fp16":
             mean = f"scaler.scale({mean.strip('()')})"
-        skipped = [f"if n % {count}:", "    continue"] if count > 1 else []
-        return [*loss, f"{mean}.backward()", *skipped]
+        wanted = 'create_graph=getattr(optimizer, "wants_curvature", True)'
+        graph = wanted if self._needs == "curvature" else ""
+        return [*loss, f"{mean}.backward({graph})"]
 
     def _step(self) -> list[str]:
         training, is_scaled = self._training, self._training.precision == "fp16"
         value, norm = training.clip_value, training.clip_norm
-        step = "scaler.step(optimizer)" if is_scaled else "optimizer.step()"
-        return [
-            *(self._for_each(["scaler.unscale_(optimizer)"]) if is_scaled and (value or norm) else []),
+        given = "closure" if self._needs == "closure" else ""
+        step = "scaler.step(optimizer)" if is_scaled else f"optimizer.step({given})"
+        clips = [
             *([f"nn.utils.clip_grad_value_(model.parameters(), {value!r})"] if value else []),
             *([f"nn.utils.clip_grad_norm_(model.parameters(), {norm!r})"] if norm else []),
+        ]
+        return [
+            *(self._for_each(["scaler.unscale_(optimizer)"]) if is_scaled and clips else []),
+            *clips,
+            *(self._closure(clips) if self._needs == "closure" else ()),
             *self._for_each([step, "optimizer.zero_grad()"]),
             *(["scaler.update()"] if is_scaled else []),
             *(self._for_each(["scheduler.step()"], "scheduler") if self._has_schedule else []),
             *(["average.update_parameters(model)"] if training.ema_decay else []),
+        ]
+
+    def _closure(self, clips: Sequence[str]) -> list[str]:
+        """Return the code of a second pass over the batches of a step."""
+        again = self._gradients()
+        if self._holds:
+            again = [f"for {self._item} in held:", *_indented(again)]
+        return [
+            "",
+            "def closure():",
+            *_indented([*again, *clips, "return loss"]),
+            "",
         ]
 
     def _for_each(self, lines: Sequence[str], name: str = "optimizer") -> list[str]:
@@ -266,7 +303,7 @@ class _LoopLines:
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
+    return [f"    {line}" if line else "" for line in lines]
 
 
 def _factor(training: TrainingSettings) -> str:

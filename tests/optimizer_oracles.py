@@ -33,12 +33,14 @@ class Oracle:
         source: the equations that it is written from.
         tolerance: how far weights of order 1 may part from it in a dozen steps.
         joint: the steps of all weights together, for an optimizer that does not treat each by itself.
+        passes: gradients that a step takes, each at the weights that the oracle yields.
     """
 
     rule: Rule | None
     source: str
     tolerance: float = 1e-11
     joint: JointRule | None = None
+    passes: int = 1
 
 
 def followed(
@@ -379,12 +381,12 @@ def _prodigy(weights: list[Tensor], configurations: list[Configuration]) -> Join
 
 def _along(w: Tensor, matrix: Tensor, dim: int) -> Tensor:
     """Return a tensor multiplied by a matrix along one dimension."""
-    return torch.tensordot(w, matrix, dims=([dim], [1])).movedim(-1, dim)
+    return torch.tensordot(w, matrix, dims=[[dim], [1]]).movedim(-1, dim)
 
 
 def _square(w: Tensor, dim: int) -> Tensor:
     others = [i for i in range(w.ndim) if i != dim]
-    return torch.tensordot(w, w, dims=(others, others))
+    return torch.tensordot(w, w, dims=[others, others])
 
 
 def _soap(w: Tensor, c: Configuration) -> Steps:
@@ -471,6 +473,73 @@ def _psgd_kron(weights: list[Tensor], configurations: list[Configuration]) -> Jo
             weights[i] = w - lr * (u + decay * w)
 
 
+def _products(
+    grads: list[Tensor], configurations: list[Configuration], vectors: list[Tensor]
+) -> list[Tensor]:
+    weights = [c["parameter"] for c in configurations]
+    return list(torch.autograd.grad(grads, weights, grad_outputs=vectors))
+
+
+def _in_group_order(weights: list[Tensor], draw: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Return a random vector for each weight, drawn in the order of the parameter groups."""
+    drawn = {i: draw(weights[i]) for i in sorted(range(len(weights)), key=lambda i: weights[i].ndim < 2)}
+    return [drawn[i] for i in range(len(weights))]
+
+
+def _sophia(weights: list[Tensor], configurations: list[Configuration]) -> JointSteps:
+    c = configurations[0]
+    m, h = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+    for t in count(0):
+        grads, lr = yield weights
+        if t % c["update_period"] == 0:
+            vectors = _in_group_order(weights, torch.randn_like)
+            for i, product in enumerate(_products(grads, configurations, vectors)):
+                h[i] = c["beta2"] * h[i] + (1 - c["beta2"]) * vectors[i] * product
+        weights = list(weights)
+        for i, g in enumerate(grads):
+            m[i] = c["beta1"] * m[i] + (1 - c["beta1"]) * g.detach()
+            u = (m[i] / h[i].clamp(min=1e-12)).clamp(-c["p"], c["p"])
+            weights[i] = weights[i] * (1 - lr * configurations[i]["weight_decay"]) - lr * u
+
+
+def _adahessian(weights: list[Tensor], configurations: list[Configuration]) -> JointSteps:
+    c = configurations[0]
+    m, v = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+    for t in count(1):
+        grads, lr = yield weights
+        signs = _in_group_order(weights, lambda w: torch.randint_like(w, 0, 2) * 2 - 1)
+        products = _products(grads, configurations, signs)
+        weights = list(weights)
+        for i, (g, product) in enumerate(zip(grads, products, strict=True)):
+            size = product.abs()
+            if size.ndim == 2:
+                size = size.mean(dim=1, keepdim=True)
+            elif size.ndim == 4:
+                size = size.mean(dim=(2, 3), keepdim=True)
+            m[i] = c["beta1"] * m[i] + (1 - c["beta1"]) * g.detach()
+            v[i] = c["beta2"] * v[i] + (1 - c["beta2"]) * size**2
+            scale = (v[i] / (1 - c["beta2"] ** t)).sqrt() ** c["hessian_power"] + c["eps"]
+            u = m[i] / (1 - c["beta1"] ** t) / scale
+            weights[i] = weights[i] * (1 - lr * configurations[i]["weight_decay"]) - lr * u
+
+
+def _sam(rule: Rule) -> JointRule:
+    """Return the steps of SAM around an optimizer: a gradient at the weights, then one further up."""
+
+    def joint(weights: list[Tensor], configurations: list[Configuration]) -> JointSteps:
+        steps = _each(rule)(weights, configurations)
+        weights, c = next(steps), configurations[0]
+        while True:
+            grads, lr = yield weights
+            sizes = [w.abs() if c["adaptive"] else torch.ones_like(w) for w in weights]
+            norm = sum((s * g).square().sum() for s, g in zip(sizes, grads, strict=True)) ** 0.5
+            up = [w + c["rho"] * s**2 * g / norm for w, s, g in zip(weights, sizes, grads, strict=True)]
+            grads, lr = yield up
+            weights = steps.send((grads, lr))
+
+    return joint
+
+
 def _scion(w: Tensor, c: Configuration) -> Steps:
     mean = torch.zeros_like(w)
     while True:
@@ -489,6 +558,7 @@ def _scion(w: Tensor, c: Configuration) -> Steps:
 
 _TORCH = "the algorithm of its page in torch's documentation"
 _LOOKAHEAD = "Zhang et al. 2019, Algorithm 1, around the inner optimizer's oracle"
+_SAM = "Foret et al. 2021, Algorithm 1, around the inner optimizer's oracle"
 _FLOAT32 = 3e-6
 
 ORACLES: dict[str, Oracle] = {
@@ -529,6 +599,10 @@ ORACLES: dict[str, Oracle] = {
         None, "Pooladzandi and Li 2024; kron_torch 0.2, with the same random vectors", 1e-5, joint=_psgd_kron
     ),
     "scion": Oracle(_scion, "Pethick et al. 2025, Algorithm 2", 1e-3),
+    "sophia": Oracle(None, "Liu et al. 2024, Algorithm 3, with lr * p for its lr", joint=_sophia),
+    "adahessian": Oracle(None, "Yao et al. 2021, Algorithm 1", joint=_adahessian),
+    "sam-sgd": Oracle(None, _SAM, 1e-6, joint=_sam(_sgd), passes=2),
+    "sam-adamw": Oracle(None, _SAM, 1e-5, joint=_sam(_adam("adamw")), passes=2),
     "cautious-adamw": Oracle(_cautious_adamw, "Liang et al. 2024, Algorithm 2"),
     "adam-mini": Oracle(_adam_mini, "Zhang et al. 2025, Algorithm 1; the authors' code 1.1.1"),
 }

@@ -51,15 +51,35 @@ def loss_of(model: nn.Module, *, rows: slice = slice(None)) -> Tensor:
 
 
 def gradients_of(model: nn.Module, loss: Callable[[], Tensor]) -> list[Tensor]:
-    """Return the gradient of each parameter."""
-    return list(torch.autograd.grad(loss(), list(model.parameters())))
+    """Return the gradient of each parameter, which can be differentiated again."""
+    return list(torch.autograd.grad(loss(), list(model.parameters()), create_graph=True))
 
 
 def stepped(optimizer: Optimizer, loss: Callable[[], Tensor]) -> None:
     """Take one step with the gradients of a loss, in the way that the optimizer needs."""
+    needs = getattr(optimizer, "needs", "gradients")
+
+    def closure() -> float:
+        value = loss()
+        if needs == "curvature":
+            weights = [p for group in optimizer.param_groups for p in group["params"]]
+            for weight, grad in zip(
+                weights, torch.autograd.grad(value, weights, create_graph=True), strict=True
+            ):
+                weight.grad = grad
+        else:
+            value.backward()
+        return value.item()
+
     optimizer.zero_grad()
-    loss().backward()
-    optimizer.step()
+    closure()
+    if needs == "closure":
+        optimizer.step(closure)
+    else:
+        optimizer.step()
+    if needs == "curvature":
+        # A gradient with a graph and its weight keep each other alive.
+        optimizer.zero_grad()
 
 
 def train(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, steps: int) -> Tensor:
@@ -72,10 +92,14 @@ def train(model: nn.Module, optimizer: Optimizer | Sequence[Optimizer], *, steps
     optimizers = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
     trajectory: list[Tensor] = []
     for step in range(steps):
-        for each in optimizers:
-            each.zero_grad()
-        loss_of(model, rows=slice(8 * (step % 4), 8 * (step % 4) + 8)).backward()
-        for each in optimizers:
-            each.step()
+        rows = slice(8 * (step % 4), 8 * (step % 4) + 8)
+        if len(optimizers) == 1:
+            stepped(optimizers[0], lambda rows=rows: loss_of(model, rows=rows))
+        else:
+            for each in optimizers:
+                each.zero_grad()
+            loss_of(model, rows=rows).backward()
+            for each in optimizers:
+                each.step()
         trajectory.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     return torch.stack(trajectory)

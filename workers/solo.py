@@ -109,7 +109,9 @@ class Solo:
             decay_1d=settings.decay_1d,
             groups=grouped_parameters(workload, self.model, member.parameters),
         )
-        self._update = Update(settings, model=self.model, optimizer=self._optimizer, device=device)
+        self._update = Update(
+            settings, model=self.model, optimizer=self._optimizer, device=device, needs=entry.card.needs
+        )
         self._initial_lrs = [float(group["initial_lr"]) for group in self._optimizer.param_groups]
         self._lr = float(member.parameters.get("lr", self._initial_lrs[0]))
         # An optimizer may have groups with other learning rates, derived from the study's or fixed.
@@ -237,6 +239,14 @@ class Solo:
 
     def _backward(self, batches: Iterator[Any]) -> Tensor:
         """Add the gradients of the next step's mean loss to the weights' own, and return it detached."""
+        if self._update.needs == "closure":
+            given = [next(batches) for _ in range(self._settings.accumulation_steps)]
+            self._update.again = lambda: self._accumulate(iter(given))
+            batches = iter(given)
+        return self._accumulate(batches)
+
+    def _accumulate(self, batches: Iterator[Any]) -> Tensor:
+        """Do what `_backward` does with batches that may be taken once."""
         count = self._settings.accumulation_steps
         losses: list[Tensor] = []
         for _ in range(count):

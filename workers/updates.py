@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from studies.catalog import Needs
 from studies.training_settings import TrainingSettings
 
 # torch leaves them partly untyped.
@@ -32,18 +33,31 @@ class Update:
         model: the model, on `device`.
         optimizer: the optimizer of its trained parameters.
         device: where it is trained.
+        needs: what the optimizer's card says that its steps need.
 
     Attributes:
+        needs: what the optimizer's steps need.
+        again: adds the gradients of the step's batches once more, and returns their loss; set before each
+            step of an optimizer that needs a closure.
         precision: returns the context in which the model runs forward.
     """
 
     def __init__(
-        self, settings: TrainingSettings, *, model: nn.Module, optimizer: Optimizer, device: torch.device
+        self,
+        settings: TrainingSettings,
+        *,
+        model: nn.Module,
+        optimizer: Optimizer,
+        device: torch.device,
+        needs: Needs = "gradients",
     ) -> None:
         self._settings, self._optimizer = settings, optimizer
         self._trained = {
             name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
         }
+        self._model = model
+        self.needs: Needs = needs
+        self.again: Callable[[], Tensor] | None = None
         self._clips = settings.clip_norm > 0 or settings.clip_value > 0
         self._average: dict[str, Tensor] | None = None
         # torch leaves it partly untyped.
@@ -65,9 +79,20 @@ class Update:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss to the weights' own."""
+        if self.needs == "curvature" and getattr(self._optimizer, "wants_curvature", True):
+            self._differentiate(loss)
+            return
         scaled = loss if self._scaler is None else self._scaler.scale(loss)
         # torch leaves its arguments untyped.
         scaled.backward()  # pyright: ignore[reportUnknownMemberType]
+
+    def _differentiate(self, loss: Tensor) -> None:
+        """Add gradients that can be differentiated again; torch warns of `backward` with such a graph."""
+        weights = list(self._trained.values())
+        found = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+        for weight, grad in zip(weights, found, strict=True):
+            if grad is not None:
+                weight.grad = grad if weight.grad is None else weight.grad + grad
 
     def prepare(self) -> None:
         """Bring the gradients into the form in which the optimizer takes them."""
@@ -91,7 +116,10 @@ class Update:
 
         With float16 a step whose gradients are not finite is left out.
         """
-        if self._scaler is None:
+        if self.again is not None:
+            # torch's type of a closure returns a number.
+            cast("Any", self._optimizer).step(self._second_pass)
+        elif self._scaler is None:
             self._optimizer.step()
         else:
             self._scaler.step(self._optimizer)
@@ -99,6 +127,14 @@ class Update:
         self._optimizer.zero_grad()
         if self._settings.ema_decay > 0:
             self._move_average()
+
+    def _second_pass(self) -> Tensor:
+        """Add the prepared gradients of the step's batches at the current weights; return their loss."""
+        assert self.again is not None
+        with _kept_statistics(self._model):
+            loss = self.again()
+        self.prepare()
+        return loss
 
     @torch.no_grad()
     def _move_average(self) -> None:
@@ -157,3 +193,17 @@ class Update:
             }
         if self._scaler is not None:
             self._scaler.load_state_dict(cast("dict[str, Any]", state["scaler"]))
+
+
+@contextmanager
+def _kept_statistics(model: nn.Module) -> Generator[None]:
+    """Keep the running statistics of norms as they are, although the model is in training mode."""
+    buffers = [dict(module.named_buffers(recurse=False)) for module in model.modules()]
+    running = [buffer for own in buffers if "running_mean" in own for buffer in own.values()]
+    kept = [buffer.clone() for buffer in running]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(running, kept, strict=True):
+                buffer.copy_(value)

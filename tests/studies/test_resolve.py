@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from catalogs import catalog, study_body
 
-from studies.catalog import Catalog, MetricCard, WorkloadKind
+from studies.catalog import Catalog, MetricCard, Needs, WorkloadKind
 from studies.errors import CatalogEmpty, SpecInvalid
 from studies.resolve import ResolvedArm, ResolvedStudy, resolve
 from studies.space import Choices, Fixed, Range, every_point, without_inert
@@ -128,6 +128,38 @@ def test_steps_are_refused_whose_batches_processes_cannot_share() -> None:
     assert "the 2 processes" in problem.message
     # A script counts its steps itself, in each process.
     assert found("script", 2).interval_steps == 5
+
+
+@pytest.mark.parametrize(
+    ("card", "fields"),
+    [
+        ({"kind": "script"}, {}),
+        ({"refuses": ("closure",)}, {}),
+        ({"kind": "loop"}, {"resources": {"processes_per_trial": 2}}),
+        ({}, {"training": {"precision": "fp16"}}),
+    ],
+)
+def test_an_optimizer_is_refused_that_would_not_get_what_its_steps_need(
+    card: dict[str, Any], fields: dict[str, Any]
+) -> None:
+    def found(needs: Needs, card: dict[str, Any], fields: dict[str, Any]) -> ResolvedStudy:
+        workload = CATALOG.workloads["digits-mlp"].model_copy(update=card)
+        optimizer = CATALOG.optimizers["adamp"].model_copy(update={"needs": needs})
+        catalog = CATALOG.model_copy(
+            update={
+                "workloads": {"digits-mlp": workload},
+                "optimizers": {**CATALOG.optimizers, "adamp": optimizer},
+            }
+        )
+        return resolve(parse_spec(study_body(arms=["sgdp", "adamp"], **fields)), catalog)
+
+    with pytest.raises(SpecInvalid) as refused:
+        found("closure", card, fields)
+    [problem] = refused.value.problems
+    assert problem.pointer == "/arms/1/optimizer"
+    assert "a second pass over each batch" in problem.message
+    found("gradients", card, fields)
+    found("closure", {}, {})
 
 
 def test_batches_of_several_passes_may_share_a_step() -> None:

@@ -1,6 +1,6 @@
 """The optimizers that studies may name: built-in ones, and entry points in `tangent.optimizers`."""
 
-__all__ = ["OptimizerEntry", "build_optimizer", "load_optimizers"]
+__all__ = ["OptimizerEntry", "build_optimizer", "load_optimizers", "lookahead_around", "sam_around"]
 
 from itertools import chain
 
@@ -11,6 +11,7 @@ from workers.optimizers import (
     adaptive,
     belief,
     cautious,
+    curvature,
     gradient_descent,
     layerwise,
     lookahead,
@@ -21,9 +22,12 @@ from workers.optimizers import (
     projected,
     quasi_hyperbolic,
     schedule_free,
+    sharpness,
     sign,
 )
+from workers.optimizers.lookahead import lookahead_around
 from workers.optimizers.registry import OptimizerEntry, build_optimizer, with_accepted_arguments
+from workers.optimizers.sharpness import sam_around
 
 _GROUP = "tangent.optimizers"
 _FAMILIES = (
@@ -43,6 +47,8 @@ _FAMILIES = (
     minimal_moments,
     preconditioned,
     norm_constrained,
+    curvature,
+    sharpness,
 )
 
 

@@ -33,8 +33,9 @@ _SHARES = (
 )
 
 
-def _card(name: str, title: str, description: str, **settings: str) -> OptimizerCard:
-    muon = settings["constructor"]
+def _card(
+    name: str, title: str, description: str, *, import_line: str, constructor: str, preparation: str
+) -> OptimizerCard:
     return OptimizerCard(
         name=name,
         title=title,
@@ -43,11 +44,14 @@ def _card(name: str, title: str, description: str, **settings: str) -> Optimizer
         # Otherwise Muon's steps would be larger than AdamW's by a factor that depends on the matrix, and the
         # two could not share one lr, as they do by default.
         arguments={"adjust_lr_fn": "match_rms_adamw"},
-        call=f"[{muon}({{groups:hidden}}, {{args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}}), "
+        import_line=import_line,
+        constructor=constructor,
+        preparation=preparation,
+        call=f"[{constructor}({{groups:hidden}}, "
+        "{args:lr weight_decay momentum nesterov ns_steps adjust_lr_fn}), "
         "AdamW({params:rest}, {args:lr=adamw_lr betas weight_decay=adamw_weight_decay})]",
         hyperparameters=_HYPERPARAMETERS,
         pairs={"betas": ("beta1", "beta2")},
-        **settings,
     )
 
 
@@ -160,15 +164,16 @@ class FlatMuon(Muon):
 
     def _init_group(
         self,
-        group: MutableMapping[str, Any],
-        params: list[Tensor],
+        group: MutableMapping[Any, Any],
+        params_with_grad: list[Tensor],
         grads: list[Tensor],
-        buffers: list[Tensor],
+        muon_momentum_bufs: list[Tensor],
     ) -> bool:
         """Append views of the weights, gradients and buffers of a group as matrices."""
         own: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
-        is_complex = super()._init_group(group, *own)
-        for given, found in zip((params, grads, buffers), own, strict=True):
+        # torch leaves the types of a group open.
+        is_complex = super()._init_group(group, *own)  # pyright: ignore[reportUnknownMemberType]
+        for given, found in zip((params_with_grad, grads, muon_momentum_bufs), own, strict=True):
             given += [each.flatten(1) for each in found]
         return is_complex
 

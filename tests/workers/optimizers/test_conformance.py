@@ -21,7 +21,7 @@ ENTRIES = load_optimizers()
 SCHEDULE = (1.0, 0.5, 2.0, 1.0, 0.0, 1.0, 0.3, 1.0, 1.0, 1.0, 0.1, 1.0)
 STEPS = 120
 
-STEEPER: dict[str, Parameters] = {"lars": {"trust_coefficient": 0.02}}
+STEEPER: dict[str, Parameters] = {"lars": {"trust_coefficient": 0.02}, "sam-sgd": {"rho": 1e-4}}
 """Settings with which an optimizer gets down the small problems in the given number of steps."""
 
 STARTS_LATE = {"soap": 1}
@@ -47,7 +47,12 @@ def test_the_trajectory_is_the_oracles(
     full, weights = entry.card.completed(parameters), list(other.parameters())
     apart = {id(w) for w in entry.set_apart(other)} if entry.set_apart is not None else set[int]()
     own = [
-        {**full, "weight_decay": full["weight_decay"] if w.ndim > 1 else 0.0, "set_apart": id(w) in apart}
+        {
+            **full,
+            "weight_decay": full["weight_decay"] if w.ndim > 1 else 0.0,
+            "set_apart": id(w) in apart,
+            "parameter": w,
+        }
         for w in weights
     ]
     steps = followed(oracle, weights, own)
@@ -61,12 +66,18 @@ def test_the_trajectory_is_the_oracles(
         stepped(optimizer, lambda rows=rows: loss_of(model, rows=rows))
         states[0] = torch.get_rng_state()
         torch.set_rng_state(states[1])
-        grads = gradients_of(other, lambda rows=rows: loss_of(other, rows=rows))
-        moved = steps.send((grads, float(full["lr"]) * factor))
+        for _ in range(oracle.passes):
+            grads = gradients_of(other, lambda rows=rows: loss_of(other, rows=rows))
+            moved = steps.send(
+                (
+                    grads if entry.card.needs == "curvature" else [grad.detach() for grad in grads],
+                    float(full["lr"]) * factor,
+                )
+            )
+            with torch.no_grad():
+                for weight, new in zip(weights, moved, strict=True):
+                    weight.copy_(new)
         states[1] = torch.get_rng_state()
-        with torch.no_grad():
-            for weight, new in zip(weights, moved, strict=True):
-                weight.copy_(new)
         for mine, theirs in zip(model.parameters(), weights, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=0.0, atol=oracle.tolerance)
 

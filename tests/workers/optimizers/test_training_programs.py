@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from studies.space import Parameters
 from studies.training_program import training_program
 from studies.training_settings import TrainingSettings
-from workers.seeding import initialisation_seed, seeded
+from workers.seeding import initialisation_seed, noise_seed, seeded
 from workers.solo import Solo
 from workers.training_tasks import training_task
 from workers.workloads import configured
@@ -60,7 +60,13 @@ class Loader:
 
 
 def trained(
-    optimizer: str, given: Parameters, settings: dict[str, Any], *, epochs: int, interval_steps: int | None
+    optimizer: str,
+    given: Parameters,
+    settings: dict[str, Any],
+    *,
+    epochs: int,
+    interval_steps: int | None,
+    state: Tensor | None = None,
 ) -> tuple[Solo, dict[str, Any]]:
     """Return a trial that is trained, and the names of its program after it has run."""
     entry, one = OPTIMIZERS[optimizer], member(optimizer, given=given)
@@ -82,6 +88,8 @@ def trained(
     code = training_program(
         entry.card, one.parameters, pack.training, workload=card, epochs=epochs, interval_steps=interval_steps
     )
+    if state is not None:
+        torch.set_rng_state(state)
     exec(code, names)
     return solo, names
 
@@ -107,6 +115,20 @@ def test_a_program_trains_to_the_weights_of_the_trial(
                 names["average"].module.state_dict().values(), solo.weights().values(), strict=True
             )
         )
+
+
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+@pytest.mark.parametrize("settings", [{}, {"clip_norm": 0.5, "accumulation_steps": 3}], ids=["plain", "more"])
+@pytest.mark.parametrize("optimizer", ["sam-sgd", "sophia", "adahessian"])
+def test_a_program_gives_an_optimizer_a_second_pass_or_derivative(
+    optimizer: str, settings: dict[str, Any]
+) -> None:
+    """What optimizers draw at random is drawn anew in each epoch of a trial, so it has one."""
+    one = member(optimizer)
+    with seeded(noise_seed(one.seed, epoch=1), device=CPU):
+        state = torch.get_rng_state()
+    solo, names = trained(optimizer, {}, settings, epochs=1, interval_steps=None, state=state)
+    assert torch.equal(weights(names["model"]), weights(solo.model))
 
 
 def test_a_program_ends_at_the_weights_that_a_schedule_free_optimizer_evaluates() -> None:
