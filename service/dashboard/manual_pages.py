@@ -9,6 +9,7 @@ table without numbers, have the anchor of their heading, a dot and their own nam
 __all__ = ["ManualPage", "Passage", "manual_pages", "manual_url"]
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -90,6 +91,7 @@ class _Anchors:
         heading: the last heading, as (anchor, text).
         title: the document's title.
         bold: the bold text that opens the last paragraph; it names the table below it.
+        labels: how often each name of a table was given.
         is_definitions: whether each row of the last table defines a term: it has no column of numbers.
         is_first_cell: whether the next cell is the first one of such a row.
     """
@@ -101,6 +103,7 @@ class _Anchors:
     heading: tuple[str, str] = ("", "")
     title: str = ""
     bold: str = ""
+    labels: Counter[str] = field(default_factory=Counter[str])
     is_definitions: bool = False
     is_first_cell: bool = False
 
@@ -109,7 +112,7 @@ class _Anchors:
         for i, token in enumerate(tokens):
             match token.type:
                 case "table_open":
-                    token.meta["label"] = self.bold or self.heading[1]
+                    token.meta["label"] = self._label(self.bold or self.heading[1])
                     self.is_definitions = True
                 case "th_open" | "td_open":
                     _align(token)
@@ -140,6 +143,11 @@ class _Anchors:
                 self._begin(self._give(before, self.bold), self.bold)
         self._lead_links(inline)
         self.passages[-1][2].append(_text(inline))
+
+    def _label(self, name: str) -> str:
+        """Return a name for a table that no other table of the document has."""
+        self.labels[name] += 1
+        return name if self.labels[name] == 1 else f"{name} ({self.labels[name]})"
 
     def _name_heading(self, token: Token, inline: Token) -> None:
         text = _text(inline)

@@ -376,8 +376,8 @@ def test_a_verdict_by_budget_needs_neither_script_nor_mouse(browser: Browser, ur
 def test_a_word_leads_to_its_definition_and_the_manual_is_searched_without_script(
     browser: Browser, url: str, store: Store
 ) -> None:
-    fields = {"budget": {"trials_per_arm": 4, "epochs": 2}, "confirmation": {"seeds": 3}}
-    run = Trained(store, arms=["adamp", "stepper"], **fields)
+    budget = {"trials_per_arm": 4, "epochs": 2}
+    run = Trained(store, arms=["adamp", "stepper"], budget=budget, confirmation={"seeds": 3})
     study_id = run.train().confirm().close().id
     context = browser.new_context(viewport={"width": 390, "height": 800}, java_script_enabled=False)
     page = context.new_page()

@@ -88,6 +88,8 @@ def test_a_document_is_valid_accessible_and_within_the_content_security_policy(
     page = read(pages, f"/help/{name}")
     ids = page.all_of("id")
     assert len(ids) == len(set(ids))
+    labels = page.all_of("aria-label")
+    assert len(labels) == len(set(labels)), "landmarks have different names"
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
