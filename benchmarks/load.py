@@ -272,6 +272,9 @@ def _measured(given: argparse.Namespace, server: Postgres, home: Path, stack: Ex
     traffic, (took_s, own_cpu_s) = asyncio.run(
         load(ports, mix, readers, rate=given.rate, seconds=given.seconds, warm_s=given.warm_s)
     )
+    ended = [n for n, run in enumerate(runs) if run.process.poll() not in {None, 0}]
+    if ended:
+        raise RuntimeError(f"runs have failed: {[_log(home / f'run-{n}.log')[-2000:] for n in ended]}")
     cpu = _cpu(server, served, runs)
     metrics = [_scraped(port, tokens[0]) for port in ports]
     cores = {who: (cpu[who] - watched["cpu"][who]) / took_s for who in cpu} | {

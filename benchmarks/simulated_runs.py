@@ -15,7 +15,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import psycopg
 from postgres import Postgres
 
 import workers.study_run
+from studies.catalog import PackageVersion
 from studies.spec import StudySpec
 from studies.store import Store
 from studies.trials import Claim, Measurement
@@ -144,9 +145,10 @@ class SimulatedPacks:
         is_over: Callable[[], bool],
         is_leaving: Callable[[], bool] = lambda: False,
         packages: Sequence[str] = (),
+        versions: Mapping[str, PackageVersion] | None = None,
     ) -> None:
         """Run packs with the same interface as `workers.tune.run_packs`."""
-        del spec, packages
+        del spec, packages, versions
         going: list[_InTraining] = []
         while not is_over() and not is_leaving() and not scheduler.is_drained:
             while (pack := scheduler.next_pack(f"p{self.packs}")) is not None:
