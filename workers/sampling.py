@@ -50,7 +50,7 @@ from workers.optuna_study import OptunaStudyView
 _MAX_REJECTED = 200
 # After this many rejected proposals of a model, configurations are drawn at random instead.
 _MAX_MODEL_REJECTED = 20
-# So many trials without a value cost a search nothing that could be measured, if they are at most a quarter.
+# This many trials without a value had no measurable cost, if they are at most a quarter of the arm's.
 _FREE_PENDING = 8
 # TPE's time per proposal grows with the trials that it sees. `OptunaStudyView` selects them beyond this
 # number.

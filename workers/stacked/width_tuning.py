@@ -38,7 +38,7 @@ _AS_GOOD = 0.97
 
 Smaller stacks mean more packs in parallel, and less work lost with one of them.
 """
-_SECONDS_A_WIDTH, _SECONDS = 0.1, 3.0
+_SECONDS_A_WIDTH, _SECONDS = 0.05, 3.0
 _MIN_STEPS, _MAX_STEPS = 2, 32
 _MOST_CONFIGURED = 64
 _SCHEDULE = {"schedule", "warmup_fraction", "step_drops", "step_factor", "decay_fraction"} | {
