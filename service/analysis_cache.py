@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from service import errors
 from service.analysis_pool import AnalysisPool, Job, ThreadAnalysisPool, Timed
-from service.cache_entry import Aged, RefreshBudget
+from service.cache_entry import Aged, Key, RefreshBudget
 from service.errors import HTTPProblem
 from service.refreshing_cache import RefreshingCache
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
@@ -116,12 +116,26 @@ class AnalysisCache(RefreshingCache):
         """
         return _with_age(
             self.get(
-                ("study", study_id),
+                _study_key(study_id),
                 (study_id,),
                 lambda: self.compute(partial(_analyse_study, study_id)),
                 is_patient=is_patient,
             )
         )
+
+    def current_study(self, study_id: str) -> StudyAnalysis | None:
+        """Return the analysis of a study if there is one and the study has not changed since, else None.
+
+        Raises:
+            StudyNotFound: the study does not exist.
+        """
+        return self.current(_study_key(study_id), (study_id,))
+
+    def compute_with_study(self, study_id: str, job: Job[tuple[_T, StudyAnalysis]]) -> Timed[_T]:
+        """Run a job that analyses a study on its way, and keep this analysis with its result."""
+        computed = self.compute(job)
+        value, analysis = computed.value
+        return Timed(value, computed.seconds, {_study_key(study_id): analysis})
 
     def power(self, study_id: str) -> StudyPower:
         """Return what a study could have detected by its paired trials.
@@ -172,6 +186,10 @@ class AnalysisCache(RefreshingCache):
     def compute(self, job: Job[_T]) -> Timed[_T]:
         """Run a job in the pool and return its result with its processor time."""
         return self._pool.run(job)
+
+
+def _study_key(study_id: str) -> Key:
+    return "study", study_id
 
 
 def _with_age(found: Aged[_Analysis]) -> _Analysis:

@@ -11,10 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -36,10 +36,12 @@ class Timed(Generic[_T]):
     Attributes:
         value: the result.
         seconds: the processor time that it took.
+        further: other values of a cache that were computed for it, by key.
     """
 
     value: _T
     seconds: float
+    further: Mapping[tuple[str, ...], Any] = field(default_factory=dict[tuple[str, ...], Any])
 
 
 class AnalysisPool(Protocol):

@@ -305,7 +305,18 @@ class RefreshingCache:
             _thread.inner_s = outer_s + seconds
             entry.spend(seconds, self._budget_per_entry())
             self._replace(entry, Computed(computed.value, stamps, read_at, estimated_bytes(computed.value)))
-            return computed.value
+        for key, value in computed.further.items():
+            with self._pinned(key) as other, other.lock:
+                if other.last is None or other.last.read_at < read_at:
+                    self._replace(other, Computed(value, stamps, read_at, estimated_bytes(value)))
+        return computed.value
+
+    def current(self, key: Key, study_ids: Sequence[str]) -> Any | None:
+        """Return the value of a key if its studies have not changed since it was computed, else None."""
+        with self._guard:
+            entry = self._entries.get(key)
+            last = None if entry is None else entry.last
+        return last.value if last is not None and last.stamps == self._stamps(study_ids) else None
 
     def _replace(self, entry: Entry, computed: Computed | None) -> None:
         with self._guard:

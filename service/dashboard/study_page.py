@@ -42,7 +42,7 @@ from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
 from studies.store import Store
 from studies.trials import Phase
-from studies.views import ArmView, StudyView
+from studies.views import ArmView, StudyRecord, StudyView
 
 _TRIALS_PER_PAGE = 25
 # The longest wait of a page for its first analysis, and of an update of a page that has none yet: less than
@@ -247,7 +247,10 @@ def _evidence(
 
     def draw() -> Timed[_Evidence]:
         # The analysis first, so that the record has every arm of it, even one added in between.
-        return analyses.compute(partial(_draw_evidence, analyses.study(study_id), against))
+        known = analyses.current_study(study_id)
+        if known is not None:
+            return analyses.compute(partial(_draw_evidence, known, against))
+        return analyses.compute_with_study(study_id, partial(_analyse_and_draw, study_id, against))
 
     key, ids = ("page", study_id, against), (study_id,)
     found = (
@@ -259,9 +262,23 @@ def _evidence(
     return replace(found.value, shown=shown, age_s=found.age_s)
 
 
+def _analyse_and_draw(study_id: str, against: Against, store: Store) -> tuple[_Evidence, StudyAnalysis]:
+    """Return the slow parts of a page and the analysis in them, with one read of the study."""
+    # Imported here, because statistics take a second to import.
+    from studies.analysis.analyse import analyse
+
+    record = store.study_record(study_id)
+    analysis = analyse(record)
+    return _evidence_of(record, analysis, against, store), analysis
+
+
 def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
-    """Return the analysis, its tables, and the figures, drawn from the study as it is now."""
-    record = store.study_record(analysis.study_id)
+    """Return the slow parts of a page, drawn from the study as it is now."""
+    return _evidence_of(store.study_record(analysis.study_id), analysis, against, store)
+
+
+def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
+    """Return an analysis, its tables, and the figures of a study."""
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
     data = FigureData(
         study=record.study,

@@ -95,22 +95,15 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
     shown, density = thinned(
         drawing, completed, scale, data.card, most=_MOST_POINTS if is_wide else _MOST_POINTS // 4
     )
-    rows: list[tuple[str, ...]] = []
+    listed: list[tuple[ArmView, TrialView]] = []
     for arm in arms.values():
         mine = [t for t in completed if t.arm == arm.name]
         _points(drawing, arm, [t for t in shown if t.arm == arm.name], scale)
         isolation = of_arm[arm.name].lr if arm.name in of_arm else ()
         best = [t for t in mine if t.number in {point.number for point in isolation}] if isolation else None
         _best_line(drawing, arm, mine, scale, data.card, best=best)
-        rows += [
-            (arm.label, scalar(t.parameters[name]), metric(t.value, data.card.unit), "completed")
-            for t in mine
-        ]
-        rows += [
-            (arm.label, scalar(t.parameters[name]), "", t.state.value)
-            for t in (*diverged, *pruned)
-            if t.arm == arm.name
-        ]
+        listed += [(arm, t) for t in mine]
+        listed += [(arm, t) for t in (*diverged, *pruned) if t.arm == arm.name]
     notes = [
         _finding(data.card, tuple(arms.values()), completed, name),
         "Lines join the best trial of each interval of the learning rate, over all other hyperparameters."
@@ -127,14 +120,22 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
             f"{plural(hidden, 'trial')} at {name} = 0 {'is' if hidden == 1 else 'are'} only in the table, "
             "because the axis is logarithmic."
         )
-    if len(rows) > _TABLE_ROWS:
-        notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(rows))} trials.")
+    if len(listed) > _TABLE_ROWS:
+        notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(listed))} trials.")
     return Chart(
         id=f"by-{name.replace('_', '-').replace('.', '-')}",
         title=f"{data.card.metric.capitalize()} by {name}",
         caption=" ".join(note for note in notes if note),
         headers=("Arm", name, f"Validation {data.card.metric}", "State"),
-        rows=tuple(rows[:_TABLE_ROWS]),
+        rows=tuple(
+            (
+                arm.label,
+                scalar(t.parameters[name]),
+                metric(t.value, data.card.unit) if t.state is TrialState.COMPLETED else "",
+                t.state.value,
+            )
+            for arm, t in listed[:_TABLE_ROWS]
+        ),
         json=drawing.json(),
         is_wide=is_wide,
     )
