@@ -598,7 +598,7 @@ ORACLES: dict[str, Oracle] = {
     "psgd-kron": Oracle(
         None, "Pooladzandi and Li 2024; kron_torch 0.2, with the same random vectors", 1e-5, joint=_psgd_kron
     ),
-    "scion": Oracle(_scion, "Pethick et al. 2025, Algorithm 2", 1e-3),
+    "scion": Oracle(_scion, "Pethick et al. 2025, Algorithm 2", 1e-2),
     "sophia": Oracle(None, "Liu et al. 2024, Algorithm 3, with lr * p for its lr", joint=_sophia),
     "adahessian": Oracle(None, "Yao et al. 2021, Algorithm 1", joint=_adahessian),
     "sam-sgd": Oracle(None, _SAM, 1e-6, joint=_sam(_sgd), passes=2),

@@ -26,9 +26,9 @@ _SCION = OptimizerCard(
     hyperparameters=(
         h.adam_lr(
             1e-3,
-            low=1e-4,
-            high=1e-1,
-            source="the authors' code trains at 2^-12 to 2^-8 times a radius of 50 and more; AdamW's range",
+            low=1e-3,
+            high=1.0,
+            source="the authors train at lr times radius of 0.01 to 0.7; about half a decade on both sides",
         ),
         Hyperparameter(
             name="momentum",

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW, Muon
-from torch.optim.lr_scheduler import LambdaLR
 from toy_regression import build_model, train
 
 from studies.space import Parameters
@@ -73,23 +72,6 @@ def test_adamw_has_its_own_learning_rate_or_muons(given: Parameters, adamw_lr: f
     found = {group["lr"] for group in optimizer.param_groups if "momentum" in group}
     assert found == {0.01}
     assert {group["lr"] for group in optimizer.param_groups if "betas" in group} == {adamw_lr}
-
-
-def test_torch_schedulers_drive_both_parts() -> None:
-    model = build_model()
-    optimizer = built(model)
-    scheduler = LambdaLR(optimizer, lambda step: 0.0 if step else 1.0)
-    first = train(model, optimizer, steps=1)
-    scheduler.step()
-    assert torch.equal(train(model, optimizer, steps=1), first)
-
-
-def test_zero_grad_reaches_every_parameter() -> None:
-    model = build_model()
-    optimizer = built(model)
-    train(model, optimizer, steps=1)
-    optimizer.zero_grad()
-    assert all(p.grad is None for p in model.parameters())
 
 
 def test_one_state_holds_both_parts_and_a_loaded_one_is_used() -> None:

@@ -103,7 +103,7 @@ def test_defaults_are_legal_and_lower_the_loss(entry: OptimizerEntry) -> None:
     model = build_model()
     optimizer = build_optimizer(entry, model, entry.card.defaults, decay_1d=True)
     before = loss_of(model).item()
-    train(model, optimizer, steps=20)
+    train(model, optimizer, steps=8)
     assert loss_of(model).item() < before
 
 
@@ -119,10 +119,10 @@ def test_every_hyperparameter_changes_what_the_optimizer_does(entry: OptimizerEn
     parameters = lively(entry.card)
     usual = trajectory(entry, parameters, steps=8)
     for hyperparameter in entry.card.hyperparameters:
-        changed = [
+        changed = (
             trajectory(entry, {**parameters, hyperparameter.name: value}, steps=8)
             for value in others(hyperparameter, parameters[hyperparameter.name])
-        ]
+        )
         assert any(not torch.equal(usual, other) for other in changed), (
             f"{entry.card.name} ignores {hyperparameter.name}"
         )
@@ -150,33 +150,11 @@ def test_two_runs_are_bitwise_equal(entry: OptimizerEntry) -> None:
     )
 
 
-@pytest.mark.parametrize("decay_1d", [True, False])
-def test_weight_decay_spares_biases_and_norms_only_if_requested(
-    entry: OptimizerEntry, decay_1d: bool
-) -> None:
-    parameters = lively(entry.card)
-    optimizer = build_optimizer(entry, build_model(), parameters, decay_1d=decay_1d)
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            expected = parameters["weight_decay"] if decay_1d or parameter.ndim >= 2 else 0.0
-            assert group["weight_decay"] == expected
-
-
 def test_every_trainable_parameter_is_optimized_once(entry: OptimizerEntry) -> None:
     model = build_model()
     optimizer = build_optimizer(entry, model, entry.card.defaults, decay_1d=False)
     optimized = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(optimized) == sorted(id(p) for p in model.parameters())
-
-
-def test_a_schedule_can_scale_every_groups_learning_rate(entry: OptimizerEntry) -> None:
-    model = build_model()
-    optimizer = build_optimizer(entry, model, lively(entry.card), decay_1d=False)
-    assert all(group["initial_lr"] == entry.card.defaults["lr"] for group in optimizer.param_groups)
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-    before = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
-    assert torch.equal(train(model, optimizer, steps=1)[0], before)
 
 
 def test_a_checkpoint_resumes_where_it_was_saved(entry: OptimizerEntry) -> None:
