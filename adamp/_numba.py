@@ -6,8 +6,6 @@ does not change a single bit.
 
 __all__ = ["adamp_step", "sgdp_step"]
 
-import functools
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +21,7 @@ from adamp._settings import AdamPSettings, SGDPSettings
 from adamp._threads import share, usable
 
 _SHARED = 1 << 18  # elements; below this, starting threads costs more than they save
-_PARTS = 4  # per thread, so that a delayed thread delays the others little
+_PARTS = 8  # per thread, so that a delayed thread delays the others little
 
 
 def adamp_step(
@@ -142,9 +140,11 @@ def _run(plan: NumbaPlan, kind: int, lists: tuple[Sequence[Tensor], ...], number
     if threads == 1:
         run(kernels.WHOLE, 0, len(weights), scratch[0])
         return
-    edges = [len(plan.items) * part // (threads * _PARTS) for part in range(threads * _PARTS + 1)]
-    parts = [*itertools.pairwise(edges)]
-    share(functools.partial(run, kernels.SWEEP), parts, scratch[:threads])
-    run(kernels.DECIDE, 0, len(weights), scratch[0])
-    if plan.memory[3][1].any():
-        share(functools.partial(run, kernels.FINISH), parts, scratch[:threads])
+    whole, split, tensors = plan.parts(threads * _PARTS)
+    sweeps = [(kernels.SWEEP, first, last) for first, last in split]
+    wholes = [(kernels.WHOLE, first, last) for first, last in whole]
+    share(run, [*sweeps, *wholes], scratch[:threads])
+    for tensor in tensors:
+        run(kernels.DECIDE, tensor, tensor + 1, scratch[0])
+    if plan.memory[3][1][tensors].any():
+        share(run, [(kernels.FINISH, first, last) for first, last in split], scratch[:threads])

@@ -34,8 +34,6 @@ from adamp._numba_access import (
 
 ADAM, SGD = 0, 1
 TILE = 1024
-CHUNK = 256
-SHARE = 8
 
 
 @function

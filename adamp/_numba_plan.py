@@ -19,7 +19,9 @@ from adamp._numba_loops import TILE
 
 _DTYPES = (torch.float32, torch.float64)
 _PLAIN_TYPES = {Tensor, Parameter}
+_Run = tuple[int, int]
 _MAX_PLANS = 32
+_LINE = 64  # bytes
 _ITEM = 1 << 16  # elements of one item, the unit of work of a thread
 _shape, _dtype, _layout, _is_cpu = (
     attrgetter("shape"),
@@ -110,6 +112,7 @@ class NumbaPlan:
             np.zeros((2, len(weights)), np.uint8),
         )
         self._scratch: list[np.ndarray[Any, Any]] = []
+        self._parts: dict[int, tuple[list[_Run], list[_Run], list[int]]] = {}
         self.compared: list[int] = np.flatnonzero(self.table[:, 7]).tolist()
 
     def comparisons(self) -> list[Comparison]:
@@ -160,15 +163,47 @@ class NumbaPlan:
         """Return whether each tensor has as many elements as the plan was made for."""
         return [*map(Tensor.numel, tensors)] == self._sizes
 
+    def parts(self, count: int) -> tuple[list[_Run], list[_Run], list[int]]:
+        """Return the parts of a step that threads share, each of at most a `count`th of the elements.
+
+        A thread takes a tensor that fits in a part through its whole step, while the cache may still hold it.
+
+        Returns:
+            Runs of such tensors, the largest first; runs of items of the other tensors; the other tensors. A
+            run is its first place and the one after its last.
+        """
+        if count not in self._parts:
+            size = -(-self.elements // count)
+            whole: list[list[int]] = []
+            split: list[_Run] = []
+            large: list[int] = []
+            for tensor, elements in enumerate(self._sizes):
+                if elements > size:
+                    large.append(tensor)
+                    first, last = (int(place) for place in self.table[tensor, 8:])
+                    pieces = min(last - first, -(-elements // size))
+                    edges = [first + (last - first) * piece // pieces for piece in range(pieces + 1)]
+                    split += itertools.pairwise(edges)
+                elif whole and whole[-1][1] == tensor and whole[-1][2] + elements <= size:
+                    whole[-1][1:] = tensor + 1, whole[-1][2] + elements
+                else:
+                    whole.append([tensor, tensor + 1, elements])
+            whole.sort(key=lambda run: -run[2])
+            self._parts[count] = [(first, last) for first, last, _ in whole], split, large
+        return self._parts[count]
+
     def scratch(self, threads: int) -> list[np.ndarray[Any, Any]]:
         """Return scratch memory for each thread: a spare tile, then the updates of a row or a tensor.
 
-        Pages that are never used cost no memory.
+        It begins with a line of the cache, so that no vector lies in two. Pages that are never used cost no
+        memory.
         """
+        dtype = np.dtype(np.float64 if self.dtype == torch.float64 else np.float32)
+        size = (TILE + self._longest) * dtype.itemsize
         while len(self._scratch) < threads:
-            self._scratch.append(
-                np.zeros(TILE + self._longest, np.float64 if self.dtype == torch.float64 else np.float32)
-            )
+            memory = np.zeros(size + _LINE, np.uint8)
+            begin = -memory.ctypes.data % _LINE
+            self._scratch.append(memory[begin : begin + size].view(dtype))
         return self._scratch
 
 

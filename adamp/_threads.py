@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-_Part = tuple[int, int]
+_Part = tuple[int, int, int]
 
 
 class _Shared:
     """A list of parts that several threads process."""
 
-    def __init__(self, task: Callable[[int, int, Any], None], parts: Sequence[_Part]) -> None:
+    def __init__(self, task: Callable[[int, int, int, Any], None], parts: Sequence[_Part]) -> None:
         self._task = task
         # Threads can share a list's iterator safely. An iterator that builds its items lazily could be
         # interrupted while it builds one.
@@ -34,8 +34,8 @@ class _Shared:
 
     def work(self, room: Any) -> None:
         """Process parts until none is left."""
-        for first, last in self._parts:
-            self._task(first, last, room)
+        for part in self._parts:
+            self._task(*part, room)
 
     def help(self, room: Any) -> None:
         """Process parts in another thread, unless the list has been closed."""
@@ -114,13 +114,12 @@ _process = _Process()
 os.register_at_fork(after_in_child=_process.begin_child)
 
 
-def share(task: Callable[[int, int, Any], None], parts: Sequence[_Part], rooms: Sequence[Any]) -> None:
+def share(task: Callable[[int, int, int, Any], None], parts: Sequence[_Part], rooms: Sequence[Any]) -> None:
     """Call `task` once for each part, from as many threads as there are rooms; return when all are done.
 
     Args:
-        task: processes the items from the first to the one before the last, in a room that no other thread
-            uses.
-        parts: first and last of each part.
+        task: processes a part in a room that no other thread uses.
+        parts: what to do in each part, the first place and the one after the last.
         rooms: scratch memory, one for each thread; this thread uses the first.
     """
     shared = _Shared(task, parts)
