@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from workers.managed_ray import ManagedRay
 from workers.node_process import WORKER_ENVIRONMENT
 from workers.run import NO_RAY
 from workers.run_process import RunProcess, SpareRun, stop_all
+from workers.run_server import RunServer
 from workers.settings import DispatcherSettings
 from workers.study_run import NO_DATABASE
 
@@ -59,6 +61,8 @@ class Dispatcher:
         # Runs that were killed here. They may not have ended by themselves because the database was away.
         self._killed: set[Claim] = set()
         self._spare: SpareRun | None = None
+        self._server: RunServer | None = None
+        self._is_without_server = False
         self._last_start = -math.inf
         self._beat_at = -math.inf
         self._stored_problem: str | None = None
@@ -151,7 +155,7 @@ class Dispatcher:
             # Its start takes seconds of a core, so not while the first trials of another study start.
             is_calm = not self._runs or time.monotonic() - self._last_start > _CALM_AFTER_S
             if is_calm and len(self._runs) < self._settings.max_runs:
-                self._spare = SpareRun(self._run_environment())
+                self._spare = self._start_spare()
             return
         code = self._spare.process.poll()
         if code == NO_RAY:
@@ -164,6 +168,29 @@ class Dispatcher:
             self._run_problem, self._spare_delay_s = None, _RETRY_AFTER_S
         elif self._spare.is_late(_READY_WITHIN_S):
             self._abandon_spare(self._spare, f"a run was not ready after {_READY_WITHIN_S:g} s")
+
+    def _start_spare(self) -> SpareRun | None:
+        """Have a run forked, or start one; return None while the server of runs is not ready."""
+        environment = self._run_environment()
+        if self._is_without_server:
+            return SpareRun.start(environment)
+        server = self._server
+        if server is not None and server.environment != environment:
+            # Another Ray.
+            server.end()
+            server = None
+        if server is None:
+            server = self._server = RunServer(environment)
+        if server.is_ready():
+            with suppress(OSError):
+                return SpareRun(server.fork())
+        elif not server.is_late(_READY_WITHIN_S):
+            return None
+        # Whatever is wrong with the server: the run that is started will show it.
+        self._is_without_server = server.is_unfit
+        server.end()
+        self._server = None
+        return SpareRun.start(environment)
 
     def _abandon_spare(self, spare: SpareRun, what: str) -> None:
         """End a run that cannot take a study, report why, and start the next one after a delay."""
@@ -301,6 +328,8 @@ class Dispatcher:
     def _hand_over(self) -> None:
         if self._spare is not None:
             self._spare.kill()
+        if self._server is not None:
+            self._server.end()
         stop_all(self._runs)
         try:
             self._reap()

@@ -1,7 +1,7 @@
 """The process of one study's run: `python -m workers.run`.
 
 It imports what it needs, joins Ray and prints `ready`; then it reads its study from a line of standard input,
-`STUDY ATTEMPT`. So a dispatcher can keep one ready.
+`STUDY ATTEMPT`. So a dispatcher can keep one ready. With `--serve` it forks such processes (`run_server.py`).
 """
 
 __all__ = ["NO_RAY", "READY", "main"]
@@ -21,6 +21,7 @@ from studies.store import Store
 from studies.trials import Claim
 from workers.local_ray import RayUnavailable, insufficient_resources, join_ray, leave_ray
 from workers.parent_watchdog import exit_with_parent
+from workers.run_server import SERVE, serve
 from workers.settings import DispatcherSettings
 from workers.study_run import NO_DATABASE, StudyRun
 
@@ -58,6 +59,10 @@ def main() -> int:
 
     Return 0 once the study's state is stored, whatever it is, or if no study came.
     """
+    if sys.argv[1:] == [SERVE]:
+        code = serve()
+        if code is not None:
+            return code
     settings = DispatcherSettings()
     exit_with_parent(settings.parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

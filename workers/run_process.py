@@ -11,12 +11,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from studies.database_urls import masked
 from studies.logs import message_of
 from studies.standard_error import write_line
 from studies.trials import Claim
 from workers.run import READY
+from workers.run_server import ForkedRun
 
 _log = logging.getLogger("tangent.dispatcher")
 _STOP_WITHIN_S = 8.0
@@ -31,30 +33,40 @@ class RunProcess:
     """A process that runs a study."""
 
     claim: Claim
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedRun
 
 
 class SpareRun:
-    """A process that has started before its study is known, so that a study need not wait for its imports."""
+    """A process that has started before its study is known, so that a study need not wait for its imports.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """Start the process with these variables."""
-        self.process = subprocess.Popen(
-            # -P keeps the working directory off the import path: its files could replace any module.
-            [sys.executable, "-P", "-m", "workers.run"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=environment,
-        )
+    Args:
+        process: it; its standard streams are pipes.
+    """
+
+    def __init__(self, process: subprocess.Popen[str] | ForkedRun) -> None:
+        self.process = process
         self.is_ready = threading.Event()
         self._started_at = time.monotonic()
         self._last_lines: deque[str] = deque(maxlen=_LINES_KEPT)
         threading.Thread(target=self._read_output, name="spare-run", daemon=True).start()
         self._error_reader = threading.Thread(target=self._read_errors, name="spare-run-errors", daemon=True)
         self._error_reader.start()
+
+    @classmethod
+    def start(cls, environment: Mapping[str, str]) -> Self:
+        """Start the process with these variables."""
+        return cls(
+            subprocess.Popen(
+                # -P keeps the working directory off the import path: its files could replace any module.
+                [sys.executable, "-P", "-m", "workers.run"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+            )
+        )
 
     @property
     def last_error(self) -> str:

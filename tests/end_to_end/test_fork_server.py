@@ -1,4 +1,4 @@
-"""Workers are forked by their node's fork server, and nothing depends on it."""
+"""Workers and runs are forked by processes that have imported what they need; nothing depends on these."""
 
 import os
 import shutil
@@ -95,3 +95,17 @@ def test_a_changed_package_reaches_the_next_study(alone: DispatcherProcess) -> N
     after = results(alone, alone.submit("slow-plane", epochs=2, trials=2))
     assert {value for _, value, _ in after} == {1.0}
     assert {value for _, value, _ in before} != {1.0}
+
+
+def test_studies_run_although_the_server_of_runs_is_killed(alone: DispatcherProcess) -> None:
+    def servers() -> list[int]:
+        runs = alone.processes("workers.run")
+        return [pid for pid in runs if str(Path(f"/proc/{pid}/fd/0").readlink()).startswith("socket:")]
+
+    (killed,) = until(servers, what="a server of runs")
+    first = alone.submit("slow-plane", epochs=4)
+    until(lambda: alone.store.study(first).state is StudyState.RUNNING, what="a run")
+    os.kill(killed, signal.SIGKILL)
+    second = alone.submit("slow-plane", epochs=2)
+    assert [alone.closed(each).state for each in (first, second)] == [StudyState.COMPLETED] * 2
+    assert {trial.attempt for trial in alone.store.every_trial(first)} == {1}
