@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import torch
 from adamp_oracle import tangent, view_projected
@@ -381,12 +381,12 @@ def _prodigy(weights: list[Tensor], configurations: list[Configuration]) -> Join
 
 def _along(w: Tensor, matrix: Tensor, dim: int) -> Tensor:
     """Return a tensor multiplied by a matrix along one dimension."""
-    return torch.tensordot(w, matrix, dims=[[dim], [1]]).movedim(-1, dim)
+    return torch.tensordot(w, matrix, dims=cast("Any", [[dim], [1]])).movedim(-1, dim)
 
 
 def _square(w: Tensor, dim: int) -> Tensor:
     others = [i for i in range(w.ndim) if i != dim]
-    return torch.tensordot(w, w, dims=[others, others])
+    return torch.tensordot(w, w, dims=cast("Any", [others, others]))
 
 
 def _soap(w: Tensor, c: Configuration) -> Steps:

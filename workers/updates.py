@@ -89,7 +89,11 @@ class Update:
     def _differentiate(self, loss: Tensor) -> None:
         """Add gradients that can be differentiated again; torch warns of `backward` with such a graph."""
         weights = list(self._trained.values())
-        found = torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True)
+        # torch's type leaves out that a gradient may be None.
+        found = cast(
+            "tuple[Tensor | None, ...]",
+            torch.autograd.grad(loss, weights, create_graph=True, allow_unused=True),
+        )
         for weight, grad in zip(weights, found, strict=True):
             if grad is not None:
                 weight.grad = grad if weight.grad is None else weight.grad + grad

@@ -111,7 +111,8 @@ class AdaHessian(pytorch_optimizer.AdaHessian):
         hessian_power: float = 1.0,
         eps: float = 1e-4,
     ) -> None:
-        super().__init__(
+        # Its further arguments have no type.
+        cast("Any", super()).__init__(
             params, lr=lr, betas=betas, weight_decay=weight_decay, hessian_power=hessian_power, eps=eps
         )
 
@@ -141,7 +142,11 @@ def _products(weights: list[Tensor], drawn: list[Tensor]) -> list[Tensor]:
     if not pairs:
         return [torch.zeros_like(weight) for weight in weights]
     grads, vectors = zip(*pairs, strict=True)
-    found = torch.autograd.grad(grads, weights, grad_outputs=vectors, allow_unused=True)
+    # torch's type leaves out that a product may be None.
+    found = cast(
+        "tuple[Tensor | None, ...]",
+        torch.autograd.grad(grads, weights, grad_outputs=vectors, allow_unused=True),
+    )
     return [
         torch.zeros_like(weight) if product is None else product
         for weight, product in zip(weights, found, strict=True)

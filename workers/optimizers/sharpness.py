@@ -3,6 +3,7 @@
 __all__ = ["ENTRIES", "sam_around"]
 
 import importlib
+from typing import Any
 
 from torch.optim import Optimizer
 
@@ -84,7 +85,8 @@ def sam_around(inner: OptimizerEntry) -> OptimizerEntry:
         from workers.optimizers.repaired import SAM
 
         base = getattr(importlib.import_module("torch.optim"), card.constructor)
-        return SAM(groups, base, **arguments(outer, parameters))
+        settings: dict[str, Any] = {**arguments(outer, parameters)}
+        return SAM(groups, base, **settings)
 
     return OptimizerEntry(outer, build)
 
