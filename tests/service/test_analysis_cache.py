@@ -75,6 +75,15 @@ def test_a_finished_trial_is_a_change(
     assert reads == [study]
 
 
+def test_a_page_and_the_analysis_in_it_take_one_read(
+    store: Store, analyses: AnalysisCache, reads: list[str], body: Body
+) -> None:
+    study = store.submit(parse_spec(body)).id
+    study_html(store, analyses, study, StudyPageQuery(), reader=OPERATOR)
+    analyses.study(study)
+    assert reads == [study]
+
+
 def test_concurrent_requests_share_one_computation(
     store: Store, body: Body, monkeypatch: pytest.MonkeyPatch
 ) -> None:
