@@ -1,6 +1,6 @@
 """Plans for the CPU kernel: tensor addresses, the division of the work, and memory kept between steps."""
 
-__all__ = ["Comparison", "NumbaPlan", "NumbaPlans", "have_equal_strides"]
+__all__ = ["GradientComparison", "NumbaPlan", "NumbaPlans", "have_equal_strides"]
 
 import functools
 import itertools
@@ -31,7 +31,7 @@ _shape, _dtype, _layout, _is_cpu = (
 )
 
 
-class Comparison(NamedTuple):
+class GradientComparison(NamedTuple):
     """A weight and its gradient in one step, as whole tensors.
 
     Attributes:
@@ -115,7 +115,7 @@ class NumbaPlan:
         self._parts: dict[int, tuple[list[_Run], list[_Run], list[int]]] = {}
         self.compared: list[int] = np.flatnonzero(self.table[:, 7]).tolist()
 
-    def comparisons(self) -> list[Comparison]:
+    def comparisons(self) -> list[GradientComparison]:
         """Return what the last step has found of each weight in `compared`."""
         if not self.compared:
             return []
@@ -123,7 +123,7 @@ class NumbaPlan:
         totals: list[list[float]] = np.add.reduceat(sums, self.table[self.compared, 6]).tolist()
         decisions: list[int] = views[self.compared].tolist()
         return [
-            Comparison(dot, math.sqrt(weights), math.sqrt(grads), decision != kernels.NONE)
+            GradientComparison(dot, math.sqrt(weights), math.sqrt(grads), decision != kernels.NONE)
             for (dot, weights, grads, _), decision in zip(totals, decisions, strict=True)
         ]
 

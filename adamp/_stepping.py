@@ -23,7 +23,7 @@ from adamp._sharded import check_split, split_of
 from adamp._threads import is_copied_by_fork, single_openmp_thread
 
 if TYPE_CHECKING:
-    from adamp._numba_plan import Comparison, NumbaPlan
+    from adamp._numba_plan import GradientComparison, NumbaPlan
 
 _PLAIN_TYPES = (Tensor, Parameter)
 _grad = attrgetter("grad")
@@ -181,7 +181,7 @@ class ProjectedOptimizer(Optimizer):
                 self._update()
         return loss
 
-    def comparisons(self, weights: Sequence[Tensor]) -> list["Comparison"] | None:
+    def comparisons(self, weights: Sequence[Tensor]) -> list["GradientComparison"] | None:
         """Return what the CPU kernel found in the last step when it compared weights with their gradients.
 
         The gradient is the one that the step used: scaled, and negative with `maximize`.
@@ -193,7 +193,7 @@ class ProjectedOptimizer(Optimizer):
             A comparison of each weight; None if the kernel did not step all of them, or compared nothing
             because `delta` is 0.
         """
-        found: dict[int, Comparison] = {}
+        found: dict[int, GradientComparison] = {}
         for plan, stepped in self._stepped:
             found |= zip((id(stepped[place]) for place in plan.compared), plan.comparisons(), strict=True)
         if not found.keys() >= {*map(id, weights)}:
