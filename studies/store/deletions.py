@@ -91,13 +91,21 @@ def remove(connection: Connection, study_id: str, *, by: Actor, if_version: int 
     _check_closed(row, "delete")
     removed = contents(connection, study_id)
     gpu_s = quotas.gpu_seconds(connection, study_id)
+    t = tables.trial.c
+    spent = select(func.sum(t.epochs_done), func.sum(t.retries)).where(t.study_id == study_id)
+    epochs, retries = connection.execute(spent).one()
     d = tables.delivery.c
     connection.execute(delete(tables.delivery).where(d.study_id == study_id))
     # Everything else of the study refers to this row, and is deleted with it.
     connection.execute(delete(tables.study).where(tables.study.c.id == study_id))
     connection.execute(
         insert(tables.deletion).values(
-            study_id=study_id, owner=row.owner, gpu_s=gpu_s, deleted_at=clock.now(connection)
+            study_id=study_id,
+            owner=row.owner,
+            gpu_s=gpu_s,
+            epochs=epochs or 0,
+            retries=retries or 0,
+            deleted_at=clock.now(connection),
         )
     )
     audit.record(connection, by, "delete", study_id=study_id, subject=row.name[:_SUBJECT])

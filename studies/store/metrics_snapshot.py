@@ -29,8 +29,8 @@ class MetricsSnapshot:
         trials: number of trials in each state, searches and confirmations together; every state is a key.
         waiting: queued trials that wait at a rung for a decision.
         packs: packs in flight, according to their trials' last reports.
-        epochs: epochs that all trials have completed.
-        retries: attempts that were lost to a fault.
+        epochs: epochs that all trials have completed, also those of deleted studies.
+        retries: attempts that were lost to a fault, also those of deleted studies.
         queued_for_s: longest time in the queue of any queued study, in seconds; None if the queue is empty.
         silent_for_s: longest time without an event of any running study, in seconds; None if none runs.
         dispatchers: each dispatcher's last heartbeat.
@@ -68,7 +68,7 @@ class _TrialCounts:
 class MetricsReader:
     """Reads metrics snapshots, and caches the counts of closed studies.
 
-    A snapshot takes three short queries, whose cost grows with the trials of open studies only. Not safe to
+    A snapshot takes four short queries, whose cost grows with the trials of open studies only. Not safe to
     share between threads.
     """
 
@@ -92,10 +92,11 @@ class MetricsReader:
                 if row.id not in self._closed or self._closed[row.id][0] != row.version
             ]
             counted = _count_trials(connection, uncached)
+            total = _count_deleted(connection)
             dispatchers, now = catalog.dispatchers(connection), clock.now(connection)
-        total = _TrialCounts()
+        known, self._closed = self._closed, {}
         for row in studies:
-            trials = counted[row.id] if row.id in counted else self._closed[row.id][1]
+            trials = counted[row.id] if row.id in counted else known[row.id][1]
             total.add(trials)
             if row.state in _CLOSED:
                 self._closed[row.id] = (row.version, trials)
@@ -152,6 +153,13 @@ def _count_trials(connection: Connection, study_ids: list[str]) -> dict[str, _Tr
                 _TrialCounts(Counter(trials), int(row.waiting), row.packs, int(row.epochs), int(row.retries))
             )
     return found
+
+
+def _count_deleted(connection: Connection) -> _TrialCounts:
+    """Return the epochs and retries of deleted studies, whose trials are in no state."""
+    d = tables.deletion.c
+    epochs, retries = connection.execute(select(func.sum(d.epochs), func.sum(d.retries))).one()
+    return _TrialCounts(epochs=int(epochs or 0), retries=int(retries or 0))
 
 
 def _longest_wait_s(since: Iterable[datetime | None], now: datetime) -> float | None:

@@ -177,6 +177,10 @@ deletion = Table(
     Column("study_id", _Text(16), primary_key=True, doc="a study that was deleted"),
     Column("owner", _Text(64), index=True),
     Column("gpu_s", Float, nullable=False, doc="GPU-seconds that it had used; quotas count them"),
+    Column("epochs", Integer, nullable=False, doc="epochs of its trials; metrics count them"),
+    Column(
+        "retries", Integer, nullable=False, doc="attempts at its trials that were lost; metrics count them"
+    ),
     Column("deleted_at", UTC_TIME, nullable=False, index=True),
 )
 

@@ -49,6 +49,8 @@ CREATE TABLE deletion (
 	study_id VARCHAR(16) NOT NULL, 
 	owner VARCHAR(64), 
 	gpu_s FLOAT NOT NULL, 
+	epochs INTEGER NOT NULL, 
+	retries INTEGER NOT NULL, 
 	deleted_at DATETIME NOT NULL, 
 	CONSTRAINT pk_deletion PRIMARY KEY (study_id)
 );

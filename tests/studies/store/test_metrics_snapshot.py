@@ -101,6 +101,28 @@ def test_a_lost_attempt_counts_as_a_retry_and_its_epochs_do_not_count(play: Simu
     assert (tally.snapshot().epochs, tally.snapshot().retries) == (0, 1)
 
 
+def test_the_epochs_and_retries_of_deleted_studies_still_count(play: SimulatedDispatcher) -> None:
+    run, tally = play.run(max_retries=2), play.store.metrics_reader()
+    done, lost = run.begin(0, 1)
+    run.complete(done, 0.9)
+    run.writer.requeue([(lost.id, lost.attempt)], reason="its worker was lost", max_retries=2)
+    play.store.move(run.claim.study_id, StudyMove.STOP)
+    run.writer.close(StudyMove.FINISH)
+    empty = play.submit()
+    play.store.move(empty, StudyMove.CANCEL)
+    before = tally.snapshot()
+    assert (before.epochs, before.retries) == (run.study.epochs, 1)
+    for study_id in (run.claim.study_id, empty):
+        play.store.delete(study_id)
+    for reader in (tally, play.store.metrics_reader()):
+        now = reader.snapshot()
+        assert (now.epochs, now.retries) == (before.epochs, 1)
+        assert (sum(now.trials.values()), sum(now.studies.values())) == (0, 0)
+    again = play.run()
+    again.complete(again.begin(0)[0], 0.8)
+    assert tally.snapshot().epochs == before.epochs + again.study.epochs
+
+
 def test_the_longest_wait_counts_from_when_the_study_was_queued(
     play: SimulatedDispatcher, change: Callable[..., None]
 ) -> None:
@@ -158,7 +180,7 @@ def test_the_trials_of_a_closed_study_are_counted_again_only_after_an_extension(
     assert after.epochs == before.epochs + 2
 
 
-def test_a_snapshot_takes_three_queries_for_any_number_of_studies(
+def test_a_snapshot_takes_four_queries_for_any_number_of_studies(
     play: SimulatedDispatcher, statements: list[str]
 ) -> None:
     for _ in range(5):
@@ -167,7 +189,7 @@ def test_a_snapshot_takes_three_queries_for_any_number_of_studies(
     statements.clear()
     tally.snapshot()
     # Reading the time is not counted.
-    assert len([one for one in statements if one.lstrip().startswith("SELECT") and "FROM" in one]) == 3
+    assert len([one for one in statements if one.lstrip().startswith("SELECT") and "FROM" in one]) == 4
 
 
 def test_watchers_get_kind_and_seconds_of_every_transaction_even_if_it_fails(store: Store) -> None:

@@ -17,6 +17,8 @@ def upgrade() -> None:
         sa.Column("study_id", sa.String(16), nullable=False),
         sa.Column("owner", sa.String(64)),
         sa.Column("gpu_s", sa.Float(), nullable=False),
+        sa.Column("epochs", sa.Integer(), nullable=False),
+        sa.Column("retries", sa.Integer(), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("study_id", name="pk_deletion"),
     )
