@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from studies.actors import OPERATOR, Actor
 from studies.artifacts import ArtifactView
 from studies.catalog import Catalog
+from studies.errors import StudyNotFound
 from studies.extension import Extension
 from studies.resolve import ResolvedStudy, resolve
 from studies.spec import StudySpec
@@ -325,7 +326,8 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         """Return the list of a study's trials, and an iterator over the trials that reads a part at a time.
 
         Each part is read in a transaction of its own, so that a slow reader holds none: the trials of a
-        running study are as they are when their part is read.
+        running study are as they are when their part is read. The iterator raises StudyNotFound if the study
+        was deleted meanwhile.
 
         Args:
             study_id: the study.
@@ -344,6 +346,8 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
             for first in range(0, len(listed.ids), part):
                 with self._database.read() as connection:
                     trials = trial_queries.trials_by_id(connection, listed.ids[first : first + part])
+                if len(trials) < len(listed.ids[first : first + part]):
+                    raise StudyNotFound(study_id)
                 yield trials
 
         return listed, parts()

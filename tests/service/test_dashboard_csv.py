@@ -9,6 +9,7 @@ from catalogs import catalog
 from trained_studies import Trained
 
 from service.dashboard.trials_csv import trials_csv
+from studies.errors import StudyNotFound
 from studies.store import Store
 
 
@@ -61,6 +62,15 @@ def test_trials_are_sent_part_by_part_and_compressed(http: httpx.Client, known: 
     assert answer.headers["content-encoding"] == "gzip"
     assert (answer.text, "content-encoding" in plain.headers) == (plain.text, False)
     assert all(each.headers["vary"] == "Accept-Encoding" for each in (plain, answer))
+
+
+def test_a_study_that_is_deleted_while_its_trials_are_read_is_not_complete(known: Store) -> None:
+    study_id = Trained(known, budget={"trials_per_arm": 4, "epochs": 1}).train().close().id
+    _, parts = known.trials_in_parts(study_id, arm=None, state=None, phase="search", part=5)
+    assert len(next(parts)) == 5
+    known.delete(study_id)
+    with pytest.raises(StudyNotFound, match=study_id):
+        next(parts)
 
 
 HOSTILE = {
