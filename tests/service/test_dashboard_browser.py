@@ -13,9 +13,10 @@ from trained_studies import Trained
 
 from service.app import create_app
 from service.settings import ServiceSettings
+from studies.errors import StoreUnavailable
 from studies.states import StudyMove
 from studies.store import Store
-from studies.views import StudyRecord
+from studies.views import StudyRecord, StudyView
 
 pytestmark = pytest.mark.browser
 
@@ -434,6 +435,40 @@ def test_the_page_says_that_the_service_is_not_responding(
         reader.page.goto(f"{address}/studies/{run.id}")
         expect(reader.page.locator("#connection")).to_be_hidden()
     expect(reader.page.locator("#connection")).to_be_visible(timeout=8000)
+
+
+def test_the_page_says_that_the_database_does_not_answer_until_it_does(
+    reader: Reader, url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Trained(store).train(1)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+
+    def fail(_study_id: str) -> StudyView:
+        raise StoreUnavailable("the database does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "study", fail)
+        with page.expect_response(lambda answer: answer.status == 503):
+            pass
+        expect(page.locator("#connection")).to_be_visible()
+    expect(page.locator("#connection")).to_be_hidden(timeout=8000)
+    expect(page.locator("#gone")).to_be_hidden()
+
+
+def test_the_page_of_a_study_that_was_deleted_meanwhile_says_so_and_stops_asking(
+    reader: Reader, url: str, store: Store
+) -> None:
+    run = Trained(store).train(1)
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}")
+    page.context.set_offline(True)
+    run.train().close()
+    store.delete(run.id)
+    page.context.set_offline(False)
+    expect(page.locator("#gone")).to_be_visible(timeout=8000)
+    expect(page.locator("#connection")).to_be_hidden()
+    expect(page.locator("[data-live]")).to_have_count(0)
 
 
 def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: str, store: Store) -> None:

@@ -100,8 +100,16 @@
     if (notice) notice.hidden = !isLost;
   }
   document.addEventListener("htmx:sendError", () => setLost(true));
-  document.addEventListener("htmx:responseError", () => setLost(true));
-  document.addEventListener("htmx:afterOnLoad", () => setLost(false));
+  // Comes with every response, also with an error.
+  document.addEventListener("htmx:afterOnLoad", (event) => {
+    const { requestConfig, successful, xhr } = event.detail;
+    const isGone = xhr.status === 404 && requestConfig.elt.matches("[data-live]");
+    setLost(!successful && !isGone);
+    if (!isGone) return;
+    document.getElementById("gone").hidden = false;
+    // Without its element, polling ends.
+    requestConfig.elt.remove();
+  });
 
   addCopyButtons();
 })();
