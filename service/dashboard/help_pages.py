@@ -15,11 +15,12 @@ _GROUPS: Final[dict[str, dict[str, str]]] = {
         "study": "Every field of a study, what can be searched, samplers, pruners and lost trials.",
         "statistics": "What every figure, word and check of a verdict means, and how often it is wrong.",
         "report": "Reports for papers, bundles of everything measured, and running a study again.",
+        "optimizers": "What each optimizer is, and how it was checked.",
         "cli": "Every command of tangent with its options.",
     },
     "Add your own": {
         "workloads": "Training jobs in a package of your own: data, model, loss and metrics.",
-        "optimizers": "Optimizers in a package of your own.",
+        "own-optimizers": "Optimizers in a package of your own.",
     },
     "Run the service": {
         "cluster": "Several machines, databases, proxies, backup and upgrade.",

@@ -76,6 +76,10 @@ def test_every_link_of_the_manual_leads_to_a_page_and_an_anchor(pages: httpx.Cli
     assert {f"/help/{name}" for name in DOCUMENTS} <= set(contents)
     paths = [path for path in contents if path.startswith("/help")]
     assert [broken for path in paths for broken in broken_links(pages, path, known)] == []
+    assert (
+        re.findall(r'<a href="/help/([^"#]+)">[^<]*</a></dt><dd class="soft"></dd>', pages.get("/help").text)
+        == []
+    )
     # Links to other files of the repository became their paths.
     hrefs = {href for page in known.values() for href in page.all_of("href")}
     assert {href for href in hrefs if not href.startswith(("#", "/", "https://"))} == set()
