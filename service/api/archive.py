@@ -87,7 +87,8 @@ def archive_router() -> APIRouter:
     ) -> Response:
         """Delete a study with its trials, measurements, files and deliveries for good.
 
-        The audit log keeps who deleted it. Dispatchers delete its files within minutes.
+        The audit log keeps who deleted it. Each dispatcher deletes the files that it can reach within
+        minutes, or when it starts next.
         """
         store: Store = request.app.state.store
         return json_response(store.delete(study_id, by=caller, if_version=version_in(if_match)))

@@ -18,11 +18,12 @@ def deletion_html(store: Store, study_id: str, *, problem: str | None = None) ->
     Raises:
         StudyNotFound: the study does not exist.
     """
-    contents = store.contents(study_id)
+    contents, study = store.contents(study_id), store.study(study_id)
     return render(
         "delete.html",
         contents=contents,
-        version=store.study(study_id).version,
+        version=study.version,
+        is_archived=study.archived_at is not None,
         is_closed=contents.state in CLOSED_STUDY_STATES,
         problem=problem,
         json_url=f"/v1/studies/{study_id}/contents",

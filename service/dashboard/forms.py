@@ -68,9 +68,23 @@ def version_of(form: dict[str, str]) -> int | None:
     """Return the version of the study that the form shows, or None if it has none.
 
     With it, a form that is sent twice extends the study once.
+
+    Raises:
+        SpecInvalid: the version is not a whole number.
     """
-    version = _whole(form.get("version", ""))
-    return version if isinstance(version, int) else None
+    if "version" not in form:
+        return None
+    version = _whole(form["version"])
+    if isinstance(version, str):
+        raise SpecInvalid(
+            [
+                SpecProblem(
+                    "/version",
+                    f"expected a whole number, got {version[:32]!r}; send the form from the study's page",
+                )
+            ]
+        )
+    return version
 
 
 def _whole(text: str) -> int | str:

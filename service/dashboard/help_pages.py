@@ -7,6 +7,7 @@ from typing import Final
 from service.dashboard.manual_pages import ManualPage, manual_pages
 from service.dashboard.manual_search import search_manual
 from service.dashboard.rendering import render
+from studies.control_characters import strip_controls
 from studies.errors import NotFound
 from studies.formatting import listed
 
@@ -39,6 +40,7 @@ _GROUPS: Final[dict[str, dict[str, str]]] = {
 
 def help_html(text: str) -> str:
     """Return the contents of the manual, or what a search for a text found in it."""
+    text = strip_controls(text)
     return render(
         "help.html", groups=_grouped(), text=text, found=search_manual(text) if text else (), here="/help"
     )

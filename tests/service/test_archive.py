@@ -117,6 +117,9 @@ def test_the_page_deletes_only_what_was_typed(
             assert refused.status_code == 422
             assert 'role="alert"' in refused.text
         form = {"confirm": text, "version": str(version)}
+        for wrong in ("1.5", "x", "9" * 30):
+            bad = http.post(f"/studies/{study_id}/delete", data=form | {"version": wrong}, headers=BROWSER)
+            assert bad.status_code == 422
         stale = http.post(f"/studies/{study_id}/delete", data=form | {"version": "1"}, headers=BROWSER)
         assert stale.status_code == 412
         answer = http.post(f"/studies/{study_id}/delete", data=form, headers=BROWSER)
@@ -128,9 +131,12 @@ def test_the_page_archives_and_filters(http: httpx.Client, body: Body, play: Pla
     study_id = play(body)
     link = f'href="/studies/{study_id}"'
     archive = 'href="/?archived=true"'
+    offer = f'action="/studies/{study_id}/archive"'
+    assert offer in http.get(f"/studies/{study_id}/delete", headers=BROWSER).text
     assert archive in http.get("/", headers=BROWSER).text
     assert http.post(f"/studies/{study_id}/archive", headers=BROWSER).status_code == 303
     assert link not in http.get("/?workload=digits-mlp", headers=BROWSER).text
+    assert offer not in http.get(f"/studies/{study_id}/delete", headers=BROWSER).text
     assert archive in http.get("/", headers=BROWSER).text, "also if nothing else is left"
     assert link in http.get("/?archived=true", headers=BROWSER).text
     assert http.post(f"/studies/{study_id}/unarchive", headers=BROWSER).status_code == 303

@@ -120,11 +120,12 @@ def test_a_search_finds_the_passage_that_defines_a_term(pages: httpx.Client, tex
     assert "<mark>" in html
 
 
-@pytest.mark.parametrize("text", ['"', "NEAR(", "-* ^ :", "\ud800x", "<b>zzzzqq</b>", "zzzzqq"])
+@pytest.mark.parametrize("text", ['"', "NEAR(", "-* ^ :", "\ud800x", "<b>zzzzqq</b>", "zzzzqq", "\0a\x1b"])
 def test_any_text_can_be_searched_for(pages: httpx.Client, text: str) -> None:
     answer = pages.get("/help?q=" + "".join(f"%{b:02x}" for b in text.encode("utf-8", "surrogatepass")))
     assert answer.status_code in {200, 422}
     assert "<b>zzzzqq" not in answer.text
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", answer.text)
 
 
 def test_a_document_that_does_not_exist_is_not_found(pages: httpx.Client) -> None:
