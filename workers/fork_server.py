@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from studies.standard_error import write_line
+from workers import random_ids
 from workers.fork_client import SOCKET, other_user
 
 UNFIT = 76
@@ -144,7 +145,8 @@ class _ForkServer:
         of_ray = {name: value for name, value in environment.items() if name.startswith(_OF_RAY)}
         self._environment |= of_ray
         os.environ.update(of_ray | _NO_JOB)
-        _import(_MODULES)
+        with random_ids.drawing_none():
+            _import(_MODULES)
         # The first gradient looks for GPUs, which must not be used before a fork.
         if not Path("/proc/driver/nvidia").exists():
             _take_gradient()
@@ -159,6 +161,8 @@ class _ForkServer:
             self.problem = f"it has {threads} threads"
         elif "libcuda.so" in Path("/proc/self/maps").read_text():
             self.problem = "it has loaded the driver of the GPUs"
+        elif random_ids.are_shared():
+            self.problem = "the processes that it forks draw the same random ids from Ray"
 
     def _differing(self, environment: Mapping[str, str]) -> str | None:
         """Return which variable this process has read with another value than the worker must have."""

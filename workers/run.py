@@ -23,7 +23,6 @@ from workers.local_ray import RayUnavailable, insufficient_resources, join_ray, 
 from workers.parent_watchdog import exit_with_parent
 from workers.run_server import SERVE, serve
 from workers.settings import DispatcherSettings
-from workers.study_run import NO_DATABASE, StudyRun
 
 _log = logging.getLogger("tangent.run")
 NO_RAY = 75
@@ -63,6 +62,9 @@ def main() -> int:
         code = serve()
         if code is not None:
             return code
+    # A server has imported it with care for Ray's random ids.
+    from workers.study_run import NO_DATABASE, StudyRun
+
     settings = DispatcherSettings()
     exit_with_parent(settings.parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,6 +8,7 @@ the environment of the server.
 __all__ = ["SERVE", "ForkedRun", "RunServer", "serve"]
 
 import gc
+import importlib
 import os
 import select
 import signal
@@ -20,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from workers import random_ids
 from workers.fork_server import UNFIT
 
 SERVE = "--serve"
@@ -160,10 +162,12 @@ class RunServer:
 
 def serve() -> int | None:
     """Fork runs until the dispatcher is gone, and return the exit code; return None in each run."""
+    with random_ids.drawing_none():
+        importlib.import_module("workers.study_run")
     gc.collect()
     # A collection in a run would otherwise write to, and so copy, the memory that it shares.
     gc.freeze()
-    if len(list(Path("/proc/self/task").iterdir())) > 1:
+    if len(list(Path("/proc/self/task").iterdir())) > 1 or random_ids.are_shared():
         return UNFIT
     with socket.socket(fileno=os.dup(0)) as dispatcher:
         dispatcher.sendall(_READY)
