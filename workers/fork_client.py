@@ -8,7 +8,7 @@ import what the fork server has imported.
 It imports little, because it runs for every worker. It does not import this package.
 """
 
-__all__ = ["SOCKET", "main", "other_user"]
+__all__ = ["SOCKET", "START", "main", "peer_uid"]
 
 import sys
 
@@ -27,8 +27,12 @@ from collections.abc import Mapping
 SOCKET = "forks/socket"
 """Where a node's fork server listens, below the folder of the node."""
 
-# A fork takes milliseconds, but a fork server that has just started still imports.
-_FORKED_WITHIN_S = 40.0
+START = b"."
+"""What the client tells the forked process, which otherwise ends: that this is the worker now."""
+
+# A fork takes milliseconds, but a fork server that has just started still imports. Ray gives a worker 60 s to
+# register, of which an ordinary one needs seconds.
+_FORKED_WITHIN_S = 15.0
 _CONTEXT = "--serialized-runtime-env-context="
 _LANGUAGE = "--language="
 _FOLDER = "--temp-dir="
@@ -46,6 +50,9 @@ def main() -> None:
         try:
             if _is_forked(os.path.join(folder, SOCKET), command, environment):  # noqa: PTH118
                 return
+        # There is none, or it is being replaced.
+        except (FileNotFoundError, ConnectionRefusedError):
+            pass
         # Whatever is wrong with the fork server: a worker must start.
         except Exception as error:  # noqa: BLE001
             sys.stderr.write(f"starts without the fork server: {error}\n")
@@ -82,18 +89,18 @@ def _is_forked(path: str, command: list[str], environment: Mapping[str, str]) ->
         server.settimeout(_FORKED_WITHIN_S)
         server.connect(path)
         # Ray lets everyone write to its folders.
-        if other_user(server) != os.getuid():
+        if peer_uid(server) != os.getuid():
             raise OSError("it runs as another user")
         socket.send_fds(server, [b"\n"], [0, 1, 2])
-        server.sendall(json.dumps(order).encode())
-        server.shutdown(socket.SHUT_WR)
+        server.sendall(json.dumps(order).encode() + b"\n")
         answer = server.recv(64).decode()
-    if not answer.isdecimal():
-        raise OSError(answer or "it has ended")
+        if not answer.isdecimal():
+            raise OSError(answer or "it has ended")
+        server.sendall(START)
     return True
 
 
-def other_user(connection: socket.socket) -> int:
+def peer_uid(connection: socket.socket) -> int:
     """Return the id of the user whose process is at the other end."""
     _, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return int(user)

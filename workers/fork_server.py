@@ -1,4 +1,4 @@
-"""`python -m workers.fork_server FOLDER`: a process that has imported what workers need, and forks them.
+"""`python -m workers.fork_server FOLDER PIDS`: a process that has imported what workers need, and forks them.
 
 Each Ray node has one. It listens on a socket in the node's folder, where `workers.fork_client`, which Ray
 starts for each worker, asks for a process. A forked process runs Ray's own program for workers, as if it had
@@ -7,7 +7,9 @@ instead of seconds, and shares the memory of what is imported.
 
 A process may be forked only while it has one thread and no GPU in use. So this one imports and warms up, but
 never connects to Ray. It imports no package that adds workloads or optimizers: each worker imports those as
-they are when it starts. Its standard output tells the node's guardian the process id of each worker.
+they are when it starts. Before it answers a client, it writes the process id of the worker to PIDS, the
+descriptor of a pipe that the node's guardian reads. The client may have stopped waiting by then and become
+the worker itself. So the forked process starts only when the client tells it to.
 """
 
 __all__ = ["UNFIT", "main"]
@@ -28,7 +30,7 @@ from typing import Any, cast
 
 from studies.standard_error import write_line
 from workers import random_ids
-from workers.fork_client import SOCKET, other_user
+from workers.fork_client import SOCKET, START, peer_uid
 
 UNFIT = 76
 """Exit code of a fork server that cannot fork workers on this machine. Another one could not either."""
@@ -68,7 +70,7 @@ def main() -> int:
         _listen(listening, path)
         os.environ.update(_WHILE_IMPORTING)
         _import(_LIBRARIES)
-        server = _ForkServer(environment)
+        server = _ForkServer(environment, int(sys.argv[2]))
         # The system then forgets workers that have ended.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         while os.getppid() == parent_pid:
@@ -105,13 +107,15 @@ class _ForkServer:
 
     Args:
         environment: the variables with which this process was started.
+        pids: the descriptor to which it writes the process ids of workers, a line for each.
 
     Attributes:
         problem: why this process cannot fork workers; None if it can.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], pids: int) -> None:
         self._environment = dict(environment)
+        self._pids = pids
         # Imports set some, as they would in the worker.
         self._added: dict[str, str] = {}
         self._is_warm = False
@@ -119,26 +123,44 @@ class _ForkServer:
 
     def answer(self, client: socket.socket) -> Callable[[], int] | None:
         """Fork a worker for a client; return what to run in the worker, and None in this process."""
-        if other_user(client) != os.getuid():
+        if peer_uid(client) != os.getuid():
             return None
         client.settimeout(_ORDERED_WITHIN_S)
+        streams: list[int] = []
+        pid: int | None = None
         # The client may have ended meanwhile.
         try:
             streams = socket.recv_fds(client, 1, 3)[1]
-            order = json.loads(b"".join(iter(partial(client.recv, 2**16), b"")))
+            with client.makefile("rb") as lines:
+                order = json.loads(lines.readline())
             if not self._is_warm:
                 self._warm_up(order["environment"])
             refusal = self.problem or self._differing(order["environment"])
             pid = None if refusal else os.fork()
             if pid == 0:
-                order["environment"] = {**self._added, **order["environment"]}
-                return partial(_become_worker, order, streams)
-            for stream in streams:
-                os.close(stream)
+                return partial(self._become_worker, order, streams, client.detach())
+            if pid is not None:
+                os.write(self._pids, b"%d\n" % pid)
             client.sendall((refusal or str(pid)).encode())
-        except (OSError, ValueError) as error:
-            write_line(f"a worker was not forked: {error}")
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            write_line(f"a worker was not forked: {error!r}")
+        finally:
+            if pid != 0:
+                for stream in streams:
+                    os.close(stream)
         return None
+
+    def _become_worker(self, order: Mapping[str, Any], streams: Sequence[int], connection: int) -> int:
+        os.close(self._pids)
+        with socket.socket(fileno=connection) as client:
+            client.settimeout(None)
+            try:
+                is_wanted = client.recv(1) == START
+            except ConnectionResetError:
+                is_wanted = False
+        if is_wanted:
+            _run_worker(order, self._added | order["environment"], streams)
+        return 0
 
     def _warm_up(self, environment: Mapping[str, str]) -> None:
         """Import Ray with the variables of the first worker, such as its raylet's process id."""
@@ -193,13 +215,11 @@ def _take_gradient() -> None:
     torch.autograd.grad(weights.requires_grad_().sum(), weights)
 
 
-def _become_worker(order: Mapping[str, Any], streams: Sequence[int]) -> int:
+def _run_worker(order: Mapping[str, Any], environment: Mapping[str, str], streams: Sequence[int]) -> None:
     """Run Ray's program for workers in this process, as its command line says."""
     import numpy as np
     from ray import _raylet
 
-    # The guardian must know this process when its parent, the fork server, ends.
-    os.write(1, b"%d\n" % os.getpid())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, order["blocked"])
     if order["leads_group"]:
@@ -212,14 +232,13 @@ def _become_worker(order: Mapping[str, Any], streams: Sequence[int]) -> int:
         resource.setrlimit(kind, (soft, hard))
     os.chdir(order["folder"])
     os.environ.clear()
-    os.environ.update(order["environment"])
+    os.environ.update(environment)
     cast("Any", _raylet).Config.initialize("")
     # All workers would otherwise draw the same numbers where nothing is seeded.
     np.random.seed()  # noqa: NPY002
     importlib.invalidate_caches()
     sys.argv = list(order["command"])
     runpy.run_path(sys.argv[0], run_name="__main__")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The fork server of a Ray node, as the node's guardian starts, watches and replaces it."""
 
-__all__ = ["ForkSupervisor", "fork_workers"]
+__all__ = ["FORKS", "ForkSupervisor", "fork_workers"]
 
 import math
 import os
@@ -16,12 +16,18 @@ import psutil
 from workers import fork_client
 from workers.fork_server import UNFIT
 
+FORKS = "TANGENT_FORKS"
+"""The variable that the process that starts a Ray node has if there is a fork server."""
+
 _FIRST_DELAY_S = 1.0
 _MAX_DELAY_S = 60.0
 
 
 def fork_workers() -> None:
-    """Make the Ray node that this process starts ask its fork server for its workers."""
+    """Make the Ray node that this process starts ask its fork server, if it has one, for its workers."""
+    # Workers must not see it.
+    if os.environ.pop(FORKS, None) is None:
+        return
     from ray._private import ray_constants
 
     # Ray joins it to the path of its own folder, which an absolute path replaces.
@@ -38,6 +44,10 @@ class ForkSupervisor:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._server: subprocess.Popen[bytes] | None = None
+        # All fork servers write the ids of their workers to one pipe.
+        told, self._tell = os.pipe()
+        os.set_blocking(told, False)
+        self._told = os.fdopen(told, "rb")
         self._forked: set[int] = set()
         self._started_at = self._start_at = -math.inf
         self._delay_s = _FIRST_DELAY_S
@@ -56,12 +66,13 @@ class ForkSupervisor:
         """Start a fork server if there is none, and forget workers that have ended."""
         if self._server is not None:
             if self._must_replace:
-                self._server.terminate()
+                self._server.kill()
                 self._server.wait()
-            self._read_forked(self._server)
+            # Whatever it has told before its end is then in the pipe.
             code = self._server.poll()
+            self._read_forked()
             if code is not None:
-                self._end(self._server, code)
+                self._end(code)
         if self._must_replace:
             self._must_replace, self._start_at = False, -math.inf
         self._forked = set(filter(_is_alive, self._forked))
@@ -72,30 +83,23 @@ class ForkSupervisor:
                 self._server = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        server = subprocess.Popen(
+        return subprocess.Popen(
             # -P keeps the working directory off the path: it may contain another package named `workers`.
-            [sys.executable, "-u", "-P", "-m", "workers.fork_server", str(self._folder)],
+            [sys.executable, "-P", "-m", "workers.fork_server", str(self._folder), str(self._tell)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[self._tell],
         )
-        assert server.stdout is not None, "it is started with a pipe"
-        os.set_blocking(server.stdout.fileno(), False)
-        return server
 
-    def _end(self, server: subprocess.Popen[bytes], code: int) -> None:
-        assert server.stdout is not None, "it is started with a pipe"
-        server.stdout.close()
+    def _end(self, code: int) -> None:
         self._server = None
         if time.monotonic() - self._started_at > _MAX_DELAY_S:
             self._delay_s = _FIRST_DELAY_S
         self._start_at = math.inf if code == UNFIT else time.monotonic() + self._delay_s
         self._delay_s = min(_MAX_DELAY_S, 2 * self._delay_s)
 
-    def _read_forked(self, server: subprocess.Popen[bytes]) -> None:
-        assert server.stdout is not None, "it is started with a pipe"
-        # What its imports may print has no place here. A line is written at once.
-        lines = (server.stdout.read() or b"").split(b"\n")
-        self._forked |= {int(line) for line in lines if line.isdigit()}
+    def _read_forked(self) -> None:
+        self._forked |= {int(line) for line in (self._told.read() or b"").split()}
 
 
 def _is_alive(pid: int) -> bool:

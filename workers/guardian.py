@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from studies.process_tree import adopt_orphans, end_descendants, end_orphans
-from workers.fork_supervisor import ForkSupervisor
+from workers.fork_supervisor import FORKS, ForkSupervisor
 from workers.session_folder import session_folder
 
 FORK_SERVER = "--fork-server"
@@ -42,7 +42,12 @@ def _guard(parent_pid: int, folder: Path, command_line: Sequence[str], forks: Fo
     command = subprocess.Popen(
         command_line,
         stdin=subprocess.DEVNULL,
-        env={**os.environ, "TANGENT_PARENT_PID": str(os.getpid()), "TANGENT_RAY_FOLDER": str(folder)},
+        env={
+            **os.environ,
+            **({} if forks is None else {FORKS: "1"}),
+            "TANGENT_PARENT_PID": str(os.getpid()),
+            "TANGENT_RAY_FOLDER": str(folder),
+        },
     )
 
     def forward(number: int, _frame: Any) -> None:

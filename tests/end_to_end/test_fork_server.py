@@ -48,7 +48,7 @@ def results(dispatcher: DispatcherProcess, study_id: str) -> list[tuple[int, flo
 
 def test_forked_workers_train_what_others_train(alone: DispatcherProcess) -> None:
     forking = server(alone)
-    socket = Path(forking.cmdline()[-1], "forks", "socket")
+    socket = Path(forking.cmdline()[-2], "forks", "socket")
     assert (socket.stat().st_mode & 0o777, socket.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     found: list[list[tuple[int, float | None, float | None]]] = []
     for is_forked in (True, False):
