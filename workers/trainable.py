@@ -399,7 +399,7 @@ def _load_resources(*, cpus: float, gpus: float) -> _Resources:
         if folder is None
         else NodeResults(folder, workloads=workloads.packages, optimizers=optimizers.packages)
     )
-    return _Resources(device, optimizers, workloads, data, WidthTuner(results))
+    return _Resources(device, optimizers, workloads, data, WidthTuner(results, gpus=gpus))
 
 
 def _node_folder() -> Path | None:

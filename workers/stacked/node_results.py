@@ -46,7 +46,7 @@ class NodeResults:
         self._workloads, self._optimizers = workloads, optimizers
 
     def once(
-        self, key: Sequence[object], compute: Callable[[], str], *, workload: str, optimizer: str
+        self, key: Sequence[object], compute: Callable[[], tuple[str, bool]], *, workload: str, optimizer: str
     ) -> str:
         """Return the text of a key, which the first worker of the node computes while others wait.
 
@@ -55,7 +55,7 @@ class NodeResults:
 
         Args:
             key: what the text depends on, beside the versions.
-            compute: returns the text.
+            compute: returns the text, and whether it holds for other workers too. Otherwise it is not kept.
             workload: name of the workload that it is about.
             optimizer: name of the optimizer that it is about.
         """
@@ -72,8 +72,10 @@ class NodeResults:
                     return file.read_text(encoding="utf-8")
             except OSError as error:
                 _log.warning("cannot share results about stacks on this node: %s", error)
-                return compute()
-            text = compute()
+                return compute()[0]
+            text, is_kept = compute()
+            if not is_kept:
+                return text
             # A worker that is killed leaves the whole text or none.
             unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
             try:

@@ -60,13 +60,15 @@ class WidthTuner:
 
     Args:
         results: what the workers of this node have found out; by default the worker keeps its own alone.
+        gpus: GPUs of each of the worker's packs, such as 0.5; a share of one has less memory and speed.
 
     Attributes:
         compiled: the steps that the worker has compiled, kept here for the same lifetime.
     """
 
-    def __init__(self, results: NodeResults | None = None) -> None:
+    def __init__(self, results: NodeResults | None = None, *, gpus: float = 0.0) -> None:
         self._results = results
+        self._gpus = gpus
         self.compiled = CompiledSteps()
         self._measured: dict[tuple[object, ...], StackWidth] = {}
         self._lowered: dict[tuple[object, ...], StackWidth] = {}
@@ -118,11 +120,11 @@ class WidthTuner:
         if key not in self._measured:
             try:
                 measured = self._once(
-                    "width",
+                    ("width", self._gpus),
                     key,
                     lambda: _measure(
                         alone, pack, workload=copy.copy(workload), entry=entry, data=data, device=device
-                    ).model_dump_json(),
+                    ),
                 )
                 self._measured[key] = StackWidth.model_validate_json(measured)
             except NotStackable as error:
@@ -138,17 +140,20 @@ class WidthTuner:
             found = self._once(
                 "equivalence",
                 key,
-                lambda: json.dumps(
-                    why_not_stackable(pack, workload=workload, entry=entry, data=data, device=device)
+                lambda: (
+                    json.dumps(
+                        why_not_stackable(pack, workload=workload, entry=entry, data=data, device=device)
+                    ),
+                    True,
                 ),
             )
             self._reasons[key] = json.loads(found)
         return self._reasons[key]
 
-    def _once(self, what: str, key: tuple[object, ...], compute: Callable[[], str]) -> str:
+    def _once(self, what: object, key: tuple[object, ...], compute: Callable[[], tuple[str, bool]]) -> str:
         """Return what a worker of this node has found out about packs of a kind, or find it out."""
         if self._results is None:
-            return compute()
+            return compute()[0]
         workload, optimizer = map(str, key[:2])
         return self._results.once((what, *key), compute, workload=workload, optimizer=optimizer)
 
@@ -232,17 +237,22 @@ def _measure(
     entry: OptimizerEntry,
     data: Data,
     device: torch.device,
-) -> StackWidth:
-    """Return the width with the most steps per second over all trials, with the measured figures."""
+) -> tuple[str, bool]:
+    """Return the width with the most steps per second over all trials, and whether to keep it for others.
+
+    The width comes as JSON with the measured figures. It is not kept if memory ended the measurement, because
+    that may have been short only for a moment.
+    """
     clock = _clock(device)
     started = clock()
     trial = _TrialRun(pack, workload=workload, entry=entry, data=data, device=device)
     rates = {1: trial.rate_alone()}
-    bytes_per_member, reason, width = 0, None, 2
+    bytes_per_member, width = 0, 2
+    limit: str | None = None
     while width <= MAX_WIDTH[device.type]:
         spare = spare_bytes(device)
         if width * bytes_per_member > spare:
-            reason = (
+            limit = (
                 f"Memory limits the stack width: {width} trials of {_mebibytes(bytes_per_member)} each need "
                 f"more than the {_mebibytes(spare)} available."
             )
@@ -252,7 +262,7 @@ def _measure(
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = f"Memory limits the stack width: a stack of {width} trials ran out of memory."
+            limit = f"Memory limits the stack width: a stack of {width} trials ran out of memory."
             break
         bytes_per_member = max(bytes_per_member, grown // width)
         # Stop only after two widths in a row without a gain, because one measurement is unreliable on a
@@ -268,20 +278,22 @@ def _measure(
         rates[1] = max(rates[1], trial.rate_alone())
         rates[fastest] = max(rates[fastest], trial.rate_stacked(fastest, step_s=1 / max(rates.values()))[0])
     best = max(rates.values())
+    reasons = [] if limit is None else [limit]
     chosen = min(width for width, rate in rates.items() if rate >= _AS_GOOD * best)
     if chosen > 1 and rates[chosen] < _MIN_GAIN * rates[1]:
         chosen = 1
     if chosen == 1 and len(rates) > 1:
         fastest = _fastest_stack(rates)
-        reason = _describe_slow_stack(fastest, rates[fastest] / rates[1])
-    return alone.model_copy(
+        reasons = [_describe_slow_stack(fastest, rates[fastest] / rates[1]), *reasons]
+    found = alone.model_copy(
         update={
             "width": chosen,
-            "reason": reason,
+            "reason": " ".join(reasons) or None,
             "bytes_per_member": bytes_per_member or None,
             "trial_steps_per_s": rates,
         }
     )
+    return found.model_dump_json(), limit is None
 
 
 def _clock(device: torch.device) -> Callable[[], float]:
