@@ -3,7 +3,7 @@
 __all__ = ["ENTRIES", "FlatMuon", "MuonAdamW", "hidden_matrices", "hidden_weights"]
 
 from collections.abc import Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -169,13 +169,32 @@ class FlatMuon(Muon):
         grads: list[Tensor],
         muon_momentum_bufs: list[Tensor],
     ) -> bool:
-        """Append views of the weights, gradients and buffers of a group as matrices."""
+        """Append the weights, gradients and buffers of a group as matrices: views, or copies for `step`."""
         own: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
         # torch leaves the types of a group open.
         is_complex = super()._init_group(group, *own)  # pyright: ignore[reportUnknownMemberType]
         for given, found in zip((params_with_grad, grads, muon_momentum_bufs), own, strict=True):
-            given += [each.flatten(1) for each in found]
+            flat = [each.flatten(1) for each in found]
+            given += flat
+            self._copied += [
+                (each, copy)
+                for each, copy in zip(found, flat, strict=True)
+                if copy.data_ptr() != each.data_ptr()
+            ]
         return is_complex
+
+    @torch.no_grad()
+    # Torch overloads step by closure.
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Step, and return the closure's loss, or None without a closure."""
+        # Flattening copies weights in another memory format than torch's default, such as channels_last.
+        self._copied: list[tuple[Tensor, Tensor]] = []
+        # torch leaves its own type open.
+        loss = cast("Tensor | None", super().step(cast("Any", closure)))
+        for each, copy in self._copied:
+            each.copy_(copy.view_as(each))
+        self._copied = []
+        return loss
 
 
 class MuonAdamW(Optimizer):

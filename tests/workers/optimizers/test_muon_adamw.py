@@ -111,3 +111,20 @@ def test_muon_for_convolutions_steps_them_as_matrices_of_their_filters() -> None
     MuonAdamW([{"params": weights[:1], "set_apart": True}]).step()
     Muon(weights[1:], adjust_lr_fn="match_rms_adamw").step()
     assert torch.equal(weights[0].flatten(1), weights[1])
+
+
+def test_the_memory_format_of_a_convolution_does_not_change_its_steps() -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(3, 4, 2, bias=False)
+    other = copy.deepcopy(plain).to(memory_format=torch.channels_last)
+    assert not other.weight.is_contiguous()
+    images = torch.randn(5, 3, 6, 6)
+    start = plain.weight.detach().clone()
+    for model, given in ((plain, images), (other, images.to(memory_format=torch.channels_last))):
+        optimizer = MuonAdamW([{"params": [model.weight], "set_apart": True}], lr=0.1, weight_decay=0.0)
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(given).square().mean().backward()
+            optimizer.step()
+    assert (plain.weight - start).abs().min() > 0
+    torch.testing.assert_close(other.weight, plain.weight, rtol=0.0, atol=1e-3)
