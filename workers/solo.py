@@ -215,7 +215,8 @@ class Solo:
         for step in range(task.steps):
             if self._has_schedule:
                 self._set_lr(done + step)
-            unread.append(self._backward(batches))
+            loss, again = self._backward(batches)
+            unread.append(loss)
             if len(unread) == self._check_every or step == task.steps - 1:
                 # A stack of one tensor would be a copy in every step.
                 together = unread[0].reshape(1) if len(unread) == 1 else torch.stack(unread)
@@ -230,23 +231,26 @@ class Solo:
             if is_due and update.has_finite_gradients():
                 is_due = False
                 probe.before()
-                update.step()
+                update.step(again)
                 probe.after()
             else:
-                update.step()
+                update.step(again)
             note(self._trial_ids, step + 1)
         return losses
 
-    def _backward(self, batches: Iterator[Any]) -> Tensor:
-        """Add the gradients of the next step's mean loss to the weights' own, and return it detached."""
-        if self._update.needs == "closure":
-            given = [next(batches) for _ in range(self._settings.accumulation_steps)]
-            self._update.again = lambda: self._accumulate(iter(given))
-            batches = iter(given)
-        return self._accumulate(batches)
+    def _backward(self, batches: Iterator[Any]) -> tuple[Tensor, Callable[[], Tensor] | None]:
+        """Add the gradients of the next step's mean loss to the weights' own.
+
+        Returns:
+            The loss, detached, and what does the same once more; None if the optimizer does not need it.
+        """
+        if self._update.needs != "closure":
+            return self._accumulate(batches), None
+        given = [next(batches) for _ in range(self._settings.accumulation_steps)]
+        return self._accumulate(iter(given)), lambda: self._accumulate(iter(given))
 
     def _accumulate(self, batches: Iterator[Any]) -> Tensor:
-        """Do what `_backward` does with batches that may be taken once."""
+        """Add the gradients of a step's mean loss to the weights' own, and return it detached."""
         count = self._settings.accumulation_steps
         losses: list[Tensor] = []
         for _ in range(count):

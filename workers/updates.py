@@ -4,6 +4,7 @@ __all__ = ["Update"]
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -37,8 +38,6 @@ class Update:
 
     Attributes:
         needs: what the optimizer's steps need.
-        again: adds the gradients of the step's batches once more, and returns their loss; set before each
-            step of an optimizer that needs a closure.
         precision: returns the context in which the model runs forward.
     """
 
@@ -57,7 +56,6 @@ class Update:
         }
         self._model = model
         self.needs: Needs = needs
-        self.again: Callable[[], Tensor] | None = None
         self._clips = settings.clip_norm > 0 or settings.clip_value > 0
         self._average: dict[str, Tensor] | None = None
         # torch leaves it partly untyped.
@@ -115,28 +113,37 @@ class Update:
         grads = (weight.grad for weight in self._trained.values())
         return all(bool(grad.isfinite().all()) for grad in grads if grad is not None)
 
-    def step(self) -> None:
+    def step(self, again: Callable[[], Tensor] | None = None) -> None:
         """Take the optimizer's step and clear the gradients; `prepare` comes before it.
 
-        With float16 a step whose gradients are not finite is left out.
+        With float16 a step whose gradients are not finite is left out. Where the optimizer cannot factor a
+        matrix, as with numbers that have overflowed, the weights become NaN, so that the trial diverges.
+
+        Args:
+            again: adds the gradients of the step's batches once more, and returns their loss; for an
+                optimizer that needs a closure.
         """
-        if self.again is not None:
-            # torch's type of a closure returns a number.
-            cast("Any", self._optimizer).step(self._second_pass)
-        elif self._scaler is None:
-            self._optimizer.step()
-        else:
-            self._scaler.step(self._optimizer)
+        try:
+            if again is not None:
+                # torch's type of a closure returns a number.
+                cast("Any", self._optimizer).step(partial(self._second_pass, again))
+            elif self._scaler is None:
+                self._optimizer.step()
+            else:
+                self._scaler.step(self._optimizer)
+        except torch.linalg.LinAlgError:
+            for weight in self._trained.values():
+                weight.detach().fill_(torch.nan)
+        if self._scaler is not None and again is None:
             self._scaler.update()
         self._optimizer.zero_grad()
         if self._settings.ema_decay > 0:
             self._move_average()
 
-    def _second_pass(self) -> Tensor:
+    def _second_pass(self, again: Callable[[], Tensor]) -> Tensor:
         """Add the prepared gradients of the step's batches at the current weights; return their loss."""
-        assert self.again is not None
         with _kept_statistics(self._model):
-            loss = self.again()
+            loss = again()
         self.prepare()
         return loss
 

@@ -180,6 +180,40 @@ def test_a_pack_whose_members_have_all_diverged_ends_early() -> None:
     assert part.measurement.train_loss is part.measurement.validation_loss is None
 
 
+class _Factoring(torch.optim.SGD):
+    """SGD that factors a matrix in its third step, which is not positive definite."""
+
+    steps = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        if self.steps == 3:
+            torch.linalg.cholesky(-torch.eye(2))
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("settings", [{}, {"precision": "fp16"}, {"accumulation_steps": 11}])
+def test_a_matrix_that_an_optimizer_cannot_factor_is_divergence(settings: dict[str, Any]) -> None:
+    one = member("sgd", lr=0.01)
+    entry = replace(OPTIMIZERS["sgd"], build=lambda groups, _: _Factoring(groups, lr=0.01))
+    found = [
+        Solo(
+            one,
+            pack=pack_of(MLP, "sgd", one, **settings),
+            workload=MLP,
+            entry=entry,
+            data=data_of(MLP),
+            device=CPU,
+            check_every=check_every,
+        ).train_epoch(1)
+        for check_every in (1, 32)
+    ]
+    # The third step is the last one of three times eleven batches.
+    last = "accumulation_steps" in settings
+    assert found[0].divergence == found[1].divergence is not None
+    assert math.isnan(found[0].weight_norm if last else found[0].train_loss)
+
+
 def test_checking_the_loss_rarely_finds_the_same_diverged_step() -> None:
     def divergence(check_every: int) -> str | None:
         wild = member("sgd", lr=1e8)
