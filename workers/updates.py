@@ -18,6 +18,7 @@ from studies.training_settings import TrainingSettings
 # torch leaves them partly untyped.
 _clip_by_norm = cast("Callable[..., Tensor]", nn.utils.clip_grad_norm_)  # pyright: ignore[reportUnknownMemberType]
 _clip_by_value = cast("Callable[..., None]", nn.utils.clip_grad_value_)  # pyright: ignore[reportUnknownMemberType]
+_LinAlgError = cast("type[Exception]", torch.linalg.LinAlgError)  # pyright: ignore[reportUnknownMemberType, reportPrivateImportUsage]
 
 
 class Update:
@@ -131,7 +132,7 @@ class Update:
                 self._optimizer.step()
             else:
                 self._scaler.step(self._optimizer)
-        except torch.linalg.LinAlgError:
+        except _LinAlgError:
             for weight in self._trained.values():
                 weight.detach().fill_(torch.nan)
         if self._scaler is not None and again is None:

@@ -190,7 +190,7 @@ class FlatMuon(Muon):
         # Flattening copies weights in another memory format than torch's default, such as channels_last.
         self._copied: list[tuple[Tensor, Tensor]] = []
         # torch leaves its own type open.
-        loss = cast("Tensor | None", super().step(cast("Any", closure)))
+        loss = cast("Any", super()).step(closure)
         for each, copy in self._copied:
             each.copy_(copy.view_as(each))
         self._copied = []
