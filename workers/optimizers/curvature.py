@@ -20,7 +20,7 @@ _SOPHIA = OptimizerCard(
     description=(
         "Divides the momentum by a running mean of the Hessian's diagonal, and clips the quotient to p; "
         "where the curvature is small or negative it steps along the sign. The diagonal is estimated from "
-        "one random vector every few steps."
+        "one random vector every few steps. Clipping changes the gradient, and not the estimated curvature."
     ),
     reference=(
         "Liu et al., Sophia: A Scalable Stochastic Second-order Optimizer for Language Model Pre-training, "
@@ -84,7 +84,8 @@ _ADAHESSIAN = OptimizerCard(
     title="AdaHessian",
     description=(
         "Adam whose second moment is that of the Hessian's diagonal, estimated from one random vector in "
-        "each step and averaged over a filter's kernel or a matrix's row. A step costs about twice AdamW's."
+        "each step and averaged over a filter's kernel or a matrix's row. A step costs about twice AdamW's. "
+        "Clipping changes the gradient, and not the estimated curvature."
     ),
     reference=(
         "Yao et al., ADAHESSIAN: An Adaptive Second Order Optimizer for Machine Learning, AAAI 2021, "

@@ -1,4 +1,8 @@
-"""Optimizers of pytorch_optimizer with what they get wrong put right; importing it takes nearly a second."""
+"""Optimizers of pytorch_optimizer with what they get wrong put right.
+
+They are together, and apart from their cards, because each derives from a class of pytorch_optimizer, whose
+import takes nearly a second: cards are read without it, and this module is imported when one is built.
+"""
 
 __all__ = ["SAM", "AdaHessian", "Kron", "Shampoo", "SophiaH"]
 

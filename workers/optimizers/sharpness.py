@@ -40,9 +40,18 @@ def sam_around(inner: OptimizerEntry) -> OptimizerEntry:
     """Return the entry `sam-NAME` of SAM around another entry's optimizer.
 
     Args:
-        inner: an optimizer whose card has no call of its own.
+        inner: an optimizer of torch.optim whose card has no call of its own.
+
+    Raises:
+        ValueError: the inner optimizer is imported from elsewhere, or its card has a call of its own.
     """
     card = inner.card
+    if card.import_line != f"from torch.optim import {card.constructor}" or card.call:
+        raise ValueError(
+            "expected an optimizer with an import_line 'from torch.optim import NAME', where NAME is its "
+            f"constructor, and without a call of its own, got {card.name} with {card.import_line!r}; choose "
+            "an optimizer of torch.optim"
+        )
     outer = card.model_copy(
         update={
             "name": f"sam-{card.name}",
@@ -50,7 +59,7 @@ def sam_around(inner: OptimizerEntry) -> OptimizerEntry:
             "description": (
                 f"{card.title} with the gradient at a point rho further up the gradient of each batch, which "
                 "favours flat minima. A step goes over its batches twice; norms keep the statistics of the "
-                "first pass."
+                "first pass. Clipping by value also changes the direction to that point."
             ),
             "reference": (
                 "Foret et al., Sharpness-Aware Minimization for Efficiently Improving Generalization, ICLR "

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from toy_regression import build_model, loss_of, train
 
-from workers.optimizers import build_optimizer, load_optimizers
+from workers.optimizers import build_optimizer, load_optimizers, sam_around
 
 __all__: list[str] = []
 
@@ -36,6 +36,12 @@ def test_lamb_with_upstream_defaults_would_start_ten_times_as_fast() -> None:
 def test_lookahead_rejects_alpha_1_and_so_must_its_card() -> None:
     with pytest.raises(ValueError, match="alpha must be in the range"):
         Lookahead(AdamW(build_model().parameters()), alpha=1.0)
+
+
+@pytest.mark.parametrize("name", ["adamp", "lion", "muon", "lookahead-adamw"])
+def test_sam_goes_around_optimizers_of_torch_alone(name: str) -> None:
+    with pytest.raises(ValueError, match=f"got {name}"):
+        sam_around(ENTRIES[name])
 
 
 def test_a_step_may_overwrite_the_gradients() -> None:
