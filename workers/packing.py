@@ -6,7 +6,8 @@ No SQL, no Ray.
 __all__ = ["MeasuredWidths", "Packing"]
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from studies.resolve import ResolvedStudy
 from studies.searchable import stack_kind
@@ -30,6 +31,14 @@ _EPOCH_TIMEOUT_S = 3600.0
 _EPOCH_TIMEOUT_FACTOR = 20
 
 
+@dataclass(frozen=True)
+class _Width:
+    """A measured stack width, and the size below which packs should not shrink."""
+
+    width: int
+    least: int
+
+
 class MeasuredWidths:
     """The stack widths that workers have measured for a study's workload, by optimizer.
 
@@ -46,14 +55,10 @@ class MeasuredWidths:
             has_gpu: whether the study's packs get a GPU.
         """
         applicable = [width for width in stored if (width.device != "cpu") == has_gpu]
-        self._shared: dict[tuple[object, ...], int] = {
-            (width.optimizer, width.batch_size, ()): width.width for width in reversed(applicable)
-        }
-        self._own: dict[tuple[object, ...], int] = {}
-        # The sizes below which packs should not shrink.
-        self._least: dict[tuple[object, ...], int] = {}
+        self._shared: dict[tuple[object, ...], _Width] = {}
+        self._own: dict[tuple[object, ...], _Width] = {}
         for width in reversed(applicable):
-            self._set_least((width.optimizer, width.batch_size, ()), width.trial_steps_per_s)
+            _put(self._shared, (width.optimizer, width.batch_size, ()), width)
 
     def add(self, width: StackWidth, parameters: Parameters, *, has_own_seeds: bool) -> bool:
         """Use a new measurement from now on; return whether it also holds for other studies.
@@ -65,12 +70,11 @@ class MeasuredWidths:
         """
         kind = stack_kind(parameters)
         key = (width.optimizer, width.batch_size, kind)
-        self._set_least(key, width.trial_steps_per_s)
         is_first = key not in self._shared and not width.is_for_own_seeds
         if has_own_seeds:
-            self._own[key] = width.width
+            _put(self._own, key, width)
         if is_first or not has_own_seeds:
-            self._shared[key] = width.width
+            _put(self._shared, key, width)
         return not kind and (is_first or not has_own_seeds)
 
     def of(
@@ -84,29 +88,42 @@ class MeasuredWidths:
             batch_size: examples per step.
             has_own_seeds: whether the pack's trials differ in their seeds.
         """
-        key = _key(queue, group, batch_size=batch_size)
-        width = self._shared.get(key)
-        return self._own.get(key, width) if has_own_seeds else width
+        found = self._find(queue, group, batch_size=batch_size, has_own_seeds=has_own_seeds)
+        return None if found is None else found.width
 
-    def least(self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int) -> int:
+    def least(
+        self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int, has_own_seeds: bool
+    ) -> int:
         """Return the size below which a queue's packs of a batch size should not shrink.
 
         Args:
             queue: the queue.
             group: what a pack's trials have in common; None if they are still to be created.
             batch_size: examples per step.
+            has_own_seeds: whether the pack's trials differ in their seeds.
         """
-        return self._least.get(_key(queue, group, batch_size=batch_size), _MIN_SIZE)
+        found = self._find(queue, group, batch_size=batch_size, has_own_seeds=has_own_seeds)
+        return _MIN_SIZE if found is None else found.least
 
-    def _set_least(self, key: tuple[object, ...], rates: Mapping[int, float]) -> None:
-        if rates:
-            enough = _MIN_RATE * max(rates.values())
-            self._least[key] = max(_MIN_SIZE, min(width for width in rates if rates[width] >= enough))
+    def _find(
+        self, queue: TrialQueue, group: TrialGroup | None, *, batch_size: int, has_own_seeds: bool
+    ) -> _Width | None:
+        kind = stack_kind({**queue.plan.defaults, **dict(group.shared if group is not None else ())})
+        key = (queue.plan.card.name, batch_size, kind)
+        shared = self._shared.get(key)
+        return self._own.get(key, shared) if has_own_seeds else shared
 
 
-def _key(queue: TrialQueue, group: TrialGroup | None, *, batch_size: int) -> tuple[object, ...]:
-    kind = stack_kind({**queue.plan.defaults, **dict(group.shared if group is not None else ())})
-    return queue.plan.card.name, batch_size, kind
+def _put(
+    widths: dict[tuple[object, ...], _Width], key: tuple[object, ...], measured: StackWidth | StackWidthView
+) -> None:
+    """Replace a width; one without rates, such as a lowered one, keeps the least size known before."""
+    rates, known = measured.trial_steps_per_s, widths.get(key)
+    least = _MIN_SIZE if known is None else known.least
+    if rates:
+        enough = _MIN_RATE * max(rates.values())
+        least = max(_MIN_SIZE, min(width for width in rates if rates[width] >= enough))
+    widths[key] = _Width(measured.width, least)
 
 
 class Packing:
@@ -194,12 +211,13 @@ class Packing:
         if self._plan.workload.kind != "tensors":
             return 1
         batch_size = self._settings_of(group).batch_size
-        width = self._widths.of(queue, group, batch_size=batch_size, has_own_seeds=queue.has_own_seeds(group))
+        own = queue.has_own_seeds(group)
+        width = self._widths.of(queue, group, batch_size=batch_size, has_own_seeds=own)
         largest = width or _UNMEASURED_SIZE
         largest = min(largest, self._spec.resources.max_pack_size or largest)
         even = math.ceil(available / free)
         if free == 1:
-            least = self._widths.least(queue, group, batch_size=batch_size)
+            least = self._widths.least(queue, group, batch_size=batch_size, has_own_seeds=own)
             even = min(even, max(math.ceil(available / slots), least))
         return max(1, min(largest, even))
 

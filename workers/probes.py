@@ -111,7 +111,7 @@ class Probe:
         The weights' gradients must be set.
         """
         self._begun = [
-            (weight, _flat(weight).clone(), gradient)
+            (weight, weight.detach().clone(), gradient)
             for weight in self._weights
             if (gradient := weight.grad) is not None
         ]
@@ -130,8 +130,8 @@ class Probe:
                 self._compared() if known is None else torch.tensor(known, dtype=torch.float64).flatten()
             )
         numbers: list[Tensor] = []
-        for weight, before, _ in self._begun:
-            flat = _flat(weight)
+        for weight, copy, _ in self._begun:
+            before, flat = _flat(copy), _flat(weight)
             numbers += _norm(flat), torch.dot(before, flat)
             change = torch.sub(flat, before, out=before)
             numbers += torch.dot(flat, change), torch.dot(change, change)
@@ -175,17 +175,12 @@ class Probe:
     def _compared(self) -> Tensor:
         """Return the dot product, both norms and, of an optimizer that projects, the decision; one row."""
         rows: list[Tensor] = []
-        for weight, flat, gradient in self._begun:
-            steepest = _flat(gradient)
+        # `after` compares the weights as they were.
+        for _, copy, gradient in self._begun:
+            flat, steepest = _flat(copy), _flat(gradient)
             row = [torch.dot(flat, steepest), _norm(flat), _norm(steepest)]
             if self._projection is not None:
-                # `after` compares the weight as it was.
-                decision = decide(
-                    weight if self._optimizer is None else flat.view_as(weight),
-                    gradient,
-                    delta=self._projection.delta,
-                    eps=self._projection.eps,
-                )
+                decision = decide(copy, gradient, delta=self._projection.delta, eps=self._projection.eps)
                 row.append(decision.projected.to(flat.dtype))
             rows += row
         return torch.stack(rows)

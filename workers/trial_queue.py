@@ -6,7 +6,7 @@ No SQL, no Ray.
 __all__ = ["TrialGroup", "TrialQueue"]
 
 from abc import ABC, abstractmethod
-from collections import deque
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -54,7 +54,8 @@ class TrialQueue(ABC):
         """Make an empty queue."""
         self.plan = plan
         self._shared_space: Space = {name: plan.space[name] for name in must_share(plan.defaults)}
-        self._groups: dict[TrialGroup, deque[PendingTrial]] = {}
+        # By number: a run that takes over dispatches the same, in whatever order they were queued here.
+        self._groups: dict[TrialGroup, list[PendingTrial]] = {}
 
     @property
     @abstractmethod
@@ -91,7 +92,7 @@ class TrialQueue(ABC):
         Args:
             group: what the trials have in common; None if they are still to be created.
         """
-        trials = deque[PendingTrial]() if group is None else self._groups.get(group, ())
+        trials = () if group is None else self._groups.get(group, ())
         return self.is_confirmation or any(trial.pair_index is not None for trial in trials)
 
     @property
@@ -121,7 +122,7 @@ class TrialQueue(ABC):
                 trial.number if is_alone else None,
                 self.shared_of(trial.parameters),
             )
-            self._groups.setdefault(group, deque()).append(trial)
+            insort(self._groups.setdefault(group, []), trial, key=lambda queued: queued.number)
 
     def next_group(self) -> TrialGroup | None:
         """Return the group to dispatch next; None if the queue is empty.
@@ -137,13 +138,12 @@ class TrialQueue(ABC):
 
     def dispatch(self, group: TrialGroup, count: int) -> tuple[PendingTrial, ...]:
         """Remove up to `count` trials of a group from the queue and return them."""
-        # By number: a run that takes over dispatches the same, in whatever order they were queued here.
-        trials = sorted(self._groups[group], key=lambda trial: trial.number)
-        if len(trials) > count:
-            self._groups[group] = deque(trials[count:])
-        else:
+        trials = self._groups[group]
+        dispatched = tuple(trials[:count])
+        del trials[:count]
+        if not trials:
             del self._groups[group]
-        return tuple(trials[:count])
+        return dispatched
 
     def weights_of(self, trial: PendingTrial) -> WeightsOf | None:
         """Return which configuration's weights a trial must keep at its end; None for none."""
