@@ -535,3 +535,14 @@ def test_trials_that_differ_in_their_warm_up_share_a_pack(store: Store) -> None:
     assert [packs[0].settings_of(member).warmup_fraction for member in packs[0].members] == [
         member.parameters["training.warmup_fraction"] for member in packs[0].members
     ]
+
+
+def test_packs_with_own_seeds_have_a_least_size_of_their_own(store: Store) -> None:
+    running = Running(store, arms=["adamp"])
+    widths, queue = running.recorder.widths, running.recorder.arms["adamp"].confirmation
+    for rates, has_own_seeds in (({8: 1.0, 32: 9.0}, False), ({8: 8.0, 32: 9.0}, True)):
+        widths.add(fit(32, trial_steps_per_s=rates), queue.plan.defaults, has_own_seeds=has_own_seeds)
+    assert [
+        widths.least(queue, None, batch_size=32, has_own_seeds=has_own_seeds)
+        for has_own_seeds in (False, True)
+    ] == [32, 8]
