@@ -335,7 +335,7 @@ def test_a_verb_of_an_unknown_study_is_refused(http: httpx.Client, verb: str) ->
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/v1/studies/abc23456", "GET, HEAD"),
+        ("PATCH", "/v1/studies/abc23456", "GET, HEAD, DELETE"),
         ("PUT", "/v1/studies", "GET, HEAD, POST"),
         ("PATCH", "/v1/studies", "GET, HEAD, POST"),
         ("PUT", "/v1/studies/abc23456:stop", "POST"),

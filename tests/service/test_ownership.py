@@ -22,8 +22,9 @@ Play = Callable[..., str]
 
 ALICE = Actor(name="alice", role="submitter")
 # Every request that changes an existing study, over REST and from the page.
-CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
-FORMS = [f"/studies/{{}}/{verb}" for verb in ("pause", "resume", "stop", "cancel", "confirm", "extend")]
+VERBS = ("pause", "resume", "stop", "cancel", "confirm", "extend", "archive", "unarchive")
+CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in VERBS]
+FORMS = [f"/studies/{{}}/{verb}" for verb in VERBS]
 
 
 def test_the_list_of_changing_requests_is_complete(open_app: FastAPI) -> None:

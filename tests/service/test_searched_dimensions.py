@@ -86,9 +86,9 @@ def test_what_is_searched_is_named_wherever_the_study_is_described(store: Store,
         "groups.head.lr from 0.0001 to 0.01 (log scale)"
     )
     html = study_html(store, analyses, study.id, StudyPageQuery(), reader=OPERATOR).value
-    assert f"<dt>Searched in every arm</dt><dd>{shared}</dd>" in html
+    assert f"Searched in every arm</a></dt><dd>{shared}</dd>" in html
     assert "<dt>Only in own</dt><dd>training.batch_size = 64</dd>" in html
-    assert "<dt>Compared too</dt><dd>clean</dd>" in html
+    assert "Compared too</a></dt><dd>clean</dd>" in html
     text = " ".join(methods(study, arms, analysis).paragraphs).replace("\N{NO-BREAK SPACE}", " ")
     assert f"Every arm searched for itself, from the same ranges: {shared}" in text
     assert "Only own had training.batch_size = 64." in text
