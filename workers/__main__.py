@@ -93,17 +93,21 @@ def main() -> int:
 
 
 def _serve(settings: DispatcherSettings, store: Store) -> int:
-    # Their imports take seconds, and a wrong setting is to be reported at once.
-    from workers.catalog import installed_catalog
-    from workers.dispatcher import Dispatcher
+    # Imports take seconds, and a wrong setting is to be reported at once.
     from workers.managed_ray import ManagedRay
-    from workers.packages import use_packages
 
     ray = ManagedRay(settings)
     try:
         ray.start()
+        # While Ray starts, this process would only wait.
+        from workers.catalog import installed_catalog
+        from workers.dispatcher import Dispatcher
+        from workers.packages import use_packages
+
         use_packages(settings.packages)
-        store.announce(installed_catalog(), dispatcher=settings.name)
+        catalog = installed_catalog()
+        ray.wait_until_ready()
+        store.announce(catalog, dispatcher=settings.name)
         dispatcher = Dispatcher(settings, store, ray=ray)
 
         def end(_signal: int, _frame: Any) -> None:

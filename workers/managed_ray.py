@@ -28,7 +28,7 @@ class ManagedRay:
     """
 
     def __init__(self, settings: DispatcherSettings) -> None:
-        """Prepare; `start` starts what the settings ask for."""
+        """Prepare; `start` starts what the settings ask for, and `wait_until_ready` waits for it."""
         self._settings = settings
         self._node: NodeProcess | None = None
         self._is_stopping = threading.Event()
@@ -71,9 +71,16 @@ class ManagedRay:
             self._node = join(address.removeprefix(JOIN), node_address=settings.node_address, cpus=0, gpus=0)
         else:
             check_ray(address)
-            return
-        self._node.wait_until_ready()
-        self.address = self._node.address
+
+    def wait_until_ready(self) -> None:
+        """Wait until the node that `start` started can be used; without one, do nothing.
+
+        Raises:
+            NodeFailed: it ended, or took too long.
+        """
+        if self._node is not None:
+            self._node.wait_until_ready()
+            self.address = self._node.address
 
     def replace(self, problem: str) -> None:
         """End what is left of a local Ray and start another, in another thread.
@@ -97,6 +104,7 @@ class ManagedRay:
             self._node.kill()
             try:
                 self.start()
+                self.wait_until_ready()
             except (NodeFailed, OSError) as error:
                 self.problem = str(error)
                 if self._is_stopping.is_set():
