@@ -28,7 +28,7 @@ SOCKET = "forks/socket"
 """Where a node's fork server listens, below the folder of the node."""
 
 START = b"."
-"""What the client tells the forked process, which otherwise ends: that this is the worker now."""
+"""What the client sends so that the forked process becomes the worker; without it that process ends."""
 
 # A fork takes milliseconds, but a fork server that has just started still imports. Ray gives a worker 60 s to
 # register, of which an ordinary one needs seconds.

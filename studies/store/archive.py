@@ -62,6 +62,6 @@ class Archive:
             return deletions.deleted_ids(connection, study_ids)
 
     def last_deleted_at(self) -> datetime | None:
-        """Return when a study was deleted last; None if none ever was."""
+        """Return the time of the newest deletion; None without one."""
         with self._database.read() as connection:
             return deletions.newest(connection)

@@ -119,7 +119,7 @@ def deleted_ids(connection: Connection, study_ids: Collection[str]) -> frozenset
 
 
 def newest(connection: Connection) -> datetime | None:
-    """Return when a study was deleted last; None if none ever was."""
+    """Return the time of the newest deletion; None without one."""
     return connection.scalar(select(func.max(tables.deletion.c.deleted_at)))
 
 
