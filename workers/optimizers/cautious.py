@@ -2,16 +2,16 @@
 
 __all__ = ["ENTRIES", "CautiousAdamW"]
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from studies.catalog import OptimizerCard
 from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
+from workers.optimizers.weightwise import WeightwiseOptimizer
 
 _CAUTIOUS_ADAMW = OptimizerCard(
     name="cautious-adamw",
@@ -38,7 +38,7 @@ _CAUTIOUS_ADAMW = OptimizerCard(
 )
 
 
-class CautiousAdamW(Optimizer):
+class CautiousAdamW(WeightwiseOptimizer):
     """AdamW with the cautious mask of Liang et al. (2024, arXiv:2411.16085, Algorithm 2).
 
     Args:
@@ -60,32 +60,20 @@ class CautiousAdamW(Optimizer):
         defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    # Torch overloads step by closure.
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Step, and return the closure's loss, or None without a closure."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                grad, state = weight.grad, self.state[weight]
-                if not state:
-                    state["step"] = 0
-                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-                state["step"] += 1
-                mean = state["exp_avg"].lerp_(grad, 1 - beta1)
-                square = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-                scale = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-                mask = (mean * grad > 0).to(weight.dtype)
-                mask.mul_(mask.numel() / (mask.sum() + 1))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.addcdiv_(mean * mask, scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
-        return loss
+    def step_weight(self, weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Step one weight tensor by AdamW with the cautious mask."""
+        beta1, beta2 = group["betas"]
+        if not state:
+            state["step"] = 0
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        state["step"] += 1
+        mean = state["exp_avg"].lerp_(grad, 1 - beta1)
+        square = state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        scale = (square / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+        mask = (mean * grad > 0).to(weight.dtype)
+        mask.mul_(mask.numel() / (mask.sum() + 1))
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.addcdiv_(mean * mask, scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
 
 
 ENTRIES: tuple[OptimizerEntry, ...] = (upstream(_CAUTIOUS_ADAMW, "workers.optimizers.cautious"),)

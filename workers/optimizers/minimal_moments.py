@@ -2,16 +2,16 @@
 
 __all__ = ["ENTRIES", "AdamMini"]
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from studies.catalog import OptimizerCard
 from workers.optimizers import hyperparameters as h
 from workers.optimizers.registry import OptimizerEntry, upstream
+from workers.optimizers.weightwise import WeightwiseOptimizer
 
 _ADAM_MINI = OptimizerCard(
     name="adam-mini",
@@ -41,7 +41,7 @@ _ADAM_MINI = OptimizerCard(
 )
 
 
-class AdamMini(Optimizer):
+class AdamMini(WeightwiseOptimizer):
     """AdamW with a second moment for each slice of a tensor along its first dimension.
 
     It is version 1.1.1 of the authors' code for the blocks that this code calls neurons or tokens; tensors of
@@ -68,33 +68,21 @@ class AdamMini(Optimizer):
         defaults: dict[str, Any] = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    # Torch overloads step by closure.
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Step, and return the closure's loss, or None without a closure."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                grad, state = weight.grad, self.state[weight]
-                square = grad.square()
-                if weight.ndim > 1:
-                    square = square.mean(dim=tuple(range(1, weight.ndim)), keepdim=True)
-                if not state:
-                    state["step"] = 0
-                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(square)
-                state["step"] += 1
-                mean = state["exp_avg"].lerp_(grad, 1 - beta1)
-                moment = state["exp_avg_sq"].lerp_(square, 1 - beta2)
-                scale = (moment / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
-        return loss
+    def step_weight(self, weight: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        """Step one weight tensor by AdamW with a second moment for each slice."""
+        beta1, beta2 = group["betas"]
+        square = grad.square()
+        if weight.ndim > 1:
+            square = square.mean(dim=tuple(range(1, weight.ndim)), keepdim=True)
+        if not state:
+            state["step"] = 0
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(square)
+        state["step"] += 1
+        mean = state["exp_avg"].lerp_(grad, 1 - beta1)
+        moment = state["exp_avg_sq"].lerp_(square, 1 - beta2)
+        scale = (moment / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.addcdiv_(mean, scale, value=-group["lr"] / (1 - beta1 ** state["step"]))
 
 
 ENTRIES: tuple[OptimizerEntry, ...] = (upstream(_ADAM_MINI, "workers.optimizers.minimal_moments"),)
