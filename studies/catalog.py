@@ -14,6 +14,7 @@ __all__ = [
     "Needs",
     "OptimizerCard",
     "PackageVersion",
+    "PublishedResult",
     "WorkloadCard",
     "WorkloadKind",
     "average_of",
@@ -29,6 +30,7 @@ from pydantic import Field, model_validator
 from studies.direction import Direction
 from studies.errors import shown
 from studies.frozen_model import FrozenModel
+from studies.metric_cards import CHANCE_FIELD, MetricCard, PublishedResult, average_of
 from studies.space import AnyDimension, Choices, Condition, Fixed, Parameters, Scalar
 from studies.suggestions import closest_name
 
@@ -333,39 +335,6 @@ class OptimizerCard(FrozenModel):
         return {h.name: h.active_when for h in self.hyperparameters if h.active_when is not None}
 
 
-_CHANCE_FIELD = Field(
-    default=None,
-    allow_inf_nan=False,
-    description=(
-        "The test value of guessing, e.g. 0.1 for the accuracy on ten classes of equal size: what a diverged "
-        "trial counts with where arms are compared by tuning budget; none if not known."
-    ),
-)
-
-
-class MetricCard(FrozenModel):
-    """One of the metrics that a workload measures beside its own."""
-
-    name: str = Field(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="Its name in studies and in what the workload returns, e.g. top-5 accuracy.",
-    )
-    description: str = Field(default="", description="What it measures, in one sentence.")
-    unit: str = Field(default="none", description="Its unit, e.g. 'fraction'; 'none' for pure numbers.")
-    direction: Direction = Field(description="Whether higher or lower values are better.")
-    target: float | None = Field(
-        default=None, description="A validation value that a well-tuned run reaches; none if not known."
-    )
-    chance: float | None = _CHANCE_FIELD
-
-
-def average_of(metric: str) -> str:
-    """Return the name of a metric as it is measured with a moving average of the weights."""
-    return f"{metric} (EMA)"
-
-
 class WorkloadCard(FrozenModel):
     """The description of a workload: its name, metric, direction and epochs, and what else is known."""
 
@@ -409,7 +378,7 @@ class WorkloadCard(FrozenModel):
             "fill it in."
         ),
     )
-    chance: float | None = _CHANCE_FIELD
+    chance: float | None = CHANCE_FIELD
     parameters: int | None = Field(
         default=None, gt=0, description="Trainable parameters of the model; none if not known."
     )
@@ -434,6 +403,16 @@ class WorkloadCard(FrozenModel):
         gt=0,
         description="Rough seconds per epoch on one CPU thread, for estimates only; none if not known.",
     )
+    published: tuple[PublishedResult, ...] = Field(
+        default=(), max_length=256, description="Results that others have published for it."
+    )
+    missing: str = Field(
+        default="",
+        description=(
+            "What this installation lacks to train it, and how to add that; empty if nothing. A study of it "
+            "is refused. Workers fill it in."
+        ),
+    )
     package: PackageVersion | None = _PACKAGE_FIELD
 
     @model_validator(mode="after")
@@ -441,6 +420,11 @@ class WorkloadCard(FrozenModel):
         names = [self.metric, *(metric.name for metric in self.metrics)]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.name}: expected metrics of different names, got {', '.join(names)}")
+        for result in self.published:
+            if result.metric is not None and result.metric not in names:
+                raise ValueError(
+                    f"{self.name}: expected published results of {', '.join(names)}, got {result.metric}"
+                )
         for what, own in (
             ("hyperparameters", [h.name for h in self.hyperparameters]),
             ("groups", self.groups),
@@ -484,7 +468,7 @@ class WorkloadCard(FrozenModel):
     def by_metric(self, name: str) -> "WorkloadCard":
         """Return the card with another of its metrics as its own: its unit, direction, target and chance too.
 
-        The metric that was the card's own becomes the first of the others.
+        The metric that was the card's own becomes the first of the others, and published results keep theirs.
 
         Raises:
             KeyError: the card has no metric of this name.
@@ -500,6 +484,12 @@ class WorkloadCard(FrozenModel):
                 "target": chosen.target,
                 "chance": chosen.chance,
                 "metrics": (self._own_metric, *(metric for metric in self.metrics if metric is not chosen)),
+                "published": tuple(
+                    result.model_copy(
+                        update={"metric": None if result.metric == name else result.metric or self.metric}
+                    )
+                    for result in self.published
+                ),
             }
         )
 
@@ -533,6 +523,13 @@ class Catalog(FrozenModel):
     def broken_of(self, kind: Literal["optimizer", "workload"]) -> tuple[BrokenPackage, ...]:
         """Return the packages whose optimizers, or whose workloads, could not be loaded."""
         return tuple(package for package in self.broken if package.kind == kind)
+
+    def why_refused(self, workload: str) -> str | None:
+        """Return why no study of a workload can run: it is unknown, or something is missing; else None."""
+        card = self.workloads.get(workload)
+        if card is None:
+            return self.describe_unknown("workload", workload)
+        return f"{workload} cannot be trained here: {card.missing}" if card.missing else None
 
     def describe_unknown(self, kind: Literal["optimizer", "workload"], name: str) -> str:
         """Return the message for an unknown name, with the closest known one and packages that may add it."""

@@ -504,9 +504,8 @@ def resolve(spec: StudySpec, catalog: Catalog) -> ResolvedStudy:
         space=spec.space,
         training=spec.training,
     )
-    problems: list[SpecProblem] = []
-    if workload is None:
-        problems.append(SpecProblem("/workload", catalog.describe_unknown("workload", spec.workload)))
+    why = catalog.why_refused(spec.workload)
+    problems = [] if why is None else [SpecProblem("/workload", why)]
     problems += pairing_problems(spec.search, spec.sampler, spec.budget, spec.arms)
     problems += arm_problems or unused_dimensions(spec.space, [(arm.card, arm.space) for arm in arms])
     batch_size = spec.training.batch_size

@@ -31,7 +31,9 @@ from workers.training import train_pack
 from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
 
 CPU = torch.device("cpu")
-WORKLOADS = builtin_workloads()
+WORKLOADS = {
+    name: workload for name, workload in builtin_workloads().items() if isinstance(workload, TensorWorkload)
+}
 OPTIMIZERS = load_optimizers()
 
 

@@ -7,6 +7,9 @@ from workers.optimizers import load_optimizers
 from workers.training_tasks import takes_label_smoothing
 from workers.workloads import AnyWorkload, ScriptWorkload, kind_of, load_workloads
 
+# Every page of a study keeps it.
+_MAX_LENGTH = 1000
+
 
 def installed_catalog() -> Catalog:
     """Return the cards of every optimizer and workload that is installed here, and the broken packages."""
@@ -30,5 +33,19 @@ def _announced(workload: AnyWorkload, *, package: PackageVersion | None) -> Work
     """Return a workload's card with what its author need not write."""
     found = None if isinstance(workload, ScriptWorkload) else takes_label_smoothing(workload)
     return workload.card.model_copy(
-        update={"kind": kind_of(workload), "package": package, "takes_label_smoothing": found}
+        update={
+            "kind": kind_of(workload),
+            "package": package,
+            "takes_label_smoothing": found,
+            "missing": _missing(workload),
+        }
     )
+
+
+def _missing(workload: AnyWorkload) -> str:
+    """Return what is missing to train a workload, or the error of the workload's own answer."""
+    try:
+        return (workload.missing() or "")[:_MAX_LENGTH]
+    # A package's workload may raise anything; it must not end the dispatcher.
+    except Exception as error:  # noqa: BLE001
+        return f"its method missing raised {type(error).__name__}: {error}"[:_MAX_LENGTH]

@@ -315,7 +315,7 @@ def _rank_resources(cpus: float, gpus: float) -> "_Resources":
 
 
 def _check_machine(pack: Pack, versions: str, resources: "_Resources") -> None:
-    """Raise MachineUnfit if this machine lacks the pack's workload or optimizer, or has another version."""
+    """Raise MachineUnfit if this machine lacks what the pack needs, or has another version of it."""
     expected = {version.name: version for version in map(PackageVersion.model_validate, json.loads(versions))}
     for kind, name, installed in (
         ("workload", pack.workload, resources.workloads),
@@ -324,6 +324,9 @@ def _check_machine(pack: Pack, versions: str, resources: "_Resources") -> None:
         unfit = installed.why_unfit(name, kind=kind, expected=expected)
         if unfit is not None:
             raise MachineUnfit(unfit)
+    missing = resources.workloads[pack.workload].missing()
+    if missing:
+        raise MachineUnfit(f"{pack.workload} cannot be trained on {socket.gethostname()}: {missing}")
 
 
 def _ended_by(error: Exception, pack: Pack) -> dict[str, Any]:

@@ -114,6 +114,8 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
     if card is None:
         return
     out = console()
+    if card.missing:
+        out.print(f"Cannot be trained here: {card.missing}.", style="yellow", soft_wrap=True)
     if card.source:
         out.print(f"Source: {card.source}")
     target = "" if card.target is None else f"; a well-tuned run reaches {metric(card.target, card.unit)}"
@@ -133,3 +135,5 @@ def workloads(name: Name = None, *, as_json: AsJson = False, url: Url = None, to
         out.print(tables.hyperparameters(card.hyperparameters))
     if card.groups:
         out.print(f"Parameter groups: {', '.join(card.groups)}")
+    if card.published:
+        out.print(tables.published(card))

@@ -323,6 +323,7 @@ def workloads(rows: Iterable[WorkloadCard]) -> FittedTable:
     """Return a table with one row per workload."""
     result = FittedTable(
         "name",
+        "state",
         "metric",
         "target",
         "epochs",
@@ -334,12 +335,31 @@ def workloads(rows: Iterable[WorkloadCard]) -> FittedTable:
     for card in rows:
         result.add_row(
             card.name,
+            "missing" if card.missing else "ready",
             describe_metric(card),
             metric(card.target, card.unit),
             str(card.epochs),
             "–" if card.epoch_s is None else duration(card.epochs * card.epoch_s),
             card.description,
         )
+    return result
+
+
+def published(card: WorkloadCard) -> FittedTable:
+    """Return a table with one row per published result of a workload."""
+    result = FittedTable(
+        "optimizer",
+        "metric",
+        "published",
+        "setting",
+        "source",
+        right=("published",),
+        text={"source": 20},
+    )
+    for row in card.published:
+        name = row.metric or card.metric
+        value = metric(row.value, card.by_metric(name).unit)
+        result.add_row(row.optimizer, name, value, row.setting or "–", row.source)
     return result
 
 

@@ -15,6 +15,7 @@ _GROUPS: Final[dict[str, dict[str, str]]] = {
     "Compare optimizers": {
         "study": "Every field of a study, what can be searched, samplers, pruners and lost trials.",
         "statistics": "What every figure, word and check of a verdict means, and how often it is wrong.",
+        "benchmarks": "Built-in workloads: what each needs, and what was run.",
         "report": "Reports for papers, bundles of everything measured, and running a study again.",
         "optimizers": "What each optimizer is, and how it was checked.",
         "cli": "Every command of tangent with its options.",

@@ -10,7 +10,7 @@ from studies.training_settings import PrecisionName
 from studies.trials import CheckResult
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.trial_files import TrialFolder
-from workers.workload_check.check_result import CheckFailed
+from workers.workload_check.check_result import CheckFailed, about, calling
 from workers.workload_check.data_checks import check_data
 from workers.workload_check.model_checks import check_model
 from workers.workload_check.script_checks import check_script
@@ -47,6 +47,11 @@ def check_workload(
     entry = entry or load_optimizers()["adamp"]
     folder = TrialFolder()
     try:
+        with calling("requirements", workload=workload.card.name):
+            missing = workload.missing()
+        if missing:
+            yield about(type(workload), "requirements", "error", missing)
+            return
         if isinstance(workload, ScriptWorkload):
             size = batch_size or workload.card.batch_size
             yield from check_script(workload, device, entry=entry, batch_size=size, in_steps=in_steps)

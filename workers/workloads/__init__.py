@@ -50,7 +50,7 @@ Workload = TensorWorkload
 """The name that packages for earlier versions import."""
 
 
-def builtin_workloads() -> dict[str, TensorWorkload]:
+def builtin_workloads() -> dict[str, ModelWorkload]:
     """Return our own workloads by name, without loading their data."""
     builtin = (DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d())
     return {workload.card.name: workload for workload in builtin}

@@ -32,6 +32,14 @@ class Configurable:
         own: Mapping[str, Any] | None = vars(self).get(_CONFIGURATION)
         return {h.name: h.default for h in self.card.hyperparameters} if own is None else own
 
+    def missing(self) -> str | None:
+        """Return what this machine lacks to train the workload, and the command or folder that adds it.
+
+        By default None: nothing. It is called whenever the catalogue is announced and before a trial, so it
+        may import nothing heavy; `workers.workloads.requirements` looks for packages and files.
+        """
+        return None
+
     def parameter_groups(self, model: nn.Module) -> Mapping[str, Iterable[nn.Parameter]]:
         """Return the parameters of a model in each of the card's groups, such as `embedding`.
 
