@@ -16,6 +16,7 @@ __all__ = [
     "looks",
 ]
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -64,7 +65,8 @@ def looks(first: int, most: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def look_levels(planned: Sequence[int], *, level: float = LEVEL) -> tuple[float, ...]:
+@functools.lru_cache(maxsize=32)
+def look_levels(planned: tuple[int, ...], *, level: float = LEVEL) -> tuple[float, ...]:
     """Return the two-sided level at each look, so that the chance of any wrong call in all is `level`.
 
     By the look with a share t of the most pairs, 2 - 2 Phi(z / sqrt(t)) of the level is spent, z being the
@@ -181,7 +183,7 @@ def judge_looks(
     Statistics in Biopharmaceutical Research 5 (2013), for step-down tests at several looks.
     """
     asked = list(itertools.combinations((arm.name for arm in arms), 2)) if pairs is None else list(pairs)
-    levels = look_levels(planned)
+    levels = look_levels(tuple(planned))
     found = {pair: _nothing(pair) for pair in asked}
     dropped: dict[str, int] = {}
     done = sum(pairs_at <= ended for pairs_at in planned)
@@ -263,7 +265,7 @@ def expected_cost(
     from scipy.special import stdtr  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     rng = np.random.default_rng(_SEED)
-    levels = look_levels(planned)
+    levels = look_levels(tuple(planned))
     steps = np.diff((0, *planned))
     noise = rng.normal(size=(_STUDIES, len(planned), arms)) * np.sqrt(steps)[:, None]
     values = np.cumsum(noise, axis=1) * spread * math.sqrt(primary / 2) / np.array(planned)[:, None]
