@@ -32,16 +32,19 @@ __all__ = [
 ]
 
 from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
+from workers.workloads.audio import AUDIO
 from workers.workloads.command_workload import CommandWorkload
 from workers.workloads.configuration import configuration_of, configured, grouped_parameters, with_kinds
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device
+from workers.workloads.memory_lm import MEMORY_LM
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
 from workers.workloads.script_workload import ScriptWorkload
 from workers.workloads.tensor_workload import Data, Split, TensorWorkload, load_data
 from workers.workloads.toys import Antipode2d, Rosenbrock3d
+from workers.workloads.vowels import VOWELS
 
 _GROUP = "tangent.workloads"
 
@@ -52,7 +55,12 @@ Workload = TensorWorkload
 
 def builtin_workloads() -> dict[str, ModelWorkload]:
     """Return our own workloads by name, without loading their data."""
-    builtin = (DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d())
+    builtin = (
+        *(DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d()),
+        *AUDIO,
+        *VOWELS,
+        *MEMORY_LM,
+    )
     return {workload.card.name: workload for workload in builtin}
 
 
