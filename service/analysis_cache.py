@@ -16,6 +16,7 @@ from service.analysis_pool import AnalysisPool, Job, ThreadAnalysisPool, Timed
 from service.cache_entry import Aged, Key, RefreshBudget
 from service.errors import HTTPProblem
 from service.refreshing_cache import RefreshingCache
+from service.verdict_phrases import VerdictPhrases
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis
@@ -40,6 +41,9 @@ _Analysis = TypeVar("_Analysis", StudyAnalysis, SuiteAnalysis, Comparison)
 class AnalysisCache(RefreshingCache):
     """Analyses of a store's studies, each with its age. Safe to share between threads.
 
+    Attributes:
+        phrases: their verdicts in a phrase.
+
     Args:
         store: the studies.
         max_bytes: the most memory that the values may take, estimated.
@@ -61,6 +65,7 @@ class AnalysisCache(RefreshingCache):
         self._waiting: Counter[str | None] = Counter()
         self._file_threads: anyio.CapacityLimiter | None = None
         self._pool = pool or ThreadAnalysisPool(store)
+        self.phrases = VerdictPhrases(store, self.study)
 
     async def run_limited(self, work: Callable[[], _T], *, caller: str | None) -> _T:
         """Run work that uses analyses in threads of its own, and return its result.

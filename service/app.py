@@ -24,6 +24,7 @@ from service.api_docs import add_docs
 from service.auth import check_exposure
 from service.body_parsers import BodyParsers
 from service.closed_study_cache import ClosedStudyCache
+from service.cluster_status import ClusterStatus
 from service.compression import Compression
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
@@ -211,6 +212,7 @@ def create_app(
     app.state.streams = streams
     app.state.metrics = metrics
     app.state.body_parsers = BodyParsers()
+    app.state.cluster = ClusterStatus()
     app.state.rate_limits = RateLimits(settings.rate_per_s)
     app.state.recent_credentials = RecentCredentials(max_entries=_MAX_RECENT_CREDENTIALS)
     app.state.write_threads = WriteThreads()

@@ -4,13 +4,12 @@ __all__ = ["DispatcherHealth"]
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from datetime import UTC, datetime
+from typing import Self
 
 from studies.formatting import duration
-from studies.store.catalog import Heartbeat
+from studies.store.catalog import HEARTBEAT_WITHIN, Heartbeat
 
-_HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
 _ADVICE = "start one with `tangent up` or `python -m workers`"
 
 
@@ -34,7 +33,7 @@ class DispatcherHealth:
     def of(cls, heartbeats: Mapping[str, Heartbeat], *, now: datetime | None = None) -> Self:
         """Return the state that the heartbeats show; by default at the current time."""
         moment = now or datetime.now(UTC)
-        alive = [beat for beat in heartbeats.values() if moment - beat.at < _HEARTBEAT_WITHIN]
+        alive = [beat for beat in heartbeats.values() if moment - beat.at < HEARTBEAT_WITHIN]
         problems = [beat.problem for beat in alive if beat.problem is not None]
         return cls(
             alive=len(alive),

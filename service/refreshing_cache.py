@@ -318,6 +318,13 @@ class RefreshingCache:
             last = None if entry is None else entry.last
         return last.value if last is not None and last.stamps == self._stamps(study_ids) else None
 
+    def last(self, key: Key) -> Aged[Any] | None:
+        """Return the last value of a key, however old, without computing one; None if there is none."""
+        with self._guard:
+            entry = self._entries.get(key)
+            last = None if entry is None else entry.last
+        return None if last is None else Aged(last.value, time.monotonic() - last.read_at)
+
     def _replace(self, entry: Entry, computed: Computed | None) -> None:
         with self._guard:
             self._bytes += self._kept_bytes(computed) - self._kept_bytes(entry.last)

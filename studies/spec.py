@@ -216,6 +216,12 @@ class StudySpec(FrozenModel):
         description="A label shared by studies of several workloads that are judged together.",
         examples=["small-vision"],
     )
+    tags: tuple[Annotated[str, Field(pattern=_SLUG)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="Labels by which lists of studies are searched and filtered.",
+        examples=[["thesis", "chapter-3"]],
+    )
     workload: str = Field(
         pattern=_SLUG, description="Name of a workload in the catalogue.", examples=["digits-cnn"]
     )

@@ -211,6 +211,7 @@ class StudySummary(FrozenModel):
     workload: str = Field(description="Name of its workload.")
     suite: str | None = Field(default=None, description="Label of its suite.")
     arms: tuple[str, ...] = Field(description="Names of its arms.")
+    tags: tuple[str, ...] = Field(default=(), description="Its tags.")
     owner: str | None = Field(description="Name of the token that submitted it; none on an open service.")
     progress: Progress = Field(description="Progress of all arms together.")
     created_at: datetime = Field(description="When it was submitted.")

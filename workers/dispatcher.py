@@ -107,7 +107,7 @@ class Dispatcher:
         problem = self._ray.problem or self._run_problem
         if problem == self._stored_problem and time.monotonic() - self._beat_at < _HEARTBEAT_EVERY_S:
             return
-        self._store.heartbeat(self._settings.name, problem=problem)
+        self._store.heartbeat(self._settings.name, problem=problem, machine=self._ray.measure_machine())
         self._stored_problem = problem
         self._store.settle_lapsed_leases()
         self._notice_deletions()

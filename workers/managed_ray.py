@@ -6,7 +6,9 @@ import logging
 import os
 import threading
 
+from studies.cluster_views import MachineView
 from workers.local_ray import check_ray
+from workers.machine_report import measure_machine
 from workers.node import check_token_mode, join, start_head, start_local
 from workers.node_process import NodeFailed, NodeProcess
 from workers.settings import JOIN, DispatcherSettings
@@ -50,6 +52,13 @@ class ManagedRay:
     def has_ended(self) -> bool:
         """Whether the node that was started here has ended, and is not being replaced."""
         return self.problem is None and self._node is not None and self._node.has_ended
+
+    def measure_machine(self) -> MachineView | None:
+        """Return the state of this machine; None if no node here lends cores to trials."""
+        lends = self.is_replaceable or (self._settings.ray_address == "head" and self._settings.cpus)
+        if self._node is None or not lends:
+            return None
+        return measure_machine(self._node.pid, cpus=self._settings.cpus)
 
     def start(self) -> None:
         """Start a node, or check that the cluster answers.

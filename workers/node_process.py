@@ -155,6 +155,11 @@ class NodeProcess:
         self._reader.start()
 
     @property
+    def pid(self) -> int:
+        """The process below which the node and its workers run."""
+        return self._process.pid
+
+    @property
     def has_ended(self) -> bool:
         """Whether its process has ended, or its raylet or GCS, whose end that process may not notice."""
         if self._process.poll() is not None:

@@ -9,6 +9,7 @@ from service.api.analyses import analysis_router
 from service.api.archive import archive_router
 from service.api.artifacts import artifact_router
 from service.api.catalog import catalog_router
+from service.api.cluster import cluster_router
 from service.api.events import event_router
 from service.api.follow_ups import follow_up_router
 from service.api.index import index_router
@@ -33,6 +34,7 @@ def api_router() -> APIRouter:
         analysis_router(),
         report_router(),
         catalog_router(),
+        cluster_router(),
         webhook_router(),
         account_router(),
     )

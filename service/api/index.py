@@ -44,6 +44,7 @@ class Links(BaseModel):
         default="/v1/broken-packages",
         description="Installed packages whose optimizers or workloads could not be loaded.",
     )
+    cluster: str = Field(default="/v1/cluster", description="Machines, dispatchers and the queue.")
     webhooks: str = Field(
         default="/v1/webhooks",
         description="Webhooks that receive events of studies: list them, or POST one.",

@@ -30,10 +30,12 @@ from service.schemas import ArmBest, StudyPlan
 from service.write_threads import WriteRoute
 from studies.actors import Actor
 from studies.frozen_model import FrozenModel
+from studies.live_views import LiveStudy
 from studies.resolve import resolve
 from studies.spec import StudySpec
 from studies.states import StudyMove, StudyState
 from studies.store import Store
+from studies.study_filter import StudyFilter, StudyOrder
 from studies.views import ArmView, Curve, Page, StudySummary, StudyView
 
 _STUDY_BODY = body_description(
@@ -106,9 +108,37 @@ class StudyQuery(FrozenModel):
     suite: str | None = Field(
         default=None, pattern=NAME, description="Only studies of this suite.", examples=["small-vision"]
     )
+    owner: str | None = Field(default=None, max_length=64, description="Only studies of this token.")
+    tag: str | None = Field(default=None, pattern=NAME, description="Only studies with this tag.")
+    q: str = Field(
+        default="",
+        max_length=200,
+        description=(
+            "Only studies that have every one of these words in their name, id, workload, suite or owner, or "
+            "as a tag."
+        ),
+    )
+    order: StudyOrder = Field(
+        default="newest",
+        description="Newest or oldest first, by name, those that ended last first, or by state.",
+    )
     archived: bool = Field(default=False, description="The archived studies instead of all others.")
     page_size: int = Field(default=50, ge=1, le=500, description="Most studies on the page.")
     page_token: PageToken = None
+
+    @property
+    def chosen(self) -> StudyFilter:
+        """The filter that it asks for."""
+        return StudyFilter(
+            state=self.state,
+            workload=self.workload,
+            suite=self.suite,
+            owner=self.owner,
+            tag=self.tag,
+            text=self.q,
+            is_archived=self.archived,
+            order=self.order,
+        )
 
 
 def submit_response(
@@ -180,14 +210,7 @@ def _add_reads(router: APIRouter) -> None:
     def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Response:
         """Return a page of studies, newest first."""
         store: Store = request.app.state.store
-        page = store.studies(
-            state=query.state,
-            workload=query.workload,
-            suite=query.suite,
-            is_archived=query.archived,
-            page_size=query.page_size,
-            page_token=query.page_token,
-        )
+        page = store.studies(query.chosen, page_size=query.page_size, page_token=query.page_token)
         return json_response(page)
 
     @router.get(
@@ -269,7 +292,21 @@ def _add_reads(router: APIRouter) -> None:
             request, study_id, "curves", lambda: one_page(Page[Curve], store.curves(study_id))
         )
 
-    _ = list_studies, get_study, list_arms, list_best, list_curves
+    @router.get(
+        "/studies/{study_id}/live",
+        response_model=LiveStudy,
+        summary="What a study does now",
+        responses=problem_responses(errors.STUDY_NOT_FOUND),
+    )
+    def get_live(request: Request, study_id: StudyId) -> Response:
+        """Return the trials in training with their curves, the packs on workers, and the time left.
+
+        Also all trials by state and epochs done, and the last failures with what their workers printed.
+        """
+        store: Store = request.app.state.store
+        return cached_response(request, study_id, "live", lambda: store.live(study_id))
+
+    _ = list_studies, get_study, list_arms, list_best, list_curves, get_live
 
 
 def _make_move_route(verb: StudyMove, description: str) -> Callable[..., Response]:

@@ -18,8 +18,8 @@ from service.dashboard.assets import Assets, assets
 from service.dashboard.deletion_page import deletion_html, is_confirmed
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
-from service.dashboard.leader_text import describe_leader
-from service.dashboard.rendering import address, render
+from service.dashboard.home_page import HomeQuery, home_html, home_update_html
+from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
     checked_html,
@@ -32,17 +32,15 @@ from service.dashboard.suite_pages import comparison_html, suite_html, suites_ht
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
 from service.dashboard.trials_csv import trials_csv_parts
-from service.dispatcher_health import DispatcherHealth
 from service.errors import KIND_BY_ERROR
-from service.public_address import public_url
 from service.write_threads import WriteRoute
-from studies.actors import check_may_change, check_role, may_submit
+from studies.actors import check_may_change, check_role
 from studies.catalog import BrokenPackage, Hyperparameter
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import more_seeds
 from studies.formatting import scalar
 from studies.spec import StudySpec
-from studies.states import StudyMove, StudyState
+from studies.states import StudyMove
 from studies.store import Store
 
 StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$")]
@@ -50,8 +48,6 @@ SuiteName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 TrialId = Annotated[str, Path(pattern=r"^[a-z0-9.-]{1,96}$")]
 DocumentName = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
 Seen = Annotated[str, Query(max_length=200)]
-
-_STUDIES_PER_PAGE = 25
 
 
 def static_files() -> Assets:
@@ -68,6 +64,7 @@ def dashboard_router() -> APIRouter:
         route_class=WriteRoute,
     )
     router.add_api_route("/", _studies)
+    router.add_api_route("/live", _studies_update)
     router.add_api_route("/optimizers", _optimizers)
     router.add_api_route("/workloads", _workloads)
     router.add_api_route("/help", _help)
@@ -119,55 +116,15 @@ def _aged_page(request: Request, page: Aged[str] | None) -> Response:
     return Response(status_code=204) if page is None else _page(request, page.value, age_s=page.age_s)
 
 
-def _studies(
-    request: Request,
-    reader: CurrentActor,
-    state: StudyState | None = None,
-    workload: Annotated[str | None, Query(max_length=64)] = None,
-    suite: Annotated[str | None, Query(max_length=64)] = None,
-    archived: Annotated[bool, Query()] = False,  # noqa: FBT002 # a query parameter, given by name
-    page_token: Annotated[str | None, Query(max_length=512)] = None,
+def _studies(request: Request, reader: CurrentActor, query: Annotated[HomeQuery, Query()]) -> Response:
+    return _page(request, home_html(request, query, reader=reader))
+
+
+def _studies_update(
+    request: Request, reader: CurrentActor, query: Annotated[HomeQuery, Query()], seen: Seen = ""
 ) -> Response:
-    store = _store(request)
-    page = store.studies(
-        state=state,
-        workload=workload,
-        suite=suite,
-        is_archived=archived,
-        page_size=_STUDIES_PER_PAGE,
-        page_token=page_token,
-    )
-    catalog = store.catalog()
-    cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
-    with_results = {
-        study.id: study for study in page.items if study.progress.completed and study.workload in cards
-    }
-    leaders = {
-        study_id: describe_leader(best, cards[with_results[study_id].workload], titles)
-        for study_id, best in store.best_values(list(with_results)).items()
-    }
-    context: dict[str, Any] = {
-        "page": page,
-        "state_filter": state and state.value,
-        "workload": workload,
-        "suite": suite,
-        "archived": "true" if archived else None,
-        "has_archived": not page.total and store.studies(is_archived=True, page_size=1).total > 0,
-        "token": page_token,
-    }
-    return _page(
-        request,
-        render(
-            "studies.html",
-            **context,
-            leaders=leaders,
-            may_submit=may_submit(reader),
-            here="/",
-            base_url=public_url(request),
-            outage=DispatcherHealth.of(store.dispatchers()).outage,
-            json_url=address("/v1/studies", archived="true" if archived else None),
-        ),
-    )
+    html = home_update_html(request, query, reader=reader, seen=seen)
+    return _aged_page(request, None if html is None else Aged(html, 0.0))
 
 
 def _help(request: Request, q: Annotated[str, Query(max_length=200)] = "") -> Response:

@@ -26,6 +26,7 @@ from studies.formatting import (
     metric,
     number,
     p_value,
+    percent,
     plural,
     scalar,
     score,
@@ -42,6 +43,8 @@ _DEFAULTS: dict[str, Any] = {
     "live_url": None,
     "is_pending": False,
     "here": None,
+    "tab_title": None,
+    "tab_icon": "icon.svg",
     "oob": "",
 }
 
@@ -76,6 +79,7 @@ def _environment() -> Environment:
         metric,
         number,
         p_value,
+        percent,
         plural,
         scalar,
         schedule_text,

@@ -16,16 +16,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Timed
 from service.budget_differences import has_budget_verdict
-from service.cache_entry import Aged
+from service.cache_entry import Aged, Key
 from service.dashboard.figures import (
     Against,
     FigureData,
     budget_charts,
     confirmed_charts,
     furthest_pruned,
+    narrowing_chart,
     study_charts,
 )
 from service.dashboard.leader_text import ranked
+from service.dashboard.live_section import live_section, tab_icon, tab_title
 from service.dashboard.pack_text import describe_stacking
 from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
@@ -52,7 +54,7 @@ _UPDATE_WAIT_S = 10.0
 # The version of the evidence that a page without it shows.
 _NO_EVIDENCE = "none"
 
-OUT_OF_BAND = Markup(' hx-swap-oob="true"')
+OUT_OF_BAND = Markup(' hx-swap-oob="morph"')
 
 
 def _none_if_empty(value: object) -> object:
@@ -149,9 +151,12 @@ def study_html(
         "study.html",
         **_context(store, study, arms, query, reader, version=version, outage=outage),
         **evidence.shown,
+        section=live_section(store, analyses, study, arms, wait_s=_PAGE_WAIT_S),
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
-        more_json=[f"/v1/studies/{study_id}/{part}" for part in ("analysis", "arms", "trials", "events")],
+        more_json=[
+            f"/v1/studies/{study_id}/{part}" for part in ("live", "analysis", "arms", "trials", "events")
+        ],
         spec_json=study.spec.model_dump_json(indent=2),
         trial_states=[
             state.value
@@ -184,6 +189,7 @@ def study_update_html(
         if before.evidence == now.evidence
         else _evidence(analyses, study_id, query.against, wait_s=_UPDATE_WAIT_S if had_none else None)
     )
+    is_behind = before.evidence != now.evidence
     if evidence is None or evidence.version.evidence == before.evidence:
         # The page shows the latest that has been computed.
         now, evidence = replace(now, evidence=before.evidence), None
@@ -193,15 +199,24 @@ def study_update_html(
     if before.study == now.study and not has_new_rungs:
         return None
     arms = store.arms(study_id)
+    section = live_section(store, analyses, study, arms, wait_s=_UPDATE_WAIT_S)
     if evidence is not None:
         shown, version = evidence.shown, replace(evidence.version, study=now.study)
     else:
         rungs = rung_table(study, arms, store.every_trial(study_id)) if has_new_rungs else None
-        shown, version = {"rungs": rungs}, now
+        known = None if is_pending else analyses.last(_page_key(study_id, query.against))
+        # Without one, the page keeps the sentence that it has.
+        shown = (
+            {"analysis": None}
+            if known is None
+            else {**known.value.shown, "age_s": known.age_s if is_behind else 0.0}
+        )
+        shown, version = shown | {"rungs": rungs}, now
     update = render(
         "study/update.html",
         **_context(store, study, arms, query, reader, version=version, outage=outage),
         **shown,
+        section=section,
         has_new_rungs=has_new_rungs,
         is_redrawn=evidence is not None,
         is_first=had_none,
@@ -230,7 +245,12 @@ _WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
     "is_by_budget": False,
     "groups": (),
     "rungs": None,
+    "narrowing": None,
 }
+
+
+def _page_key(study_id: str, against: Against) -> Key:
+    return "page", study_id, against
 
 
 def _evidence(
@@ -252,7 +272,7 @@ def _evidence(
             return analyses.compute(partial(_draw_evidence, known, against))
         return analyses.compute_with_study(study_id, partial(_analyse_and_draw, study_id, against))
 
-    key, ids = ("page", study_id, against), (study_id,)
+    key, ids = _page_key(study_id, against), (study_id,)
     found = (
         analyses.get(key, ids, draw) if wait_s is None else analyses.get_soon(key, ids, draw, wait_s=wait_s)
     )
@@ -293,7 +313,13 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
         pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
     )
     has_results = record.study.progress.finished > 0
+    # Imported here for the same reason as above.
+    from studies.analysis.narrowing import narrowing
+
+    is_open = record.study.state not in CLOSED_STUDY_STATES
+    narrowed = narrowing(record) if is_open else ()
     shown = {
+        "narrowing": narrowing_chart(record.study, record.arms, narrowed),
         "analysis": analysis,
         "is_by_budget": has_budget_verdict(analysis),
         "tables": tables_of(analysis, record.arms),
@@ -369,6 +395,8 @@ def _context(
         "searched": _searched,
         "weights": _weights(store, study),
         "is_live": is_live,
+        "tab_title": tab_title(study),
+        "tab_icon": tab_icon(study),
         "is_pending": is_pending,
         "live_url": query.address(f"/studies/{study.id}/live", seen=version)
         if is_live or is_pending

@@ -41,7 +41,9 @@ from studies.store.dispatching import Dispatching
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
+from studies.store.watching import Watching
 from studies.store.webhook_queue import WebhookQueue
+from studies.study_filter import StudyFilter
 from studies.trials import Claim, Measurement, Phase
 from studies.views import (
     ArmView,
@@ -62,7 +64,10 @@ if TYPE_CHECKING:
     from studies.store.optuna_copy import OptunaCopy
 
 
-class Store(Accounts, Archive, Dispatching, WebhookQueue):
+_EVERY = StudyFilter()
+
+
+class Store(Accounts, Archive, Dispatching, Watching, WebhookQueue):
     """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` if the database cannot be reached or written.
@@ -232,16 +237,9 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
             return study_queries.study(connection, study_id)
 
     def studies(
-        self,
-        *,
-        state: StudyState | None = None,
-        workload: str | None = None,
-        suite: str | None = None,
-        is_archived: bool = False,
-        page_size: int = 50,
-        page_token: str | None = None,
+        self, chosen: StudyFilter = _EVERY, *, page_size: int = 50, page_token: str | None = None
     ) -> Page[StudySummary]:
-        """Return a page of studies, newest first: either those that are archived or those that are not.
+        """Return a page of the studies that pass a filter; by default all that are not archived.
 
         Raises:
             SpecInvalid: the page token is invalid or belongs to another query.
@@ -249,10 +247,7 @@ class Store(Accounts, Archive, Dispatching, WebhookQueue):
         with self._database.read() as connection:
             return study_queries.studies(
                 connection,
-                state=state,
-                workload=workload,
-                suite=suite,
-                is_archived=is_archived,
+                chosen=chosen,
                 page_size=page_size,
                 page_token=page_token,
                 cache=self._progress_cache,

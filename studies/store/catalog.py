@@ -1,17 +1,30 @@
 """The stored catalogue: the cards that dispatchers have announced, and the dispatchers' heartbeats."""
 
-__all__ = ["Heartbeat", "announce", "catalog", "dispatchers", "heartbeat", "sign_off", "stamp"]
+__all__ = [
+    "HEARTBEAT_WITHIN",
+    "Heartbeat",
+    "announce",
+    "catalog",
+    "dispatchers",
+    "heartbeat",
+    "sign_off",
+    "stamp",
+]
 
 import hashlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.catalog import BrokenPackage, Catalog, OptimizerCard, WorkloadCard
+from studies.cluster_views import MachineView
 from studies.store import clock, tables
+
+HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
+"""A dispatcher without a heartbeat for this long counts as gone."""
 
 _MAX_PROBLEM_LENGTH = 1000
 # The kind of a package that a dispatcher could not load.
@@ -25,10 +38,12 @@ class Heartbeat:
     Attributes:
         at: when it was stored.
         problem: why the dispatcher could start no run then; None if it could.
+        machine: the machine that it runs on, as a `MachineView`'s fields; None if it reports none.
     """
 
     at: datetime
     problem: str | None = None
+    machine: dict[str, Any] | None = None
 
 
 def _upsert(connection: Connection, *, kind: str, name: str, card: dict[str, Any], dispatcher: str) -> None:
@@ -74,9 +89,18 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
     heartbeat(connection, dispatcher=dispatcher)
 
 
-def heartbeat(connection: Connection, *, dispatcher: str, problem: str | None = None) -> None:
-    """Store a dispatcher's heartbeat, and why it can start no run, if it cannot."""
-    card = {} if problem is None else {"problem": tables.storable(problem)[:_MAX_PROBLEM_LENGTH]}
+def heartbeat(
+    connection: Connection,
+    *,
+    dispatcher: str,
+    problem: str | None = None,
+    machine: MachineView | None = None,
+) -> None:
+    """Store a dispatcher's heartbeat, with its machine, and why it can start no run if it cannot."""
+    card: dict[str, Any] = (
+        {} if problem is None else {"problem": tables.storable(problem)[:_MAX_PROBLEM_LENGTH]}
+    )
+    card |= {} if machine is None else {"machine": machine.model_dump()}
     _upsert(connection, kind="dispatcher", name=dispatcher, card=card, dispatcher=dispatcher)
 
 
@@ -124,4 +148,7 @@ def dispatchers(connection: Connection) -> dict[str, Heartbeat]:
     o = tables.offer.c
     rows = connection.execute(select(o.name, o.seen_at, o.card).where(o.kind == "dispatcher")).all()
     offset = clock.now(connection) - datetime.now(UTC)
-    return {row.name: Heartbeat(row.seen_at - offset, row.card.get("problem")) for row in rows}
+    return {
+        row.name: Heartbeat(row.seen_at - offset, row.card.get("problem"), row.card.get("machine"))
+        for row in rows
+    }

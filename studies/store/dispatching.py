@@ -7,6 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from studies.catalog import Catalog
+from studies.cluster_views import MachineView
 from studies.store import catalog, claims, clock, summaries
 from studies.store.catalog import Heartbeat
 from studies.store.database import Database
@@ -31,10 +32,12 @@ class Dispatching:
         with self._database.write() as connection:
             catalog.announce(connection, announced, dispatcher=dispatcher)
 
-    def heartbeat(self, dispatcher: str, *, problem: str | None = None) -> None:
-        """Store a dispatcher's heartbeat, and why it can start no run, if it cannot."""
+    def heartbeat(
+        self, dispatcher: str, *, problem: str | None = None, machine: MachineView | None = None
+    ) -> None:
+        """Store a dispatcher's heartbeat, its machine, and why it can start no run, if it cannot."""
         with self._database.write() as connection:
-            catalog.heartbeat(connection, dispatcher=dispatcher, problem=problem)
+            catalog.heartbeat(connection, dispatcher=dispatcher, problem=problem, machine=machine)
 
     def sign_off(self, dispatcher: str) -> None:
         """Delete a dispatcher that has ended; its cards stay."""

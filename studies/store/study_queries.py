@@ -1,11 +1,13 @@
 """Reads of studies and arms as views; each function makes one or two queries."""
 
-__all__ = ["arms", "progress", "resolved", "studies", "study", "study_row"]
+__all__ = ["arms", "best_rows", "progress", "resolved", "studies", "study", "study_row", "total_progress"]
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, bindparam, exists, func, or_, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects import postgresql
 
 from studies.direction import Direction, sign
 from studies.errors import StudyNotFound
@@ -17,6 +19,7 @@ from studies.store.pagination import page
 from studies.store.plans import Planned
 from studies.store.progress import ProgressCache, arm_progress
 from studies.store.trial_rows import IS_SEARCH
+from studies.study_filter import StudyFilter, StudyOrder
 from studies.training_program import training_program
 from studies.trials import CardDifference, CheckResult
 from studies.views import (
@@ -68,7 +71,19 @@ def _total(parts: Iterable[Progress]) -> Progress:
     return Progress(**{name: sum(getattr(part, name) for part in listed) for name in Progress.model_fields})
 
 
-def _summary_fields(row: Any, arms: tuple[str, ...], progress: Progress) -> dict[str, Any]:
+def total_progress(connection: Connection, row: Any) -> Progress:
+    """Return the progress of all arms of a study together.
+
+    Args:
+        connection: an open transaction.
+        row: the study, as `study_row` returns it.
+    """
+    return _total(arm_progress(connection, [row])[row.id].values())
+
+
+def _summary_fields(
+    row: Any, arms: tuple[str, ...], tags: tuple[str, ...], progress: Progress
+) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
@@ -77,6 +92,7 @@ def _summary_fields(row: Any, arms: tuple[str, ...], progress: Progress) -> dict
         "workload": row.workload,
         "suite": row.suite,
         "arms": arms,
+        "tags": tags,
         "owner": row.owner,
         "progress": progress,
         "created_at": row.created_at,
@@ -97,7 +113,7 @@ def study(connection: Connection, study_id: str) -> StudyView:
     plan, spec = planned.plan, planned.spec
     progress = arm_progress(connection, [row])[study_id]
     return StudyView(
-        **_summary_fields(row, tuple(progress), _total(progress.values())),
+        **_summary_fields(row, tuple(progress), spec.tags, _total(progress.values())),
         version=row.version,
         verbs=allowed_verbs(StudyState(row.state)),
         workload_card=plan.workload,
@@ -114,40 +130,76 @@ def study(connection: Connection, study_id: str) -> StudyView:
 def studies(
     connection: Connection,
     *,
-    state: StudyState | None,
-    workload: str | None,
-    suite: str | None,
-    is_archived: bool,
+    chosen: StudyFilter,
     page_size: int,
     page_token: str | None,
     cache: ProgressCache,
 ) -> Page[StudySummary]:
-    """Return a page of studies, newest first: either those that are archived or those that are not.
+    """Return a page of the studies that pass a filter, in its order.
 
     Counts of closed studies come from the cache.
 
     Raises:
         SpecInvalid: the page token is invalid or belongs to another query.
     """
-    s = tables.study.c
-    query = select(*_SUMMARY)
-    query = query if state is None else query.where(s.state == state.value)
-    query = query if workload is None else query.where(s.workload == workload)
-    query = query if suite is None else query.where(s.suite == suite)
-    query = query.where(s.archived_at.is_not(None) if is_archived else s.archived_at.is_(None))
-    key = [state, workload, suite, is_archived]
-    rows, token, total = page(
-        connection, query.order_by(s.created_at.desc(), s.id), key, page_size, page_token
+    query = select(*_SUMMARY).where(
+        *_conditions(chosen, is_postgresql=connection.dialect.name == "postgresql")
     )
+    order = (*_ORDERS[chosen.order], _S.created_at.desc(), _S.id)
+    rows, token, total = page(connection, query.order_by(*order), [chosen], page_size, page_token)
 
-    def count(some: Sequence[Any]) -> dict[str, tuple[tuple[str, ...], Progress]]:
-        stamped = select(*plans.STAMP, s.state).where(s.id.in_([row.id for row in some]))
-        counted = arm_progress(connection, connection.execute(stamped).all())
-        return {study_id: (tuple(of_arms), _total(of_arms.values())) for study_id, of_arms in counted.items()}
+    def count(some: Sequence[Any]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], Progress]]:
+        stamped = select(*plans.STAMP, _S.state).where(_S.id.in_([row.id for row in some]))
+        stamps = connection.execute(stamped).all()
+        counted, planned = arm_progress(connection, stamps), plans.planned_studies(connection, stamps)
+        return {
+            study_id: (tuple(of_arms), planned[study_id].spec.tags, _total(of_arms.values()))
+            for study_id, of_arms in counted.items()
+        }
 
-    progress = cache.get_or_count("progress", rows, count)
-    items = tuple(StudySummary(**_summary_fields(row, *progress[row.id])) for row in rows)
+    counted = cache.get_or_count("progress", rows, count)
+    items = tuple(StudySummary(**_summary_fields(row, *counted[row.id])) for row in rows)
     return Page[StudySummary](items=items, next_page_token=token, total=total)
+
+
+_ORDERS: Mapping[StudyOrder, tuple[ColumnElement[Any], ...]] = {
+    "newest": (),
+    "oldest": (_S.created_at.asc(),),
+    "name": (func.lower(_S.name).asc(),),
+    "ended": (_S.ended_at.desc().nulls_last(),),
+    "state": (_S.state.asc(),),
+}
+
+
+def _conditions(chosen: StudyFilter, *, is_postgresql: bool) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter."""
+    found = [_S.archived_at.is_not(None) if chosen.is_archived else _S.archived_at.is_(None)]
+    for column, value in (
+        (_S.state, None if chosen.state is None else chosen.state.value),
+        (_S.workload, chosen.workload),
+        (_S.suite, chosen.suite),
+        (_S.owner, chosen.owner),
+    ):
+        if value is not None:
+            found.append(column == value)
+    for word in chosen.words:
+        in_any = [func.lower(column).contains(word, autoescape=True) for column in _SEARCHED]
+        found.append(or_(*in_any, _has_tag(word, is_postgresql=is_postgresql)))
+    if chosen.tag is not None:
+        found.append(_has_tag(chosen.tag, is_postgresql=is_postgresql))
+    return found
+
+
+_SEARCHED = (_S.name, _S.id, _S.workload, _S.suite, _S.owner)
+
+
+def _has_tag(tag: str, *, is_postgresql: bool) -> ColumnElement[bool]:
+    """Return the condition that a study's spec has a tag."""
+    tags = _S.spec["tags"]
+    if is_postgresql:
+        return sql_cast(tags, postgresql.JSONB).contains([tag])
+    each = func.json_each(sql_cast(tags, Text)).table_valued("value")
+    return exists(select(each.c.value).where(each.c.value == tag))
 
 
 def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
@@ -217,6 +269,12 @@ def _best_query(best: Callable[[ColumnElement[Any]], ColumnElement[Any]]) -> Sel
 
 
 _BEST = {1: _best_query(func.max), -1: _best_query(func.min)}
+
+
+def best_rows(connection: Connection, study_id: str, planned: Planned) -> tuple[Any, ...]:
+    """Return the row of the best completed trial of each arm's search, in the order of the arms."""
+    found = _best_rows(connection, study_id, planned.plan.workload.direction)
+    return tuple(found[arm.name] for arm in planned.plan.arms if arm.name in found)
 
 
 def _best_rows(connection: Connection, study_id: str, direction: Direction) -> dict[str, Any]:

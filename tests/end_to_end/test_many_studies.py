@@ -10,6 +10,7 @@ import pytest
 from dispatcher_process import DispatcherProcess, until
 
 from studies.states import CLOSED_STUDY_STATES, StudyState
+from studies.study_filter import StudyFilter
 
 __all__: list[str] = []
 
@@ -31,7 +32,8 @@ def test_every_queued_study_runs_to_the_end(
 
         def closed() -> int:
             return sum(
-                dispatcher.store.studies(state=state, page_size=1).total for state in CLOSED_STUDY_STATES
+                dispatcher.store.studies(StudyFilter(state=state), page_size=1).total
+                for state in CLOSED_STUDY_STATES
             )
 
         until(lambda: closed() >= 5, what="the first studies", timeout_s=60 + 5 * PER_STUDY_S)

@@ -417,11 +417,11 @@ def test_an_update_has_only_what_has_changed(pages: httpx.Client, store: Store) 
     assert pages.get(ask).status_code == 204, "an update without changes must be empty"
     run.train(1)
     update = read(pages, ask)
-    assert 'id="status" hx-swap-oob="true"' in update
-    assert "application/json" not in update, "no trial has finished, so no figure has changed"
+    assert 'id="status" hx-swap-oob="morph"' in update
+    assert 'id="charts"' not in update, "no trial has finished, so no figure of results has changed"
     run.train(3)
     update = read(pages, update_url(update))
-    assert 'id="charts" hx-swap-oob="true"' in update
+    assert 'id="charts" hx-swap-oob="morph"' in update
     assert set(Page(update).figures()) > {"budget-curves", "by-lr"}
 
 
@@ -431,9 +431,9 @@ def test_a_large_study_is_redrawn_only_every_few_trials(pages: httpx.Client, sto
     ).train(3)
     ask = update_url(read(pages, f"/studies/{run.id}"))
     run.train(2)
-    assert "application/json" not in read(pages, ask)
+    assert 'id="charts"' not in read(pages, ask)
     run.train(1)
-    assert "application/json" in read(pages, ask)
+    assert 'id="charts"' in read(pages, ask)
 
 
 def test_the_last_update_of_a_study_stops_polling(pages: httpx.Client, store: Store) -> None:
@@ -494,7 +494,7 @@ def test_static_files_are_cached_under_names_with_their_hash(pages: httpx.Client
         for a in Page(html).every(tag)
         if str(a.get(name)).startswith("/static/")
     ]
-    assert len(served) == 7
+    assert len(served) == 9
     for path in served:
         answer = pages.get(path)
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"

@@ -110,7 +110,7 @@ def test_a_promotion_reaches_a_page_that_is_open(http: httpx.Client, known: Stor
     assert "Promoted at the rung after epoch 1 of 9" in http.get(trial).text
     run.train(1)
     update = http.get(study).text
-    assert 'id="rungs" hx-swap-oob="true"' in update
+    assert 'id="rungs" hx-swap-oob="morph"' in update
     assert http.get(ask(update)).status_code == 204
 
 

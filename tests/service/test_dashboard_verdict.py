@@ -354,11 +354,11 @@ def test_a_live_page_redraws_its_verdict_after_confirmation_runs(http: httpx.Cli
     assert http.get(url).status_code == 204
     run.confirm()
     update = http.get(url).text
-    assert 'id="evidence" hx-swap-oob="true"' in update
+    assert 'id="evidence" hx-swap-oob="morph"' in update
     assert 'id="confirmed-runs-data"' in update
     assert "Best validation accuracy by epochs spent" in update
     url = update_url(update)
     run.close()
     last = http.get(url).text
     assert "hx-trigger" not in last
-    assert 'id="evidence" hx-swap-oob="true"' in last, "the verdict must be final"
+    assert 'id="evidence" hx-swap-oob="morph"' in last, "the verdict must be final"

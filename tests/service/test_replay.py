@@ -28,6 +28,7 @@ from studies.seeds import confirmation_seed
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
 from studies.store import RunWriter, Store
+from studies.study_filter import StudyFilter
 from studies.trials import Measurement, NewTrial, Report
 from studies.views import StudyView
 
@@ -117,7 +118,7 @@ def dispatching(store: Store, **given: Any) -> Generator[None]:
 
     def wait_and_play() -> None:
         while not is_over.wait(0.02):
-            waiting = store.studies(state=StudyState.QUEUED).items
+            waiting = store.studies(StudyFilter(state=StudyState.QUEUED)).items
             if waiting:
                 play(store, store.study(waiting[0].id), **given)
                 return

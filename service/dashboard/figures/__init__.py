@@ -11,6 +11,8 @@ __all__ = [
     "budget_charts",
     "confirmed_charts",
     "furthest_pruned",
+    "live_charts",
+    "narrowing_chart",
     "study_charts",
     "suite_charts",
     "trial_charts",
@@ -20,6 +22,7 @@ from service.dashboard.figures.budget import Against, budget_charts
 from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
 from service.dashboard.figures.confirmed import confirmed_charts
 from service.dashboard.figures.epochs import best_run_charts, furthest_pruned, probe_charts, run_charts
+from service.dashboard.figures.live import live_charts, narrowing_chart
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from service.dashboard.figures.suite import suite_charts
 from studies.catalog import WorkloadCard

@@ -62,15 +62,17 @@
     });
   }
 
-  // Live updates replace parts of the page; keep the <details> that the reader has opened open.
-  let opened = [];
-  document.addEventListener("htmx:beforeSwap", () => {
-    opened = [...document.querySelectorAll("details[id][open]")].map((details) => details.id);
-  });
-  document.addEventListener("htmx:afterSettle", () => {
-    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
-    addCopyButtons();
-  });
+  document.addEventListener("htmx:afterSettle", addCopyButtons);
+
+  // The server writes times in UTC.
+  const inZone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  function showLocalTimes() {
+    for (const time of document.querySelectorAll("time[datetime]:not([title])")) {
+      time.title = time.textContent;
+      time.textContent = inZone.format(new Date(time.dateTime));
+    }
+  }
+  document.addEventListener("htmx:afterSettle", showLocalTimes);
 
   // A section that the address names may come with the first analysis.
   let isNamed = location.hash.length > 1 && !document.getElementById(location.hash.slice(1));
@@ -112,4 +114,5 @@
   });
 
   addCopyButtons();
+  showLocalTimes();
 })();

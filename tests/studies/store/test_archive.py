@@ -16,6 +16,7 @@ from studies.extension import more_seeds
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
 from studies.store import Store, tables
+from studies.study_filter import StudyFilter
 from studies.webhooks import WebhookSpec
 
 __all__: list[str] = []
@@ -64,7 +65,7 @@ def rows_of(store: Store, study_id: str) -> dict[str, int]:
 
 
 def listed(store: Store, *, is_archived: bool = False) -> list[str]:
-    return [study.id for study in store.studies(is_archived=is_archived).items]
+    return [study.id for study in store.studies(StudyFilter(is_archived=is_archived)).items]
 
 
 def test_an_archived_study_is_only_in_the_list_of_archived_studies(play: SimulatedDispatcher) -> None:

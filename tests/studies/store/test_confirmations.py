@@ -7,6 +7,7 @@ from trained_studies import Trained
 from studies.seeds import confirmation_seed
 from studies.states import StudyMove, StudyState, TrialFilter, TrialState
 from studies.store import Store
+from studies.study_filter import StudyFilter
 from studies.trials import NewTrial
 
 __all__: list[str] = []
@@ -231,6 +232,6 @@ def test_a_suite_lists_its_studies_in_the_order_of_submission(play: SimulatedDis
     ]
     assert play.store.suites()[1].last_at == play.store.study(second).created_at
     assert play.store.study_ids_of_suite("small") == (first, second)
-    assert [study.id for study in play.store.studies(suite="small").items] == [second, first]
-    assert play.store.studies(suite="small", workload="char-lm").total == 1
+    assert [study.id for study in play.store.studies(StudyFilter(suite="small")).items] == [second, first]
+    assert play.store.studies(StudyFilter(suite="small", workload="char-lm")).total == 1
     assert [study.suite for study in play.store.studies().items] == [None, "tiny", "small", "small"]

@@ -18,6 +18,7 @@ from studies.extension import more_seeds
 from studies.states import StudyState, TrialState
 from studies.store import Store, tables
 from studies.store.database import VERSION_TABLE, Database
+from studies.study_filter import StudyFilter
 from studies.views import Quotas
 from studies.webhooks import AttemptResult
 
@@ -295,5 +296,9 @@ def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
 def test_no_study_of_an_old_database_is_archived_or_deleted(tmp_path: Path) -> None:
     store = downgraded_and_upgraded(tmp_path / "tangent.db", to="0016")
     ids = [study.id for study in store.studies().items]
-    assert (len(ids), store.studies(is_archived=True).total, store.deleted_ids(ids)) == (3, 0, frozenset())
+    assert (len(ids), store.studies(StudyFilter(is_archived=True)).total, store.deleted_ids(ids)) == (
+        3,
+        0,
+        frozenset(),
+    )
     store.close()

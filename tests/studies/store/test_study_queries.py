@@ -12,6 +12,7 @@ from studies.errors import ArmNotFound, SpecInvalid, TrialNotFound
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState, TrialState
 from studies.store import Store
+from studies.study_filter import StudyFilter
 from studies.views import Curve, TrialView
 
 __all__: list[str] = []
@@ -171,11 +172,11 @@ def test_studies_come_newest_first_page_by_page(play: SimulatedDispatcher) -> No
 def test_studies_can_be_filtered_by_state_and_workload(play: SimulatedDispatcher) -> None:
     digits, text = play.submit(), play.submit(workload="char-lm")
     play.store.move(digits, StudyMove.PAUSE)
-    assert [study.id for study in play.store.studies(state=StudyState.PAUSED).items] == [digits]
-    assert [study.id for study in play.store.studies(workload="char-lm").items] == [text]
-    assert play.store.studies(state=StudyState.PAUSED, workload="char-lm").items == ()
+    assert [study.id for study in play.store.studies(StudyFilter(state=StudyState.PAUSED)).items] == [digits]
+    assert [study.id for study in play.store.studies(StudyFilter(workload="char-lm")).items] == [text]
+    assert play.store.studies(StudyFilter(state=StudyState.PAUSED, workload="char-lm")).items == ()
     for workload in ("nothing", "a\0b", "\ud800"):
-        assert play.store.studies(workload=workload).total == 0
+        assert play.store.studies(StudyFilter(workload=workload)).total == 0
 
 
 def test_a_summary_agrees_with_its_study(played: SimulatedRun) -> None:

@@ -1,0 +1,171 @@
+"""The list of studies, with the queue and the health of the cluster."""
+
+__all__ = ["HomeQuery", "home_html", "home_update_html"]
+
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any, Final
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from service.analysis_cache import AnalysisCache
+from service.cluster_status import ClusterStatus
+from service.dashboard.leader_text import describe_leader
+from service.dashboard.rendering import address, render
+from service.dashboard.study_page import OUT_OF_BAND
+from service.public_address import public_url
+from studies.actors import Actor, may_submit
+from studies.cluster_views import ClusterView
+from studies.states import CLOSED_STUDY_STATES, StudyState
+from studies.store import Store
+from studies.study_filter import StudyFilter, StudyOrder
+from studies.views import StudySummary
+
+_STUDIES_PER_PAGE: Final = 25
+_ORDERS: Final[dict[StudyOrder, str]] = {
+    "newest": "newest first",
+    "oldest": "oldest first",
+    "ended": "ended last first",
+    "name": "name",
+    "state": "state",
+}
+
+
+def _none_if_empty(value: object) -> object:
+    # A form sends an empty field as an empty value.
+    return None if value == "" else value
+
+
+_Name = Annotated[str | None, BeforeValidator(_none_if_empty)]
+
+
+class HomeQuery(BaseModel):
+    """The query of the list: its filters and its order, all of which stay in the address."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    q: str = Field(default="", max_length=200)
+    state: Annotated[StudyState | None, BeforeValidator(_none_if_empty)] = None
+    workload: _Name = Field(default=None, max_length=64)
+    suite: _Name = Field(default=None, max_length=64)
+    owner: _Name = Field(default=None, max_length=64)
+    tag: _Name = Field(default=None, max_length=64)
+    archived: bool = False
+    order: StudyOrder = "newest"
+    page_token: _Name = Field(default=None, max_length=512)
+
+    @property
+    def chosen(self) -> StudyFilter:
+        """The filter of the store."""
+        return StudyFilter(
+            state=self.state,
+            workload=self.workload,
+            suite=self.suite,
+            owner=self.owner,
+            tag=self.tag,
+            text=self.q,
+            is_archived=self.archived,
+            order=self.order,
+        )
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether it leaves out any study."""
+        return self.chosen != StudyFilter(order=self.order)
+
+    def address(self, path: str, **changes: object) -> str:
+        """Return the address of a path with this query and some changes; default values are left out.
+
+        A change of anything but the page leads to the first page.
+        """
+        query = self.model_dump(mode="json") | {"page_token": None} | changes
+        default = HomeQuery().model_dump(mode="json")
+        given = {name: value for name, value in query.items() if value != default.get(name)}
+        return address(path, **{name: "true" if value is True else value for name, value in given.items()})
+
+
+def home_html(request: Request, query: HomeQuery, *, reader: Actor) -> str:
+    """Return the page.
+
+    Raises:
+        SpecInvalid: the page token is not valid.
+    """
+    return render("studies.html", **_context(request, query, reader))
+
+
+def home_update_html(request: Request, query: HomeQuery, *, reader: Actor, seen: str) -> str | None:
+    """Return the parts of the page that change, or None if they are as in version `seen`.
+
+    Raises:
+        SpecInvalid: the page token is not valid.
+    """
+    context = _context(request, query, reader)
+    return None if context["version"] == seen else render("home/update.html", **context, oob=OUT_OF_BAND)
+
+
+def _context(request: Request, query: HomeQuery, reader: Actor) -> dict[str, Any]:
+    store: Store = request.app.state.store
+    status: ClusterStatus = request.app.state.cluster
+    analyses: AnalysisCache = request.app.state.analyses
+    page = store.studies(query.chosen, page_size=_STUDIES_PER_PAGE, page_token=query.page_token)
+    verdicts = analyses.phrases.of([study.id for study in page.items if study.progress.finished])
+    cluster = status.read(store)
+    running = cluster.studies.get(StudyState.RUNNING, 0)
+    shown = (page, verdicts, _rounded(cluster))
+    version = f"{zlib.crc32(repr(shown).encode('utf-8', 'replace')):x}"
+    token = {} if query.page_token is None else {"page_token": query.page_token}
+    return {
+        "page": page,
+        "query": query,
+        "shown_with": partial(query.address, "/"),
+        "orders": _ORDERS,
+        "has_archived": not page.total and store.studies(_ARCHIVED, page_size=1).total > 0,
+        "verdicts": verdicts,
+        "leaders": _leaders(store, page.items),
+        "closed_states": CLOSED_STUDY_STATES,
+        "may_submit": may_submit(reader),
+        "here": "/",
+        "base_url": public_url(request),
+        "cluster": cluster,
+        "machines": [each.machine for each in cluster.dispatchers if each.is_alive and each.machine],
+        "version": version,
+        "live_url": query.address("/live", seen=version, **token),
+        "tab_title": f"{running} running · Studies" if running else "Studies",
+        "tab_icon": "icon-running.svg" if running else "icon.svg",
+        "json_url": query.address("/v1/studies"),
+        "more_json": ["/v1/cluster"],
+    }
+
+
+_ARCHIVED: Final = StudyFilter(is_archived=True)
+
+
+def _leaders(store: Store, studies: Sequence[StudySummary]) -> dict[str, str | None]:
+    """Return the best of each study's search so far, in words."""
+    catalog = store.catalog()
+    cards, titles = catalog.workloads, {card.name: card.title for card in catalog.optimizers.values()}
+    with_results = {
+        study.id: study for study in studies if study.progress.completed and study.workload in cards
+    }
+    return {
+        study_id: describe_leader(best, cards[with_results[study_id].workload], titles)
+        for study_id, best in store.best_values(list(with_results)).items()
+    }
+
+
+def _rounded(cluster: ClusterView) -> tuple[object, ...]:
+    """Return what a reader would notice of a change: not the time, and of a machine only whole tenths."""
+    machines = [
+        (
+            round(10 * each.cpu_share),
+            round(10 * each.memory_used_bytes / each.memory_bytes),
+            each.workers,
+            each.warm_workers,
+        )
+        for dispatcher in cluster.dispatchers
+        if dispatcher.is_alive and (each := dispatcher.machine) is not None
+    ]
+    counts = (cluster.problems, cluster.studies, cluster.trials_running, cluster.packs_running, cluster.queue)
+    return *counts, machines

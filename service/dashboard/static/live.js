@@ -1,0 +1,46 @@
+// Live updates: they change what has changed and leave everything else as it is, and the tab shows the state.
+"use strict";
+
+(() => {
+  // A text that the reader has selected stays until the next update after that.
+  function isSelected(node) {
+    const selection = getSelection();
+    return !selection.isCollapsed && selection.containsNode(node, true);
+  }
+
+  // What belongs to the reader: charts with their zoom, fields with what was typed, and times in their zone.
+  const KEPT = ".plot, input:not([type=hidden]), select, textarea, .copy";
+
+  const callbacks = {
+    beforeNodeMorphed(before, after) {
+      if (before.nodeType === Node.TEXT_NODE) return !isSelected(before);
+      if (before.nodeType !== Node.ELEMENT_NODE) return true;
+      if (before.matches("time") && before.getAttribute("datetime") === after.getAttribute("datetime")) return false;
+      return !(before.matches(KEPT) && before.id === after.id);
+    },
+    beforeNodeRemoved(node) {
+      // Added by page.js to what the server sends.
+      return !(node.nodeType === Node.ELEMENT_NODE && node.matches(".copy"));
+    },
+    beforeAttributeUpdated(name, node) {
+      return !(name === "open" && node.matches("details")) && !(name === "class" && node.matches(".has-button"));
+    },
+  };
+
+  htmx.defineExtension("morph", {
+    isInlineSwap: (style) => style === "morph",
+    handleSwap(style, target, fragment) {
+      if (style !== "morph") return false;
+      return Idiomorph.morph(target, fragment.children, { callbacks, morphStyle: "outerHTML", restoreFocus: true });
+    },
+  });
+
+  function showState() {
+    const { title, icon } = document.getElementById("live")?.dataset ?? {};
+    if (!title) return;
+    document.title = title;
+    const link = document.getElementById("icon");
+    if (link.getAttribute("href") !== icon) link.setAttribute("href", icon);
+  }
+  document.addEventListener("htmx:afterSettle", showState);
+})();

@@ -1,0 +1,143 @@
+"""The list of studies: search, order, filters, verdicts, the queue and the machines, kept up to date."""
+
+import re
+import time
+from collections.abc import Callable
+
+import httpx
+from trained_studies import Trained
+
+from studies.cluster_views import MachineView
+from studies.states import StudyMove
+from studies.store import Store
+from studies.study_filter import StudyFilter
+
+__all__: list[str] = []
+
+_LIVE = re.compile(r'hx-get="([^"]+)"')
+_SHOWN = re.compile(r'<tr id="study-([a-z0-9]+)"')
+_MACHINE = MachineView(
+    cpus=8,
+    cpu_share=0.5,
+    memory_bytes=64 * 10**9,
+    memory_used_bytes=16 * 10**9,
+    workers=2,
+    warm_workers=3,
+    warm_bytes=10**9,
+)
+
+
+def trained(store: Store, **fields: object) -> Trained:
+    """Return a study that has ended."""
+    return Trained(store, **{"budget": {"trials_per_arm": 3, "epochs": 2}, **fields}).train().close()
+
+
+def test_search_filters_and_order_stay_in_the_address(http: httpx.Client, store: Store) -> None:
+    first = trained(store, name="Warm restarts", tags=["thesis", "chapter-3"]).id
+    second = trained(store, name="adam sweep", workload="char-lm", tags=["thesis"]).id
+    assert _SHOWN.findall(http.get("/").text) == [second, first]
+    for query, expected in (
+        ("order=oldest", [first, second]),
+        ("order=name", [second, first]),
+        ("tag=thesis&order=oldest", [first, second]),
+        ("tag=chapter-3", [first]),
+        ("q=WARM+digits", [first]),
+        ("q=chapter-3", [first]),
+        ("q=100%25", []),
+        ("q=warm&workload=char-lm", []),
+        ("state=&owner=&page_token=", [second, first]),
+    ):
+        page = http.get(f"/?{query}")
+        assert _SHOWN.findall(page.text) == expected, query
+        listed = http.get(f"/v1/studies?{query.replace('state=&owner=&page_token=', '')}").json()
+        assert [study["id"] for study in listed["items"]] == expected, query
+    page = http.get("/?q=thesis&order=name").text
+    assert 'href="/?q=thesis&amp;state=completed&amp;order=name"' in page
+    assert 'href="/?q=thesis&amp;tag=thesis&amp;order=name"' in page
+    assert 'name="q" id="home-q" value="thesis"' in page
+    assert http.get("/v1/studies?tag=thesis&order=oldest").json()["items"][0]["tags"] == [
+        "thesis",
+        "chapter-3",
+    ]
+
+
+def test_the_list_is_live_and_gets_the_verdicts_from_the_background(http: httpx.Client, store: Store) -> None:
+    run = Trained(store, budget={"trials_per_arm": 4, "epochs": 2}, confirmation={"seeds": 5})
+    page = http.get("/").text
+    assert "<title>1 running" in page
+    ask = _LIVE.findall(page)[0].replace("&amp;", "&")
+    assert http.get(ask).status_code == 204
+    run.train().confirm().close()
+    update = http.get(ask).text
+    assert 'id="home-list" hx-swap-oob="morph"' in update
+    deadline = time.monotonic() + 20
+    while '<td class="verdict">–</td>' in update:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+        answer = http.get(_LIVE.findall(update)[0].replace("&amp;", "&"))
+        update = answer.text or update
+    assert re.search(r'<td class="verdict">(undecided|\w+ better than \w+)</td>', update)
+
+
+def test_the_list_shows_the_queue_the_machines_and_what_is_wrong(http: httpx.Client, store: Store) -> None:
+    Trained(store, budget={"trials_per_arm": 3, "epochs": 2}).train(1)
+    store.heartbeat("here", machine=_MACHINE)
+    store.heartbeat("there", problem="Ray has ended")
+    waiting = store.submit(store.study(store.studies().items[0].id).spec.model_copy(update={"name": "Next"}))
+    cluster = http.get("/v1/cluster").json()
+    assert [study["id"] for study in cluster["queue"]] == [waiting.id]
+    assert (cluster["studies"], cluster["trials_running"]) == ({"running": 1, "queued": 1}, 2)
+    assert [each["machine"] for each in cluster["dispatchers"] if each["machine"]] == [_MACHINE.model_dump()]
+    assert cluster["problems"] == ["A dispatcher can start no run: Ray has ended."]
+    page = http.get("/").text
+    page = page.replace("\N{NO-BREAK SPACE}", " ")
+    for shown in ("16 GB of 64 GB", "50 %", "Ray has ended", f'href="/studies/{waiting.id}">Next</a>'):
+        assert shown in page
+
+
+def test_a_list_of_1000_studies_takes_as_many_queries_and_bytes_as_one_of_25(
+    http: httpx.Client, store: Store
+) -> None:
+    run = trained(store)
+    store.move(store.submit(run.study.spec).id, StudyMove.CANCEL)
+    _copy_studies(store, run.id, 30)
+    few = _cost(http, store)
+    _copy_studies(store, run.id, 970, first=30)
+    assert store.studies(StudyFilter(), page_size=1).total == 1002
+    many = _cost(http, store)
+    assert many[0] <= few[0] <= 30
+    assert many[1] <= few[1] + 1000 < 20_000
+
+
+def _cost(http: httpx.Client, store: Store) -> tuple[int, int]:
+    """Return the queries and the compressed bytes of the list."""
+    http.get("/")
+    # Until the verdicts are there, and the state of the cluster is read again.
+    time.sleep(2.1)
+    sent: list[str] = []
+
+    def watch(statement: str) -> Callable[[BaseException | None], None]:
+        sent.append(statement)
+        return lambda _error: None
+
+    store.on_statement(watch)
+    page = http.get("/", headers={"accept-encoding": "gzip"})
+    return len(sent), int(page.headers["content-length"])
+
+
+def _copy_studies(store: Store, study_id: str, copies: int, *, first: int = 0) -> None:
+    """Store copies of a closed study without its trials."""
+    with store._database.write() as connection:  # pyright: ignore[reportPrivateUsage]
+        for table in ("study", "arm"):
+            columns = [row[1] for row in connection.exec_driver_sql(f"PRAGMA table_info({table})")]
+            key = "id" if table == "study" else "study_id"
+            chosen = ", ".join(
+                f"'s' || n AS {name}" if name == key else "NULL" if name == "idempotency_key" else name
+                for name in columns
+            )
+            connection.exec_driver_sql(
+                f"WITH RECURSIVE c(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM c "
+                f"WHERE n < {first + copies - 1}) "
+                f"INSERT INTO {table} SELECT {chosen} FROM {table}, c WHERE {table}.{key} = ?",
+                (study_id,),
+            )
