@@ -38,13 +38,13 @@ class GradientComparison(NamedTuple):
         dot: their dot product.
         weight_norm: the weight's norm before the step.
         grad_norm: the gradient's norm.
-        projected: whether the update was projected.
+        view: in which view the update was projected: 0 in none, 1 by channel, 2 as a whole layer.
     """
 
     dot: float
     weight_norm: float
     grad_norm: float
-    projected: bool
+    view: int
 
 
 class NumbaPlan:
@@ -121,10 +121,10 @@ class NumbaPlan:
             return []
         views, sums = self.memory[:2]
         totals: list[list[float]] = np.add.reduceat(sums, self.table[self.compared, 6]).tolist()
-        decisions: list[int] = views[self.compared].tolist()
+        projected: list[int] = views[self.compared].tolist()
         return [
-            GradientComparison(dot, math.sqrt(weights), math.sqrt(grads), decision != kernels.NONE)
-            for (dot, weights, grads, _), decision in zip(totals, decisions, strict=True)
+            GradientComparison(dot, math.sqrt(weights), math.sqrt(grads), view)
+            for (dot, weights, grads, _), view in zip(totals, projected, strict=True)
         ]
 
     def still_fits(self, weights: Sequence[Tensor]) -> bool:

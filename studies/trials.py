@@ -5,6 +5,7 @@ __all__ = [
     "CheckResult",
     "CheckStatus",
     "Claim",
+    "FiniteNumber",
     "Measurement",
     "NewTrial",
     "PendingTrial",
@@ -16,13 +17,17 @@ __all__ = [
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from studies.artifacts import NewArtifact
 from studies.space import Parameters
+
+if TYPE_CHECKING:
+    # It imports this module.
+    from studies.layers import MeasuredLayers
 
 Phase = Literal["search", "confirmation"]
 """Whether a trial belongs to an arm's search or to the confirmation of what the search found."""
@@ -32,7 +37,8 @@ def _none_unless_finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-_Number = Annotated[float | None, BeforeValidator(_none_unless_finite)]
+FiniteNumber = Annotated[float | None, BeforeValidator(_none_unless_finite)]
+"""A number; one that is not finite becomes none."""
 
 
 class Measurement(BaseModel):
@@ -50,34 +56,34 @@ class Measurement(BaseModel):
             "Training seconds of the trial so far, without evaluation; its share of the seconds of a pack."
         ),
     )
-    lr: _Number = Field(default=None, description="Learning rate at the epoch's last step.")
-    train_loss: _Number = Field(default=None, description="Mean training loss over the epoch's steps.")
-    validation_loss: _Number = Field(default=None, description="Loss on the validation split.")
-    validation_metric: _Number = Field(
+    lr: FiniteNumber = Field(default=None, description="Learning rate at the epoch's last step.")
+    train_loss: FiniteNumber = Field(default=None, description="Mean training loss over the epoch's steps.")
+    validation_loss: FiniteNumber = Field(default=None, description="Loss on the validation split.")
+    validation_metric: FiniteNumber = Field(
         default=None, description="The study's objective on the validation split."
     )
-    metrics: dict[str, _Number] = Field(
+    metrics: dict[str, FiniteNumber] = Field(
         default_factory=dict[str, float | None],
         description="The workload's other metrics on the validation split, by name.",
     )
-    weight_norm: _Number = Field(
+    weight_norm: FiniteNumber = Field(
         default=None, description="Probe: L2 norm of all weights of two or more dimensions together."
     )
-    effective_step: _Number = Field(
+    effective_step: FiniteNumber = Field(
         default=None,
         description=(
             "Probe: how far a step moves the direction of a weight, norm(w'/|w'| - w/|w|), mean over probed "
             "steps and weights of two or more dimensions."
         ),
     )
-    projected_fraction: _Number = Field(
+    projected_fraction: FiniteNumber = Field(
         default=None,
         description=(
             "Probe: share of probed (step, weight) pairs whose update was projected; none for optimizers "
             "that never project."
         ),
     )
-    gradient_cosine: _Number = Field(
+    gradient_cosine: FiniteNumber = Field(
         default=None,
         description=(
             "Probe: absolute cosine between gradient and weight, whole tensors, mean over probed steps and "
@@ -244,6 +250,7 @@ class Report:
         charged_s: its share of the pack's wall time since the pack's last report.
         memory_bytes, device_memory_bytes: its share of the pack's peak memory so far; None: not measured.
         artifacts: files that its worker has kept, or could not keep.
+        layers: what its layers measured; None unless that was asked for.
     """
 
     trial_id: str
@@ -262,3 +269,4 @@ class Report:
     memory_bytes: int | None = None
     device_memory_bytes: int | None = None
     artifacts: tuple[NewArtifact, ...] = ()
+    layers: "MeasuredLayers | None" = None

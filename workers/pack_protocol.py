@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from studies.artifacts import ArtifactKind, WeightsOf
+from studies.layers import MeasuredLayers
 from studies.searchable import must_share
 from studies.space import Parameters
 from studies.training_settings import PREFIX, TrainingSettings, settings_of
@@ -51,6 +52,9 @@ class Member(_Message):
             "Which configuration's weights are kept at its last epoch; of several members with the same, "
             "those of the first that completes. None: it keeps none."
         ),
+    )
+    measures_layers: bool = Field(
+        default=False, description="Whether its probes are reported for each layer too."
     )
 
 
@@ -114,6 +118,9 @@ class Pack(_Message):
         ),
     )
 
+    finds_scale_invariance: bool = Field(
+        default=False, description="Whether the worker is to find which layers are scale-invariant."
+    )
     not_on: tuple[str, ...] = Field(
         default=(),
         description="Machines that lack a file or a package that a member needs; they hand the pack back.",
@@ -217,6 +224,9 @@ class MemberReport(_Message):
         default=None, description="URL of the checkpoint saved after this epoch, if any."
     )
     kept: tuple[KeptFile, ...] = Field(default=(), description="Files that were kept, or could not be.")
+    layers: MeasuredLayers | None = Field(
+        default=None, description="What its layers measured; None unless that was asked for."
+    )
 
 
 class StackWidth(_Message):
@@ -263,4 +273,11 @@ class EpochReport(_Message):
     )
     card_differences: tuple[CardDifference, ...] = Field(
         default=(), description="In what the worker's data differs from the card; with a pack's first report."
+    )
+    scale_invariance: dict[str, bool] | None = Field(
+        default=None,
+        description=(
+            "Whether each tested layer of the model is scale-invariant, by name; with a pack's first report, "
+            "if that was asked for."
+        ),
     )

@@ -258,6 +258,7 @@ class Packing:
                     seed=t.seed,
                     checkpoint=t.checkpoint,
                     keep_weights=queue.weights_of(t),
+                    measures_layers=queue.measures_layers(t),
                 )
                 for t in trials
             ),

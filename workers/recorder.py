@@ -65,6 +65,7 @@ class PackRecorder:
         arms: by name.
         widths: the stack widths measured so far.
         unfit_machines: trials to be tried on another machine.
+        needs_scale_invariance: whether it is not known yet which layers are scale-invariant.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class PackRecorder:
             writer.stack_widths(plan.workload.name), has_gpu=spec.resources.gpus_per_pack > 0
         )
         self._card_differences: tuple[CardDifference, ...] = ()
+        self.needs_scale_invariance = not writer.knows_scale_invariance()
         self._packs: dict[str, _PackInFlight] = {}
         self._quarantine = Quarantine(max_retries=spec.max_retries)
         self.unfit_machines = UnfitMachines(count_machines=count_machines, clock=clock)
@@ -196,6 +198,10 @@ class PackRecorder:
         if report.card_differences and report.card_differences != self._card_differences:
             self._card_differences = report.card_differences
             self._retry.persist(lambda: self._writer.record_card_differences(report.card_differences))
+        invariance = report.scale_invariance
+        if invariance is not None and self.needs_scale_invariance:
+            self._retry.persist(lambda: self._writer.record_scale_invariance(invariance))
+            self.needs_scale_invariance = False
         charged_s = 0.0
         # A pack that leaves repeats its last report, and the store charges a report once.
         if report.epoch > pack.last_epoch:

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from studies.layers import MeasuredLayers
 from workers.named_metrics import NamedMetrics, checked_names
 from workers.signs_of_life import note_again
 from workers.workload_errors import CannotTrain, place_of
@@ -43,6 +44,7 @@ class EpochResult:
         divergence: which quantity stopped being finite, at which epoch and step; None if all are finite.
         fault: why the trial has no value although it has not diverged, a fault of the workload; None if it
             has a value or has diverged.
+        layers: what each layer measured; None unless that was asked for.
     """
 
     elapsed_s: float
@@ -57,6 +59,7 @@ class EpochResult:
     projected_fraction: float = math.nan
     divergence: str | None = None
     fault: str | None = None
+    layers: MeasuredLayers | None = None
 
 
 def epoch_result(
@@ -69,6 +72,7 @@ def epoch_result(
     initial_lr: float,
     metrics: NamedMetrics,
     has_validation_loss: bool = True,
+    layers: MeasuredLayers | None = None,
 ) -> EpochResult:
     """Return the result of an epoch.
 
@@ -86,10 +90,11 @@ def epoch_result(
         initial_lr: the trial's own `lr`, for the message about a divergence.
         metrics: the names of the metrics, and the functions to name in the message about a fault.
         has_validation_loss: whether the workload measures one; without it the value is NaN.
+        layers: what each layer measured, if that was asked for.
     """
     diverged_at = next((step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)), None)
     counted = losses[:diverged_at]
-    result = EpochResult(elapsed_s=elapsed_s, lr=lr, train_loss=sum(counted) / len(counted))
+    result = EpochResult(elapsed_s=elapsed_s, lr=lr, train_loss=sum(counted) / len(counted), layers=layers)
     if epoch == diverged_at == 1:
         fault = (
             f"training loss is {counted[-1]} at the first step, before any update; check the data, the "

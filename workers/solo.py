@@ -4,20 +4,30 @@ __all__ = ["CHECK_EVERY", "Solo", "projection_of", "restore_optimizer"]
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from studies.layers import MeasuredLayers
 from studies.space import Parameters
 from workers.checkpoints import CheckpointUnusable
 from workers.memory import is_out_of_memory
 from workers.named_metrics import evaluated_metrics
 from workers.optimizers import OptimizerEntry, build_optimizer
 from workers.pack_protocol import Member, Pack
-from workers.probes import Probe, Projection, probed_steps, weight_norm, weights_of
+from workers.probes import (
+    Probe,
+    Projection,
+    layer_norms,
+    measured_layers,
+    names_of,
+    probed_steps,
+    weight_norm,
+    weights_of,
+)
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import initialisation_seed, noise_seed, seeded
@@ -120,6 +130,7 @@ class Solo:
         self._probe = Probe(
             self._weights, projection=projection_of(entry, member.parameters), optimizer=self._optimizer
         )
+        self._layers = names_of(self.model) if member.measures_layers else []
         self.clock: Callable[[], float] = time.perf_counter
         self._elapsed_s = 0.0
         self._epoch = pack.from_epoch
@@ -131,20 +142,26 @@ class Solo:
         """Train one more epoch, counted from 1, evaluate, and return the result."""
         self._epoch = epoch
         with seeded(noise_seed(self._seed, epoch=epoch), device=self._device):
+            is_first = bool(self._layers) and epoch == 1
+            initial_norms = _floats(layer_norms(self._weights)) if is_first else []
             self._synchronize()
             started = self.clock()
             losses = self._train(epoch)
             self._synchronize()
             self._elapsed_s += self.clock() - started
+            numbers, layers = (
+                self._measure(epoch, initial_norms) if all(map(math.isfinite, losses)) else (None, None)
+            )
             return epoch_result(
                 losses,
-                self._measure() if all(map(math.isfinite, losses)) else None,
+                numbers,
                 epoch=epoch,
                 elapsed_s=self._elapsed_s,
                 lr=float(self._optimizer.param_groups[self._lr_group]["lr"]),
                 initial_lr=self._lr,
                 metrics=self._metrics.every,
                 has_validation_loss=self._task.has_validation_loss,
+                layers=layers,
             )
 
     def test(self) -> list[float]:
@@ -260,18 +277,33 @@ class Solo:
             self._update.backward(loss if count == 1 else loss / count)
         return losses[0] if count == 1 else torch.stack(losses).mean()
 
-    def _measure(self) -> list[float]:
+    def _measure(
+        self, epoch: int, initial_norms: Sequence[float]
+    ) -> tuple[list[float], MeasuredLayers | None]:
+        """Return the numbers of `epoch_result` and, if that was asked for, what each layer measured."""
         self._set_evaluation_mode()
         # One transfer for all of an epoch's numbers. A model without weights of two or more dimensions has
         # its norm and probes on the CPU.
         parts = [
             self._evaluate("validation"),
             weight_norm(self._weights).unsqueeze(0),
+            *([layer_norms(self._weights)] if self._layers else []),
             self._probe.pending(),
         ]
         numbers = _floats(torch.cat([part.to(self._device) for part in parts]))
         end = len(numbers) - len(parts[-1])
-        return numbers[:end] + self._probe.means(numbers[end:])
+        probed, before = numbers[end:], end - len(self._layers)
+        found = numbers[:before] + self._probe.means(probed)
+        if not self._layers:
+            return found, None
+        layers = measured_layers(
+            self._layers,
+            epoch=epoch,
+            norms=numbers[before:end],
+            means=self._probe.layer_means(probed),
+            initial_norms=initial_norms,
+        )
+        return found, layers
 
     def _evaluate(self, split: SplitName) -> Tensor:
         """Return the loss and all metrics of a split."""

@@ -40,6 +40,7 @@ def stored_report(
         memory_bytes=_share(of_pack.memory_bytes, pack_size),
         device_memory_bytes=_share(of_pack.device_memory_bytes, pack_size),
         artifacts=tuple(_artifact(kept, artifacts) for kept in member.kept),
+        layers=member.layers,
     )
     if outcome is None:
         return report

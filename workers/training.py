@@ -22,6 +22,7 @@ from workers.checkpoints import CheckpointNotSaved, CheckpointUnusable, checkpoi
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import EpochReport, Member, MemberReport, Outcome, Pack, StackWidth
 from workers.results import EpochResult
+from workers.scale_invariance import with_scale_invariance
 from workers.script.engine import ScriptEngine
 from workers.solo import Solo
 from workers.stacked.engine import StackedEngine
@@ -250,7 +251,10 @@ def train_pack(
     )
     # The processes of a trial must save and stop after the same epoch.
     reports = _train(pack, engine, objectives, lambda: trial_processes().from_main(is_leaving))
-    return _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
+    reports = _with_stack_widths(reports, engine, chosen, pack=pack, tuner=tuner)
+    if pack.finds_scale_invariance and trial_processes().size == 1:
+        return with_scale_invariance(reports, pack, workload=workload, data=data, device=device)
+    return reports
 
 
 def _with_stack_widths(
@@ -339,6 +343,7 @@ def _train(
                     attempt=pack.members[index].attempt,
                     measurement=_measurement(result, epoch=epoch),
                     outcome=_outcome(pack, result, epoch=epoch, objective=objectives.get(index)),
+                    layers=result.layers,
                 )
                 for index, result in results.items()
             ),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from studies.artifacts import WeightsOf
 from studies.resolve import ResolvedArm
 from studies.searchable import must_share
-from studies.space import Parameters, Scalar, Space, size
+from studies.space import Parameters, Scalar, Space, configuration_key, size
 from studies.states import TrialState
 from studies.trials import NewTrial, PendingTrial
 
@@ -148,6 +148,12 @@ class TrialQueue(ABC):
     def weights_of(self, trial: PendingTrial) -> WeightsOf | None:
         """Return which configuration's weights a trial must keep at its end; None for none."""
         del trial
+
+    def measures_layers(self, trial: PendingTrial) -> bool:
+        """Return whether a trial's probes are reported for each layer: of a confirmation or the defaults."""
+        return self.is_confirmation or configuration_key(trial.parameters) == configuration_key(
+            self.plan.defaults
+        )
 
     def checkpointed(self, trial: PendingTrial) -> None:
         """Note that a trial saved a checkpoint before the epoch it was dispatched for."""

@@ -12,6 +12,7 @@ from service.api.openapi import problem_responses
 from service.api.parameters import NAME, PageToken, StudyId
 from service.api.responses import cached_response, json_response, one_page
 from studies.frozen_model import FrozenModel
+from studies.layers import StudyLayers, TrialLayers
 from studies.states import TrialFilter
 from studies.store import Store
 from studies.trials import Measurement
@@ -123,5 +124,30 @@ def trial_router() -> APIRouter:
         store: Store = request.app.state.store
         return store.trial_output(trial_id)
 
-    _ = list_trials, get_trial, list_measurements, get_output
+    @router.get(
+        "/trials/{trial_id}/layers",
+        response_model=TrialLayers,
+        summary="Layers of a trial",
+        responses=problem_responses(errors.TRIAL_NOT_FOUND),
+    )
+    def get_layers(request: Request, trial_id: TrialId) -> Response:
+        """Return what each layer of a trial's model measured after every epoch.
+
+        Only confirmation runs and trials of the defaults measure their layers.
+        """
+        store: Store = request.app.state.store
+        return json_response(store.trial_layers(trial_id))
+
+    @router.get(
+        "/studies/{study_id}/layers",
+        response_model=StudyLayers,
+        summary="Layers of a study's models",
+        responses=problem_responses(errors.STUDY_NOT_FOUND),
+    )
+    def get_study_layers(request: Request, study_id: StudyId) -> Response:
+        """Return what each layer measured on average over an arm's runs, and which are scale-invariant."""
+        store: Store = request.app.state.store
+        return cached_response(request, study_id, ("layers",), lambda: store.study_layers(study_id))
+
+    _ = list_trials, get_trial, list_measurements, get_output, get_layers, get_study_layers
     return router

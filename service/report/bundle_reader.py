@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 from pydantic import BaseModel, ValidationError
 
 from service.json_limits import check_limits
-from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest
+from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest, files_of
 from studies.analysis.views import StudyAnalysis
 from studies.errors import SpecInvalid, TangentError
 from studies.formatting import listed, plural
@@ -111,6 +111,9 @@ def _reason(error: Exception) -> str:
 def _read(path: Path, archive: zipfile.ZipFile) -> OpenedBundle:
     infos = _checked_names(path, archive)
     manifest = _manifest(path, _content(path, archive, infos[MANIFEST]))
+    missing = [name for name in manifest.files if name not in infos]
+    if missing:
+        raise BundleInvalid(f"{path} is not a complete bundle: it lacks {listed(missing, most=3)}")
     spec, plan, analysis = (
         _matching(path, archive, infos[name], manifest.files[name])
         for name in ("spec.json", "plan.json", "analysis.json")
@@ -155,24 +158,23 @@ def _checked_names(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.Zi
                 f"{path} was changed: {info.filename} is encrypted, or compressed in an unexpected way"
             )
         infos[info.filename] = info
-    missing = [name for name in (MANIFEST, *FILES) if name not in infos]
-    if missing:
-        raise BundleInvalid(f"{path} is not a complete bundle: it lacks {listed(missing, most=3)}")
+    if MANIFEST not in infos:
+        raise BundleInvalid(f"{path} is not a complete bundle: it lacks {MANIFEST}")
     return infos
 
 
 def _manifest(path: Path, content: bytes) -> Manifest:
     try:
         written = _FormatOnly.model_validate_json(content).format
-        if written != FORMAT:
+        if not 1 <= written <= FORMAT:
             raise BundleInvalid(
-                f"{path} has bundle format {written}, but this version reads format {FORMAT}; use the "
+                f"{path} has bundle format {written}, but this version reads formats 1 to {FORMAT}; use the "
                 "version of Tangent named in its file VERSION"
             )
         manifest = Manifest.model_validate_json(content)
     except ValueError:
         raise BundleInvalid(f"{path} is not a bundle: its {MANIFEST} is not valid") from None
-    if set(manifest.files) != set(FILES):
+    if set(manifest.files) != files_of(manifest.format):
         raise BundleInvalid(f"{path} was changed: its {MANIFEST} does not list the files of a bundle")
     return manifest
 

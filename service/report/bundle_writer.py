@@ -143,6 +143,10 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
         _measurements(store, study, trials, parquet, text)
         written.copy("measurements.parquet", parquet)
         written.copy("measurements.csv", text)
+        parquet.seek(0)
+        parquet.truncate()
+        _layers(store, study, trials, parquet)
+        written.copy("layers.parquet", parquet)
         written.json("environment.json", dict(sorted(study.environment.items())))
         written.json("seeds.json", _seeds(study))
         written.text("VERSION", f"{code_version()}\nbundle format {FORMAT}\n")
@@ -176,6 +180,21 @@ def _measurements(
                 (trial, [m for m in found.get(trial.id, ()) if m.epoch <= trial.epochs_done])
                 for trial in chunk
             )
+
+
+def _layers(store: Store, study: StudyView, trials: list[TrialView], parquet: IO[bytes]) -> None:
+    from service.report.columns import LayerFile
+
+    measured = [trial for trial in trials if trial.phase == "confirmation" or trial.origin == "default"]
+    # A model may have a hundred layers.
+    chunk_size = max(1, _ROWS_IN_MEMORY // study.epochs // 100)
+    with LayerFile(parquet) as file:
+        for first in range(0, len(measured), chunk_size):
+            chunk = measured[first : first + chunk_size]
+            found = store.layers_of(study.id, [trial.id for trial in chunk])
+            for trial in chunk:
+                if trial.id in found:
+                    file.write(trial, found[trial.id])
 
 
 def _plan(report: StudyReport) -> ResolvedStudy:

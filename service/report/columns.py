@@ -1,6 +1,6 @@
 """Trials and measurements as Parquet files; measurements also as CSV, written in the same pass."""
 
-__all__ = ["MeasurementFiles", "trial_table"]
+__all__ = ["LayerFile", "MeasurementFiles", "trial_table"]
 
 import csv
 import io
@@ -11,6 +11,7 @@ import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] # it ships none
 from pyarrow import parquet  # pyright: ignore[reportMissingTypeStubs] # it ships none
 
 from service.dashboard.trials_csv import csv_cell
+from studies.layers import LayerMeasurement, TrialLayers
 from studies.space import Scalar
 from studies.trials import Measurement
 from studies.views import TrialView
@@ -54,6 +55,9 @@ _TRIAL: Final = {
     "ended_at": _TIME,
 }
 _MEASURED: Final = tuple(name for name in Measurement.model_fields if name not in {"epoch", "metrics"})
+
+
+_LAYER: Final = tuple(name for name in LayerMeasurement.model_fields if name != "epoch")
 
 
 def _type(name: str) -> Any:
@@ -149,3 +153,48 @@ class MeasurementFiles:
             for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
         ]
         self._parquet.write_table(_pa.table(columns, schema=self._schema))
+
+
+class LayerFile:
+    """A Parquet file of what layers measured, with a row for each trial, epoch and layer.
+
+    Args:
+        binary: empty binary file; it stays open.
+    """
+
+    def __init__(self, binary: IO[bytes]) -> None:
+        words = [(name, _pa.dictionary(_pa.int32(), _pa.string())) for name in ("trial_id", "arm", "layer")]
+        self._schema: Any = _pa.schema(
+            [
+                *words,
+                ("is_scale_invariant", _pa.bool_()),
+                ("epoch", _pa.int64()),
+                *((name, _pa.float64()) for name in _LAYER),
+            ]
+        )
+        self._parquet = _pq.ParquetWriter(binary, self._schema, compression="zstd")
+
+    def __enter__(self) -> Self:
+        """Return the file."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Complete the file but leave it open."""
+        self._parquet.close()
+
+    def write(self, trial: TrialView, layers: TrialLayers) -> None:
+        """Append what a trial's layers measured, by epoch and layer."""
+        nothing = (None,) * len(layers.names)
+        rows: list[tuple[Any, ...]] = []
+        epochs = [(m.epoch, [getattr(m, name) or nothing for name in _LAYER]) for m in layers.epochs]
+        if layers.initial_norms:
+            epochs.insert(0, (0, [layers.initial_norms, *[nothing] * (len(_LAYER) - 1)]))
+        for epoch, columns in epochs:
+            each = zip(layers.names, layers.is_scale_invariant, *columns, strict=True)
+            rows += [(trial.id, trial.arm, name, known, epoch, *values) for name, known, *values in each]
+        if rows:
+            columns = [
+                _pa.array(column, field.type)
+                for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
+            ]
+            self._parquet.write_table(_pa.Table.from_arrays(columns, schema=self._schema))

@@ -1,6 +1,6 @@
 """The files of a bundle and its manifest, with the size and digest of each file."""
 
-__all__ = ["FILES", "FORMAT", "MANIFEST", "FileEntry", "Manifest", "bundle_name"]
+__all__ = ["FILES", "FORMAT", "MANIFEST", "FileEntry", "Manifest", "bundle_name", "files_of"]
 
 import re
 from datetime import datetime
@@ -12,7 +12,7 @@ from service.report.code_version import CodeVersion
 from studies.frozen_model import FrozenModel
 from studies.states import StudyState
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of the format; raised by each change that older versions of Tangent cannot read."""
 
 MANIFEST: Final = "manifest.json"
@@ -42,6 +42,10 @@ FILES: Final[dict[str, str]] = {
         "apply."
     ),
     "measurements.csv": "The same as CSV.",
+    "layers.parquet": (
+        "What each layer (a weight of two or more dimensions) measured after every epoch of a confirmation "
+        "run or a trial of the defaults; epoch 0 is before the first step."
+    ),
     "environment.json": (
         "The software versions and processors that trained the study, as recorded by its runs."
     ),
@@ -52,6 +56,14 @@ FILES: Final[dict[str, str]] = {
     "VERSION": "The version of Tangent that wrote this bundle, with its commit if known.",
 }
 """Every file of a bundle except the manifest, in the order of the archive, with its description."""
+
+_SINCE: Final = {"layers.parquet": 2}
+"""The first format of each file that is not in all of them."""
+
+
+def files_of(version: int) -> frozenset[str]:
+    """Return the files that a bundle of a format has, except the manifest."""
+    return frozenset(name for name in FILES if _SINCE.get(name, 1) <= version)
 
 
 class FileEntry(FrozenModel):

@@ -38,6 +38,7 @@ from studies.store.accounts import Accounts
 from studies.store.archive import Archive
 from studies.store.database import LOCK_WAIT_S, Database, StatementWatcher, TransactionWatcher
 from studies.store.dispatching import Dispatching
+from studies.store.layers import Layers
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 _EVERY = StudyFilter()
 
 
-class Store(Accounts, Archive, Dispatching, Watching, WebhookQueue):
+class Store(Accounts, Archive, Dispatching, Layers, Watching, WebhookQueue):
     """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` if the database cannot be reached or written.

@@ -237,15 +237,14 @@ def requeue(
         }
         again.append(pending(row, attempt=row.attempt + 1, epochs_done=epochs_done, checkpoint=checkpoint))
         new_events.append(("trial.requeued", {"trial": row.id, "attempt": row.attempt + 1, "reason": reason}))
-    m = tables.measurement.c
     if again:
         # The next attempt repeats the epochs after the checkpoint and measures them again.
-        repeated = delete(tables.measurement).where(
-            m.trial_id == bindparam("of_trial"), m.epoch > bindparam("epochs_kept")
-        )
-        connection.execute(
-            repeated, [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again]
-        )
+        kept = [{"of_trial": trial.id, "epochs_kept": trial.epochs_done} for trial in again]
+        for table in (tables.measurement, tables.layer_measurement):
+            repeated = delete(table).where(
+                table.c.trial_id == bindparam("of_trial"), table.c.epoch > bindparam("epochs_kept")
+            )
+            connection.execute(repeated, kept)
     change_trials(connection, changes)
     events.append(connection, study_id, new_events)
     return tuple(again)

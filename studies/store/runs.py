@@ -6,7 +6,6 @@ reports of superseded attempts are rejected, and nothing of them is stored.
 
 __all__ = ["RunWriter"]
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from studies.artifacts import NewArtifact
 from studies.errors import Superseded
+from studies.layers import MeasuredLayers
 from studies.resolve import ResolvedStudy
 from studies.space import ConfigurationKey
 from studies.states import (
@@ -33,6 +33,7 @@ from studies.store import (
     events,
     extensions,
     fair_share,
+    layers,
     signs_of_life,
     stack_widths,
     study_queries,
@@ -44,18 +45,20 @@ from studies.store import (
 )
 from studies.store.claims import pending, requeue
 from studies.store.database import Database
-from studies.store.trial_rows import IN_ORDER, NO_CHECKPOINT, change_trials, is_waiting, trial_id, trial_rows
+from studies.store.trial_rows import (
+    IN_ORDER,
+    NO_CHECKPOINT,
+    change_trials,
+    is_waiting,
+    outcome_columns,
+    trial_id,
+    trial_rows,
+)
 from studies.trials import CardDifference, CheckResult, Claim, NewTrial, PendingTrial, Report, WorkloadVersion
 from studies.views import EventKind, StackWidthView, TrialView
 
 # Columns of a trial that never change after its creation.
 _IMMUTABLE = tuple(name for name in NewTrial.__dataclass_fields__ if name != "to_epoch")
-_MOVES = {
-    "completed": TrialMove.COMPLETE,
-    "pruned": TrialMove.PRUNE,
-    "diverged": TrialMove.DIVERGE,
-    "failed": TrialMove.FAIL,
-}
 
 
 class RunWriter:
@@ -277,6 +280,7 @@ class RunWriter:
             changes: dict[str, dict[str, Any]] = {}
             new_events: list[tuple[EventKind, Mapping[str, Any]]] = []
             kept = list[tuple[str, NewArtifact]]()
+            of_layers = list[tuple[str, MeasuredLayers]]()
             for report in reports:
                 row = rows.get(report.trial_id)
                 # Later reports in this batch of a trial that has just ended are dropped too.
@@ -294,6 +298,7 @@ class RunWriter:
                     measured.add((row.id, epoch))
                     further = report.measurement.metrics or None
                     new.append(report.measurement.model_dump() | {"metrics": further, "trial_id": row.id})
+                    of_layers += [] if report.layers is None else [(row.id, report.layers)]
                     values |= {
                         "epochs_done": epoch,
                         "cost_s": new[-1]["elapsed_s"],
@@ -305,7 +310,7 @@ class RunWriter:
                     values |= {"pack_size": report.pack_size}
                     for name in ("memory_bytes", "device_memory_bytes"):
                         values[name] = _larger(values.get(name, getattr(row, name)), getattr(report, name))
-                outcome = _outcome(report)
+                outcome = outcome_columns(report)
                 if outcome is not None:
                     values |= {**outcome, "ended_at": now, **NO_CHECKPOINT}
                     state = TrialState(outcome["state"])
@@ -324,6 +329,7 @@ class RunWriter:
                 no_longer_running |= {row.id} if "state" in values else set()
             if new:
                 connection.execute(insert(tables.measurement), new)
+            layers.add(connection, of_layers)
             change_trials(connection, changes)
             artifacts.insert_all(connection, self._claim.study_id, kept)
             events.append(connection, self._claim.study_id, new_events)
@@ -446,6 +452,16 @@ class RunWriter:
                 update(tables.study).where(tables.study.c.id == row.id).values(card_differences=stored)
             )
 
+    def knows_scale_invariance(self) -> bool:
+        """Return whether it is stored which layers are scale-invariant."""
+        with self._database.read() as connection:
+            return layers.scale_invariance(connection, self._claim.study_id) is not None
+
+    def record_scale_invariance(self, found: Mapping[str, bool]) -> None:
+        """Store whether each tested layer is scale-invariant, by name, in place of what was stored before."""
+        with self._database.write() as connection:
+            layers.record_scale_invariance(connection, self._lock(connection).id, found)
+
     def known_check(self, checked: WorkloadVersion) -> tuple[CheckResult, ...] | None:
         """Return what an earlier check of a workload's version found; None if there was none."""
         with self._database.read() as connection:
@@ -516,35 +532,6 @@ class RunWriter:
         return self._epochs
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _larger(one: int | None, other: int | None) -> int | None:
     """Return the larger of two numbers that may be unknown."""
     return max((each for each in (one, other) if each is not None), default=None)
-
-
-def _outcome(report: Report) -> dict[str, Any] | None:
-    """Return the columns of a trial that ends with this report, or None if the trial goes on.
-
-    Only a completed trial has a value.
-    """
-    if report.ended is None:
-        return None
-    ended, value, reason = report.ended, _finite(report.value), report.reason
-    if ended == "completed" and value is None:
-        ended, reason = "diverged", reason or "its validation value is not finite"
-    is_completed = ended == "completed"
-    return {
-        "state": move_trial(TrialState.RUNNING, _MOVES[ended]).value,
-        "value": value if is_completed else None,
-        "best_epoch": report.best_epoch if is_completed else None,
-        "test_value": _finite(report.test_value) if is_completed else None,
-        "test_metrics": (
-            {name: _finite(test) for name, test in report.test_metrics.items()} or None
-            if is_completed
-            else None
-        ),
-        "reason": None if reason is None else tables.storable(reason),
-    }

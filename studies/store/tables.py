@@ -11,6 +11,7 @@ __all__ = [
     "deletion",
     "delivery",
     "event",
+    "layer_measurement",
     "measurement",
     "metadata",
     "offer",
@@ -21,6 +22,7 @@ __all__ = [
     "study",
     "token",
     "trial",
+    "trial_layers",
     "trial_output",
     "webhook",
     "workload_check",
@@ -138,6 +140,11 @@ study = Table(
         "check_results",
         JSON(none_as_null=True),
         doc="CheckResults of its workload before the first trial; NULL: it was not checked",
+    ),
+    Column(
+        "scale_invariance",
+        JSON(none_as_null=True),
+        doc="whether each tested layer is scale-invariant, by name; NULL: that was not tested yet",
     ),
     Column("state", _Text(16), nullable=False, index=True),
     Column("state_reason", Text),
@@ -291,6 +298,27 @@ measurement = Table(
         )
     ),
     Column("metrics", JSON(none_as_null=True), doc="validation values of further metrics; NULL: it has none"),
+)
+
+trial_layers = Table(
+    "trial_layers",
+    metadata,
+    Column("trial_id", _Text(96), ForeignKey("trial.id", ondelete="CASCADE"), primary_key=True),
+    Column("names", JSON, nullable=False, doc="names of the weights that its probes measure one by one"),
+    Column("initial_norms", JSON, nullable=False, doc="their norms before the first step; empty: not known"),
+)
+
+layer_measurement = Table(
+    "layer_measurement",
+    metadata,
+    Column("trial_id", _Text(96), ForeignKey("trial.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column(
+        "measured",
+        JSON,
+        nullable=False,
+        doc="LayerMeasurement without the epoch: lists of one number a layer",
+    ),
 )
 
 pack_output = Table(

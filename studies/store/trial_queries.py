@@ -116,6 +116,13 @@ def trials_by_id(connection: Connection, ids: Sequence[str]) -> tuple[TrialView,
     return tuple(_trial_view(found[trial_id]) for trial_id in ids if trial_id in found)
 
 
+def defaults(connection: Connection, study_id: str) -> tuple[TrialView, ...]:
+    """Return the trials of each arm's defaults in the search, one of each replicate, by arm and number."""
+    t = tables.trial.c
+    query = select(*_TRIAL_COLUMNS).where(t.study_id == study_id, IS_SEARCH, t.origin == "default")
+    return tuple(_trial_view(row) for row in connection.execute(query.order_by(t.arm, t.number)))
+
+
 def pair(connection: Connection, trial: TrialView) -> tuple[TrialView, ...]:
     """Return the trials of a paired trial's pair, one of each arm, itself among them, by arm."""
     t = tables.trial.c

@@ -10,10 +10,12 @@ __all__ = [
     "NO_CHECKPOINT",
     "change_trials",
     "is_waiting",
+    "outcome_columns",
     "trial_id",
     "trial_rows",
 ]
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -21,9 +23,9 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, and_, bindparam, select, update
 
-from studies.states import TrialState
+from studies.states import TrialMove, TrialState, move_trial
 from studies.store import tables
-from studies.trials import NewTrial
+from studies.trials import NewTrial, Report
 
 NO_CHECKPOINT: Mapping[str, None] = MappingProxyType({"checkpoint": None, "checkpoint_epoch": None})
 """The columns of a trial without a checkpoint."""
@@ -42,6 +44,13 @@ IN_ORDER = (_T.phase.desc(), _T.number)
 
 # Both databases allow at least 32,766 parameters in a statement.
 _IDS_AT_ONCE = 1000
+
+_MOVES = {
+    "completed": TrialMove.COMPLETE,
+    "pruned": TrialMove.PRUNE,
+    "diverged": TrialMove.DIVERGE,
+    "failed": TrialMove.FAIL,
+}
 
 
 def trial_rows(
@@ -85,3 +94,32 @@ def change_trials(connection: Connection, changes: Mapping[str, Mapping[str, Any
 def trial_id(study_id: str, trial: NewTrial) -> str:
     """Return the id of a new trial, which follows from its place in its arm and phase."""
     return f"{study_id}.{trial.arm}.{'c' if trial.phase == 'confirmation' else ''}{trial.number}"
+
+
+def outcome_columns(report: Report) -> dict[str, Any] | None:
+    """Return the columns of a trial that ends with this report, or None if the trial goes on.
+
+    Only a completed trial has a value.
+    """
+    if report.ended is None:
+        return None
+    ended, value, reason = report.ended, _finite(report.value), report.reason
+    if ended == "completed" and value is None:
+        ended, reason = "diverged", reason or "its validation value is not finite"
+    is_completed = ended == "completed"
+    return {
+        "state": move_trial(TrialState.RUNNING, _MOVES[ended]).value,
+        "value": value if is_completed else None,
+        "best_epoch": report.best_epoch if is_completed else None,
+        "test_value": _finite(report.test_value) if is_completed else None,
+        "test_metrics": (
+            {name: _finite(test) for name, test in report.test_metrics.items()} or None
+            if is_completed
+            else None
+        ),
+        "reason": None if reason is None else tables.storable(reason),
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -361,7 +361,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda path: rewritten(path, packed=zipfile.ZIP_LZMA),
         "README.txt is encrypted, or compressed in",
     ),
-    "a later format": (lambda path: of_format(path, 2), "format 2, but this version reads format 1"),
+    "a later format": (lambda path: of_format(path, 3), "format 3, but this version reads formats 1 to 2"),
     "no manifest's content": (
         lambda path: rewritten(path, {"manifest.json": b"[1]"}),
         "its manifest.json is not valid",

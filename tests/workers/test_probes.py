@@ -1,6 +1,7 @@
 """Probes return the numbers that were calculated by hand."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -71,6 +72,35 @@ def test_a_zero_weight_has_no_direction_and_a_nan_gradient_is_not_hidden() -> No
     broken.before()
     broken.after()
     assert math.isnan(broken.read()[1])
+
+
+def test_each_layer_has_its_own_means_and_the_view_that_was_projected() -> None:
+    # By channel: every row is orthogonal to its gradient. As a layer: the rows' cosines are 1 and -1, and add
+    # up to 0. The third has no gradient in the second step.
+    by_channel = parameter(3.0, 4.0, gradient=(4.0, -3.0))
+    as_layer = nn.Parameter(torch.eye(2))
+    as_layer.grad = torch.tensor([[1.0, 0.0], [0.0, -1.0]])
+    neither = parameter(1.0, 0.0, gradient=(1.0, 0.0))
+    still = parameter(1.0, 0.0, gradient=(1.0, 0.0))
+    unused = nn.Parameter(torch.ones(1, 2))
+    probe = Probe([by_channel, as_layer, neither, still, unused], projection=Projection(delta=0.1, eps=1e-8))
+    probe.before()
+    move(by_channel, 7.0, 1.0)
+    move(neither, 2.0, 0.0)
+    probe.after()
+    neither.grad = None
+    probe.before()
+    probe.after()
+    found = probe.layer_means(cast("list[float]", probe.pending().tolist()))
+    nan = math.nan
+    # From (3, 4) to (7, 1) the direction turns by 45 degrees, and the step is at a right angle to (3, 4).
+    assert found.effective_step == pytest.approx(
+        [2 * math.sin(math.pi / 8) / 2, 0.0, 0.0, 0.0, nan], nan_ok=True
+    )
+    assert found.angle[2] == 0.0
+    assert [math.isnan(angle) for angle in found.angle] == [True, True, False, True, True]
+    assert found.by_channel == pytest.approx([0.5, 0.0, 0.0, 0.0, nan], nan_ok=True)
+    assert found.as_layer == pytest.approx([0.0, 1.0, 0.0, 0.0, nan], nan_ok=True)
 
 
 def test_small_and_large_steps_are_as_precise_as_in_float64() -> None:

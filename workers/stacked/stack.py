@@ -10,10 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from studies.layers import MeasuredLayers
 from workers.optimizers import build_optimizer
 from workers.optimizers.batched.optimizer import hyperparameters_of
 from workers.pack_protocol import Member
-from workers.probes import probed_steps
+from workers.probes import ProbedLayers, measured_layers, probed_steps
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
 from workers.seeding import generator_states, noise_seed, seeded
@@ -24,7 +25,7 @@ from workers.stacked.compiled import CompiledStep
 from workers.stacked.forward import Forward
 from workers.stacked.member_draws import MemberDraws
 from workers.stacked.plan import StackPlan
-from workers.stacked.probes import StackedProbe, weight_norms
+from workers.stacked.probes import StackedProbe, layer_norms, weight_norms
 from workers.stacked.rows import Rows
 from workers.tensor_states import on_cpu
 
@@ -75,7 +76,9 @@ class Stack:
             if plan.optimizer.can_project
             else None
         )
-        self._probe = StackedProbe(plan.layout, projection=projection)
+        has_layers = bool(plan.layout.matrices) and any(member.measures_layers for member in members)
+        self._layers = [slot.name for slot in plan.layout.matrices] if has_layers else []
+        self._probe = StackedProbe(plan.layout, projection=projection, has_layers=has_layers)
         self._settings = [scheduled(plan.pack.settings_of(member), plan.entry.card) for member in members]
         self._clip = Clipping(self._settings, device=plan.device, dtype=plan.dtype)
         self.is_plain = not self._clip.is_on and not plan.has_average and plan.order.accumulation_steps == 1
@@ -101,6 +104,8 @@ class Stack:
                 if self.is_paired
                 else MemberDraws([noise_seed(member.seed, epoch=epoch) for member in self.members])
             )
+            # Before the first step.
+            initial = [layer_norms(rows.weights, plan.layout)] if self._layers and epoch == 1 else []
             self._synchronize()
             started = self.clock()
             factors = self._factors(epoch)
@@ -115,25 +120,51 @@ class Stack:
                 self._evaluate("validation"),
                 weight_norms(self._weights.detach(), plan.layout).unsqueeze(0),
                 self._probe.read(self._weights),
+                *([layer_norms(self._weights.detach(), plan.layout)] if self._layers else []),
+                *initial,
             ]
             measured = _lists(torch.cat(numbers).T)
+        end = len(numbers[0]) + 4
         results: list[EpochResult] = []
         clocks = _lists(torch.stack([rows.elapsed_s, self._h["lr"], factors[-1]], dim=1))
-        for member_losses, member_numbers, (elapsed_s, initial_lr, scale) in zip(
-            _lists(losses.T), measured, clocks, strict=True
+        for member, member_losses, member_numbers, (elapsed_s, initial_lr, scale) in zip(
+            self.members, _lists(losses.T), measured, clocks, strict=True
         ):
             results.append(
                 epoch_result(
                     member_losses,
-                    member_numbers,
+                    member_numbers[:end],
                     epoch=epoch,
                     elapsed_s=elapsed_s,
                     lr=initial_lr * scale,
                     initial_lr=initial_lr,
                     metrics=plan.metrics.every,
+                    layers=self._measured_layers(epoch, member_numbers[end:])
+                    if self._layers and member.measures_layers
+                    else None,
                 )
             )
         return results[: self.size]
+
+    def _measured_layers(self, epoch: int, numbers: Sequence[float]) -> MeasuredLayers:
+        """Return what a member's layers measured, from the numbers that follow those of all its weights."""
+        count = len(self._layers)
+        means, shares = numbers[: 2 * count], numbers[2 * count : 4 * count]
+        if not self.plan.optimizer.can_project:
+            shares = ()
+        norms = numbers[2 * count + len(shares) :]
+        return measured_layers(
+            self._layers,
+            epoch=epoch,
+            norms=norms[:count],
+            means=ProbedLayers(
+                effective_step=means[:count],
+                angle=means[count:],
+                by_channel=shares[:count],
+                as_layer=shares[count:],
+            ),
+            initial_norms=norms[count:],
+        )
 
     def test(self) -> list[list[float]]:
         """Return each member's test metrics after the epoch just trained, the objective first."""

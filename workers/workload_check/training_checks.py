@@ -4,15 +4,14 @@ __all__ = ["check_training"]
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from adamp._projection import decide
 from studies.formatting import duration, listed, number, plural
 from studies.training_settings import TrainingSettings
 from studies.trials import CheckResult
@@ -21,11 +20,11 @@ from workers.memory_meters import MemoryMeter
 from workers.optimizers import OptimizerEntry
 from workers.pack_protocol import Member, Pack
 from workers.results import EpochResult
-from workers.seeding import initialisation_seed, seeded
+from workers.scale_invariance import find_scale_invariance
 from workers.solo import Solo
 from workers.stacked.equivalence_check import why_not_stackable
 from workers.tensor_states import on_cpu
-from workers.training_tasks import step_function, training_task
+from workers.training_tasks import step_function
 from workers.workload_check.check_result import about, calling
 from workers.workload_check.shortened import interval_of, shortened, steps_of_epoch
 from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
@@ -33,9 +32,6 @@ from workers.workloads import Data, LoopWorkload, ModelWorkload, TensorWorkload
 _SEED: Final = 0
 _STEPS: Final = 2
 _TIMED_STEPS: Final = 20
-_SCALE_TOLERANCE: Final = 1e-3
-_MAX_SCALED: Final = 64
-"""The most weights whose scale invariance is tested: each takes two forward passes."""
 _SLOW: Final = 3.0
 
 
@@ -193,55 +189,28 @@ def _scale_invariance(
     workload: ModelWorkload, data: Data | None, batch_size: int, device: torch.device
 ) -> Iterator[CheckResult]:
     """Yield which weights the loss depends on by their direction only, and which AdamP would project."""
-    with seeded(initialisation_seed(_SEED), device=torch.device("cpu")):
-        model = workload.build_model()
-    model.to(device).train()
-    settings = TrainingSettings(batch_size=batch_size)
-    task = training_task(
+    found = find_scale_invariance(
         workload,
-        model,
-        data=data,
-        seed=_SEED,
-        settings=settings,
+        data,
+        batch_size=batch_size,
         interval_steps=interval_of(workload, steps=1, batch_size=batch_size),
         device=device,
     )
-    with seeded(_SEED, device=device):
-        batch = next(task.batches(1))
-
-    def batch_loss() -> Tensor:
-        with seeded(_SEED, device=device):
-            return task.loss(batch)
-
-    loss = batch_loss()
-    loss.backward()  # pyright: ignore[reportUnknownMemberType]  # torch leaves its arguments untyped
-    weights = {
-        name: weight
-        for name, weight in model.named_parameters()
-        if weight.requires_grad and weight.ndim >= 2 and weight.grad is not None
-    }
-    if not weights:
+    if not found.weights:
         yield CheckResult(
             "scale invariance", "note", "the model has no weights of two or more dimensions to project"
         )
         return
-    tested = dict(list(weights.items())[:_MAX_SCALED])
-    invariant = [
-        name for name, weight in tested.items() if _is_scale_invariant(batch_loss, weight, loss=loss.item())
-    ]
-    projected = [
-        name
-        for name, weight in tested.items()
-        if weight.grad is not None and bool(decide(weight, weight.grad, delta=0.1, eps=1e-8).projected)
-    ]
-    of = f"{len(tested)}" + (f" tested, of {len(weights)} in all" if len(tested) < len(weights) else "")
+    invariant = [name for name, is_invariant in found.layers.items() if is_invariant]
+    tested = len(found.layers)
+    of = f"{tested}" + (f" tested, of {found.weights} in all" if tested < found.weights else "")
     yield CheckResult(
         "scale invariance",
         "note",
         f"scale-invariant weight tensors: {len(invariant)} of {of}{_named(invariant)}",
     )
-    both = set(invariant) & set(projected)
-    others = [name for name in projected if name not in both]
+    both = set(invariant) & set(found.projected)
+    others = [name for name in found.projected if name not in both]
     yield CheckResult(
         "projection",
         "note",
@@ -252,14 +221,6 @@ def _scale_invariance(
 
 def _named(names: list[str]) -> str:
     return f" ({listed(names)})" if names else ""
-
-
-def _is_scale_invariant(batch_loss: Callable[[], Tensor], weight: nn.Parameter, *, loss: float) -> bool:
-    """Return whether doubling a weight leaves the loss as it is, but for the normalisation's eps."""
-    weight.data.mul_(2.0)
-    doubled = batch_loss().item()
-    weight.data.div_(2.0)
-    return abs(doubled - loss) <= _SCALE_TOLERANCE * max(abs(loss), 1e-6)
 
 
 def _speed(

@@ -112,7 +112,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
 
 
 def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0001", 0), ("0017", 1)):
+    for revision, seeds in (("0001", 0), ("0018", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -145,7 +145,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
     """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
-    restore(path, "0017")
+    restore(path, "0018")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
     database.close()
@@ -277,7 +277,7 @@ def test_stored_studies_are_not_paired(tmp_path: Path) -> None:
 
 def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0017")
+    restore(path, "0018")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (

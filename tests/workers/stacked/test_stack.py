@@ -23,6 +23,7 @@ from packs import (
 from torch import Tensor, nn
 from torch.nn import functional
 
+from studies.layers import LayerMeasurement, MeasuredLayers
 from studies.space import Parameters
 from studies.trials import Measurement
 from workers.checkpoints import load
@@ -46,7 +47,10 @@ LIVELY: Parameters = {"weight_decay": 0.02, "momentum": 0.9, "nesterov": True, "
 
 
 def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[Member, ...]:
-    """Return members with different learning rates; the second has other non-default values too."""
+    """Return members with different learning rates; the second has other non-default values too.
+
+    All but the last measure their layers.
+    """
     defaults = OPTIMIZERS[optimizer].card.defaults
     lively = {name: value for name, value in LIVELY.items() if name in defaults}
     lr = 0.02
@@ -54,7 +58,12 @@ def three(optimizer: str, *, seeds: tuple[int, int, int] = (1, 1, 1)) -> tuple[M
         member(optimizer, name, seed=seed, lr=lr / 4**index)
         for index, (name, seed) in enumerate(zip("abc", seeds, strict=True))
     ]
-    return made[0], made[1].model_copy(update={"parameters": {**made[1].parameters, **lively}}), made[2]
+    measuring = {"measures_layers": True}
+    return (
+        made[0].model_copy(update=measuring),
+        made[1].model_copy(update={"parameters": {**made[1].parameters, **lively}, **measuring}),
+        made[2],
+    )
 
 
 def both(
@@ -75,6 +84,9 @@ def assert_same(alone: list[EpochReport], together: list[EpochReport], *, rel: f
             for name in Measurement.model_fields:
                 if name != "elapsed_s":
                     assert_close(getattr(mine.measurement, name), getattr(theirs.measurement, name), rel=rel)
+            assert (mine.layers is None) == (theirs.layers is None)
+            if mine.layers is not None and theirs.layers is not None:
+                assert_same_layers(mine.layers, theirs.layers, rel=max(rel, 2e-5))
             assert (mine.outcome is None) == (theirs.outcome is None)
             if mine.outcome is not None and theirs.outcome is not None:
                 assert theirs.outcome.model_dump(exclude={"value", "test_value"}) == mine.outcome.model_dump(
@@ -82,6 +94,16 @@ def assert_same(alone: list[EpochReport], together: list[EpochReport], *, rel: f
                 )
                 assert_close(mine.outcome.value, theirs.outcome.value, rel=rel)
                 assert_close(mine.outcome.test_value, theirs.outcome.test_value, rel=rel)
+
+
+def assert_same_layers(mine: MeasuredLayers, theirs: MeasuredLayers, *, rel: float) -> None:
+    assert mine.names == theirs.names
+    columns = [name for name in LayerMeasurement.model_fields if name != "epoch"]
+    pairs = [(getattr(mine.measurement, name), getattr(theirs.measurement, name)) for name in columns]
+    for ours, others in [(mine.initial_norms, theirs.initial_norms), *pairs]:
+        assert len(ours) == len(others)
+        for one, other in zip(ours, others, strict=True):
+            assert_close(one, other, rel=rel)
 
 
 def assert_close(mine: float | None, theirs: float | None, *, rel: float) -> None:

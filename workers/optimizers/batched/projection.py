@@ -17,8 +17,10 @@ from torch import Tensor
 _norm = cast("Callable[..., Tensor]", torch.linalg.vector_norm)  # pyright: ignore[reportUnknownMemberType]
 
 
-def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
-    """Return whether each member's update would be projected, by channel or as a layer, [K] bool.
+def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whether each member's update passes the test by channel, and as a layer, [K] bool each.
+
+    It would be projected by channel if it passes that test, and otherwise as a layer.
 
     Args:
         weight: [K, out, n] before decay and step.
@@ -27,7 +29,7 @@ def decide(weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tenso
         eps: [K] floors of the norms.
     """
     channel, layer, _, _ = _compare(weight, grad, delta.unsqueeze(1), eps.unsqueeze(1))
-    return (channel | layer).squeeze(1)
+    return channel.squeeze(1), layer.squeeze(1)
 
 
 def project(update: Tensor, weight: Tensor, grad: Tensor, *, delta: Tensor, eps: Tensor) -> Tensor:
