@@ -176,7 +176,7 @@ def growths(run: TrialLayers, measured: LayerMeasurement) -> LayerValues:
     """Return each layer's norm after an epoch divided by its norm before the first step."""
     norms = run.initial_norms or (None,) * len(run.names)
     return tuple(
-        norm / initial if norm is not None and initial else None
+        _rounded(norm / initial) if norm is not None and initial else None
         for norm, initial in zip(measured.weight_norm, norms, strict=True)
     )
 
@@ -184,4 +184,9 @@ def growths(run: TrialLayers, measured: LayerMeasurement) -> LayerValues:
 def _means(runs: Sequence[LayerValues]) -> LayerValues:
     """Return the mean of each layer over the runs that have its value."""
     columns = [[value for value in column if value is not None] for column in zip(*runs, strict=True)]
-    return tuple(sum(column) / len(column) if column else None for column in columns)
+    return tuple(_rounded(sum(column) / len(column)) if column else None for column in columns)
+
+
+def _rounded(value: float) -> float:
+    """Return a number to the five significant digits of measured ones."""
+    return float(f"{value:.5g}")

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from catalogs import study_body
 
+from studies.layers import LayerMeasurement, MeasuredLayers
 from studies.seeds import confirmation_seed
 from studies.space import AnyDimension, Choices, Fixed, Parameters, Range, Scalar
 from studies.spec import parse_spec
@@ -43,6 +44,7 @@ class Trained:
         assert claim is not None
         assert claim.study_id == self.study.id
         self._writer: RunWriter = store.run_writer(claim, lease_s=600.0)
+        self._writer.record_scale_invariance({"0.weight": True, "4.weight": False})
         self._width = width
         self._arms = {arm.name: arm for arm in store.arms(self.study.id)}
         most = max(arm.progress.trials for arm in self._arms.values())
@@ -199,17 +201,40 @@ class Trained:
                 ended="diverged",
                 reason="the training loss was not finite at step 31 of epoch 1",
             )
+        layers = (
+            _layers(e, is_projected=is_projected)
+            if trial.phase == "confirmation" or not trial.number
+            else None
+        )
         if e < epochs:
-            return Report(trial.id, trial.attempt, Measurement.model_validate(measurement))
+            return Report(trial.id, trial.attempt, Measurement.model_validate(measurement), layers=layers)
         return Report(
             trial.id,
             trial.attempt,
             Measurement.model_validate(measurement),
+            layers=layers,
             ended="completed",
             value=one.value,
             best_epoch=e,
             test_value=one.value - 0.005,
         )
+
+
+def _layers(epoch: int, *, is_projected: bool) -> MeasuredLayers:
+    """Return two layers, of which the first is scale-invariant and grows unless it is projected."""
+    growth = 0.02 if is_projected else 0.3
+    shares = {"projected_by_channel": (0.25, 0.0), "projected_as_layer": (0.5, 0.0)} if is_projected else {}
+    return MeasuredLayers(
+        names=("0.weight", "4.weight"),
+        initial_norms=(4.0, 2.0) if epoch == 1 else (),
+        measurement=LayerMeasurement(
+            epoch=epoch,
+            weight_norm=(4.0 * (1 + growth * epoch), 2.0 + 0.1 * epoch),
+            effective_step=(0.01 / (1 + growth * epoch), 0.02 / epoch),
+            angle=(90.0 if is_projected else 86.0, 91.0),
+            **shares,
+        ),
+    )
 
 
 def _sampled(dimension: AnyDimension, at: float) -> Scalar:

@@ -25,6 +25,7 @@ _PASSAGES: Final = {
 }
 # Ids with the name of a hyperparameter or the number of a metric behind them.
 _PASSAGES_BY_PREFIX: Final = {
+    "layer": f"{_TRAINING}.layers",
     "by-": "statistics#sensitivity.isolation-curve",
     "further-metric-": f"{_TRAINING}.metric-and-loss",
 }

@@ -20,9 +20,11 @@ from service.cache_entry import Aged, Key
 from service.dashboard.figures import (
     Against,
     FigureData,
+    arm_layer_charts,
     budget_charts,
     confirmed_charts,
     furthest_pruned,
+    layer_charts,
     narrowing_chart,
     study_charts,
 )
@@ -155,7 +157,8 @@ def study_html(
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
         more_json=[
-            f"/v1/studies/{study_id}/{part}" for part in ("live", "analysis", "arms", "trials", "events")
+            f"/v1/studies/{study_id}/{part}"
+            for part in ("live", "analysis", "arms", "trials", "layers", "events")
         ],
         spec_json=study.spec.model_dump_json(indent=2),
         trial_states=[
@@ -244,6 +247,8 @@ class _Evidence:
 _WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
     "is_by_budget": False,
     "groups": (),
+    "layer_charts": (),
+    "arm_layer_charts": (),
     "rungs": None,
     "narrowing": None,
 }
@@ -318,6 +323,8 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
 
     is_open = record.study.state not in CLOSED_STUDY_STATES
     narrowed = narrowing(record) if is_open else ()
+    layers = store.study_layers(record.study.id).arms
+    by_name = {arm.name: arm for arm in record.arms}
     shown = {
         "narrowing": narrowing_chart(record.study, record.arms, narrowed),
         "analysis": analysis,
@@ -326,6 +333,10 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
         "confirmed_charts": confirmed_charts(data),
         "budget_charts": budget_charts(data, against) if has_results else (),
         "groups": study_charts(data) if has_results else (),
+        "layer_charts": layer_charts(record.arms, layers),
+        "arm_layer_charts": [
+            (by_name[of.arm], arm_layer_charts(by_name[of.arm], of)) for of in layers if of.arm in by_name
+        ],
         "rungs": rung_table(record.study, record.arms, record.trials),
     }
     return _Evidence(shown, _PageVersion.of(record.study, outage=None), age_s=0.0)

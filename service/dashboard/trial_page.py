@@ -4,7 +4,7 @@ __all__ = ["describe_dimension", "trial_html", "trial_update_html"]
 
 from typing import Any
 
-from service.dashboard.figures import trial_charts
+from service.dashboard.figures import layer_rows, trial_charts, trial_layer_charts
 from service.dashboard.pack_text import describe_memory, describe_pack
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
@@ -39,6 +39,7 @@ def trial_html(store: Store, trial_id: str) -> str:
         json_url=f"/v1/trials/{trial_id}",
         more_json=[
             f"/v1/trials/{trial_id}/measurements",
+            f"/v1/trials/{trial_id}/layers",
             f"/v1/trials/{trial_id}/output",
             f"/v1/trials/{trial_id}/artifacts",
         ],
@@ -107,6 +108,7 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
     study = store.study(trial.study_id)
     arm = next(arm for arm in store.arms(trial.study_id) if arm.name == trial.arm)
     measurements = store.measurements(trial.id)
+    layers = store.trial_layers(trial.id)
     is_live = trial.state not in FINISHED_TRIAL_STATES
     return {
         "study": study,
@@ -119,6 +121,8 @@ def _context(store: Store, trial: TrialView) -> dict[str, Any]:
         # Slow to find in a study with many requeued trials, so only read if there are any.
         "requeued": store.requeue_events(trial.id) if trial.attempt > 1 else (),
         "charts": trial_charts(measurements, arm=arm, card=study.workload_card),
+        "layer_charts": trial_layer_charts(arm, layers),
+        "layer_rows": layer_rows(layers),
         "measured_headers": (
             "Epoch",
             "Time",

@@ -88,6 +88,25 @@ def test_the_bundles_reports_equal_those_of_the_service(http: httpx.Client, stud
         assert json.loads(archive.read("analysis.json")) == http.get(f"/v1/studies/{study}/analysis").json()
 
 
+def test_layers_are_in_a_table_of_their_own(http: httpx.Client, store: Store, study: str) -> None:
+    trials = [trial.id for trial in store.every_trial(study, phase=None)]
+    layers = store.layers_of(study, trials)
+    with opened(http, study) as archive:
+        table = parquet.read_table(io.BytesIO(archive.read("layers.parquet"))).to_pylist()
+    assert {row["trial_id"] for row in table} == set(layers)
+    assert len(table) == sum(len(of.names) * (len(of.epochs) + 1) for of in layers.values())
+    of = next(of for of in layers.values() if of.epochs[0].projected_by_channel)
+    first, second = (
+        [row for row in table if (row["trial_id"], row["epoch"]) == (of.trial_id, epoch)] for epoch in (0, 1)
+    )
+    assert [(row["layer"], row["is_scale_invariant"], row["weight_norm"], row["angle"]) for row in first] == [
+        (name, known, norm, None)
+        for name, known, norm in zip(of.names, of.is_scale_invariant, of.initial_norms, strict=True)
+    ]
+    for name in ("weight_norm", "effective_step", "angle", "projected_by_channel", "projected_as_layer"):
+        assert tuple(row[name] for row in second) == getattr(of.epochs[0], name)
+
+
 def test_trials_of_both_phases_are_in_both_tables(http: httpx.Client, store: Store, study: str) -> None:
     trials = {trial.id: trial for trial in store.every_trial(study, phase=None)}
     assert {trial.phase for trial in trials.values()} == {"search", "confirmation"}

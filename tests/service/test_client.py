@@ -49,6 +49,8 @@ def test_the_client_reads_what_is_stored(client: Client, store: Store, body: Bod
     assert client.trials(study, order="-value") == store.trials(study, order="-value")
     assert client.trial(f"{study}.adamp.0") == store.trial(f"{study}.adamp.0")
     assert client.measurements(f"{study}.adamp.2") == store.measurements(f"{study}.adamp.2")
+    assert client.trial_layers(f"{study}.adamp.0") == store.trial_layers(f"{study}.adamp.0")
+    assert client.study_layers(study) == store.study_layers(study)
     assert client.events(study).items == store.events(study)
     assert client.optimizers() == store.catalog().optimizers
     assert client.workloads() == store.catalog().workloads

@@ -15,8 +15,11 @@ from service.dashboard.figures import (
     FigureData,
     budget_charts,
     confirmed_charts,
+    layer_charts,
+    layer_rows,
     study_charts,
     trial_charts,
+    trial_layer_charts,
 )
 from service.dashboard.figures.axes import log_tick, whole_axis
 from studies.analysis.analyse import analyse
@@ -99,6 +102,8 @@ def test_plotly_knows_every_attribute_that_is_drawn(
         ),
         *confirmed_charts(confirmed),
         *trial_charts(store.measurements(trial.id), arm=arm, card=confirmed.study.workload_card),
+        *layer_charts(confirmed.arms, store.study_layers(confirmed.study.id).arms),
+        *trial_layer_charts(arm, store.trial_layers(trial.id)),
     ]
     assert len(charts) > 12
     for chart in charts:
@@ -423,3 +428,46 @@ def test_log_axes_have_at_least_two_ticks_and_no_crowd() -> None:
     assert log_tick(1e-6, 1.0) == 2
     assert log_tick(0.01, 0.1) == "D2"
     assert log_tick(0.09, 0.1) is None
+
+
+def test_layers_are_drawn_for_all_arms_and_only_scale_invariant_ones_by_epoch(
+    confirmed: FigureData, store: Store
+) -> None:
+    layers = store.study_layers(confirmed.study.id).arms
+    charts = {chart.id: chart for chart in layer_charts(confirmed.arms, layers)}
+    assert list(charts) == [
+        "layers-growth-by-epoch",
+        "layers-step-by-epoch",
+        "layers-growth-by-layer",
+        "layers-step-by-layer",
+        "layers-projected-by-layer",
+    ]
+    for of in layers:
+        assert of.is_scale_invariant == (True, False)
+        [line] = traces_of(charts["layers-growth-by-epoch"], of.arm)
+        assert line["y"] == [m.growth[0] for m in of.epochs]
+        [dots] = traces_of(charts["layers-growth-by-layer"], of.arm)
+        assert dots["x"] == list(of.epochs[-1].growth)
+        assert len(traces_of(charts["layers-projected-by-layer"], of.arm)) == (
+            2 if of.arm.endswith("p") else 0
+        )
+    assert figure_of(charts["layers-step-by-layer"])["layout"]["yaxis"]["ticktext"] == ["0 *", "4"]
+    assert layer_charts(confirmed.arms, ()) == ()
+
+
+def test_a_trial_has_a_line_and_a_row_of_each_layer(confirmed: FigureData, store: Store) -> None:
+    arm = confirmed.arms[0]
+    layers = store.trial_layers(f"{confirmed.study.id}.{arm.name}.0")
+    growth, *_ = trial_layer_charts(arm, layers)
+    assert [trace["line"]["dash"] for trace in figure_of(growth)["data"]] == ["solid", "dot"]
+    assert figure_of(growth)["data"][0]["x"][-1] == layers.epochs[-1].epoch
+    rows = layer_rows(layers)
+    assert [(row[0], row[1]) for row in rows] == [("0.weight", "yes"), ("4.weight", "no")]
+    long = layers.model_copy(
+        update={"epochs": tuple(layers.epochs[0].model_copy(update={"epoch": n}) for n in range(1, 102))}
+    )
+    [line, _] = figure_of(trial_layer_charts(arm, long)[0])["data"]
+    assert len(line["x"]) <= 40
+    assert line["x"][-1] == 101
+    nothing = store.trial_layers(f"{confirmed.study.id}.{arm.name}.1")
+    assert (layer_rows(nothing), trial_layer_charts(arm, nothing)) == ((), ())

@@ -308,6 +308,13 @@ def of_format(path: Path, number: int) -> Path:
     return rewritten(path, {"manifest.json": json.dumps(manifest).encode()})
 
 
+def as_format_1(path: Path) -> Path:
+    """Return the bundle as versions before format 2 wrote it."""
+    manifest = json.loads(file_of(path, "manifest.json")) | {"format": 1}
+    del manifest["files"]["layers.parquet"]
+    return rewritten(path, {"layers.parquet": None, "manifest.json": json.dumps(manifest).encode()})
+
+
 def forged(path: Path, name: str, content: bytes) -> Path:
     """Return a bundle in which a file was changed together with its manifest entry."""
     manifest = json.loads(file_of(path, "manifest.json"))
@@ -414,6 +421,10 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
         )
     store.close()
     return folder / "sound.zip"
+
+
+def test_a_bundle_of_the_first_format_is_still_read(sound: Path) -> None:
+    assert open_bundle(as_format_1(sound)).spec == open_bundle(sound).spec
 
 
 def test_a_hostile_bundle_takes_little_memory(sound: Path, tmp_path: Path) -> None:

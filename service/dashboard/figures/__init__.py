@@ -8,20 +8,25 @@ __all__ = [
     "Chart",
     "ChartGroup",
     "FigureData",
+    "arm_layer_charts",
     "budget_charts",
     "confirmed_charts",
     "furthest_pruned",
+    "layer_charts",
+    "layer_rows",
     "live_charts",
     "narrowing_chart",
     "study_charts",
     "suite_charts",
     "trial_charts",
+    "trial_layer_charts",
 ]
 
 from service.dashboard.figures.budget import Against, budget_charts
 from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
 from service.dashboard.figures.confirmed import confirmed_charts
 from service.dashboard.figures.epochs import best_run_charts, furthest_pruned, probe_charts, run_charts
+from service.dashboard.figures.layers import arm_layer_charts, layer_charts, layer_rows, trial_layer_charts
 from service.dashboard.figures.live import live_charts, narrowing_chart
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from service.dashboard.figures.suite import suite_charts

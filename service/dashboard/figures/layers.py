@@ -8,6 +8,7 @@ __all__ = ["arm_layer_charts", "layer_charts", "layer_rows", "trial_layer_charts
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from service.dashboard.figures.axes import Axis, log_tick, whole_axis
@@ -17,6 +18,8 @@ from studies.formatting import count, metric, number, plural
 from studies.layers import ArmLayers, LayerMeans, LayerValues, TrialLayers, mean_over_runs
 from studies.views import ArmView
 
+# A line of a layer needs no more points, and a page may have hundreds of such lines.
+_MOST_POINTS: Final = 40
 # The tallest chart of rows has room for no more.
 _MOST_LAYERS: Final = 64
 _INVARIANT: Final = "scale-invariant"
@@ -232,15 +235,19 @@ def _projected(shown: Sequence[tuple[ArmView, ArmLayers]]) -> Chart:
 
 def _lines(arm: ArmView, of: ArmLayers, quantity: _Quantity) -> Chart | None:
     """Return one line for each layer by epoch: solid if it is scale-invariant, and otherwise dotted."""
-    values = [[quantity.of(m)[n] for m in of.epochs] for n in range(len(of.names))]
+    every = -(-len(of.epochs) // _MOST_POINTS)
+    # Counted from the last epoch, which is always drawn.
+    drawn = of.epochs[(len(of.epochs) - 1) % every :: every] if of.epochs else ()
+    values = [[quantity.of(m)[n] for m in drawn] for n in range(len(of.names))]
     if not any(value is not None for line in values for value in line):
         return None
-    epochs = [m.epoch for m in of.epochs]
+    epochs = [m.epoch for m in drawn]
     drawing = Drawing(
         whole_axis("epoch", epochs[-1]), _fitted(quantity, [value for line in values for value in line])
     )
     style = arm_style(arm.position)
-    for name, known, line in zip(of.names, of.is_scale_invariant, values, strict=True):
+    each = zip(of.names, of.is_scale_invariant, values, strict=True)
+    for name, known, line in islice(each, _MOST_LAYERS):
         drawing.add(
             arm,
             epochs,
@@ -251,9 +258,8 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _Quantity) -> Chart | None:
             hovertemplate=f"{name}{_MARK if known else ''}: %{{x}}, %{{y}}<extra></extra>",
         )
     rows = tuple(
-        (name, _invariance(of.is_scale_invariant, n), str(epoch), quantity.write(value))
+        (name, _invariance(of.is_scale_invariant, n), quantity.write(line[0]), quantity.write(line[-1]))
         for n, (name, line) in enumerate(zip(of.names, values, strict=True))
-        for epoch, value in zip(epochs, line, strict=True)
     )
     ends = [(line[-1], name) for name, line in zip(of.names, values, strict=True) if line[-1] is not None]
     found = (
@@ -265,8 +271,11 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _Quantity) -> Chart | None:
     return Chart(
         id=f"layer-{quantity.id}-{arm.position}",
         title=f"{quantity.title} of each layer",
-        caption=f"{quantity.meaning} Solid lines: scale-invariant layers; dotted lines: others.{found}",
-        headers=("Layer", _INVARIANT.capitalize(), "Epoch", quantity.axis.title.capitalize()),
+        caption=(
+            f"{quantity.meaning} Solid lines: scale-invariant layers; dotted lines: others.{found}"
+            f"{_left_out(of.names)}"
+        ),
+        headers=("Layer", _INVARIANT.capitalize(), f"Epoch {epochs[0]}", f"Epoch {epochs[-1]}"),
         rows=rows,
         json=drawing.json(),
     )
@@ -353,12 +362,15 @@ def _average(values: Sequence[float | None]) -> float | None:
 
 def _runs(shown: Sequence[tuple[ArmView, ArmLayers]]) -> str:
     """Return what the means are of."""
-    parts = [
-        f"{arm.label} {plural(len(of.trials), 'run')} of its "
-        + ("best configuration" if of.configuration == "best" else "defaults")
-        for arm, of in shown
-    ]
-    return f"Means of {'; '.join(parts)}."
+    kinds = {(len(of.trials), of.configuration) for _, of in shown}
+    names = {"best": "best configuration", "defaults": "defaults"}
+    if len(kinds) == 1:
+        [(runs, configuration)] = kinds
+        return f"Each arm: {plural(runs, 'run')} of its {names[configuration]}."
+    each = (
+        f"{arm.label} {plural(len(of.trials), 'run')} of its {names[of.configuration]}" for arm, of in shown
+    )
+    return f"Runs: {'; '.join(each)}."
 
 
 def _left_out(names: Sequence[str]) -> str:
