@@ -174,7 +174,7 @@ def _manifest(path: Path, content: bytes) -> Manifest:
         manifest = Manifest.model_validate_json(content)
     except ValueError:
         raise BundleInvalid(f"{path} is not a bundle: its {MANIFEST} is not valid") from None
-    if set(manifest.files) != files_of(manifest.format):
+    if frozenset(manifest.files) != files_of(manifest.format):
         raise BundleInvalid(f"{path} was changed: its {MANIFEST} does not list the files of a bundle")
     return manifest
 

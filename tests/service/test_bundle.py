@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from pyarrow import parquet
+from trained_studies import Trained
 
 from service.analysis_cache import AnalysisCache
 from service.dashboard.trials_csv import trials_csv
@@ -88,14 +89,19 @@ def test_the_bundles_reports_equal_those_of_the_service(http: httpx.Client, stud
         assert json.loads(archive.read("analysis.json")) == http.get(f"/v1/studies/{study}/analysis").json()
 
 
-def test_layers_are_in_a_table_of_their_own(http: httpx.Client, store: Store, study: str) -> None:
+def test_layers_are_in_a_table_of_their_own(http: httpx.Client, store: Store) -> None:
+    trained = Trained(store, arms=["adamp", "adamw"], confirmation={"seeds": 2})
+    study = trained.train().confirm().close().id
     trials = [trial.id for trial in store.every_trial(study, phase=None)]
     layers = store.layers_of(study, trials)
     with opened(http, study) as archive:
         table = parquet.read_table(io.BytesIO(archive.read("layers.parquet"))).to_pylist()
     assert {row["trial_id"] for row in table} == set(layers)
     assert len(table) == sum(len(of.names) * (len(of.epochs) + 1) for of in layers.values())
-    of = next(of for of in layers.values() if of.epochs[0].projected_by_channel)
+    of = layers[f"{study}.adamp.0"]
+    assert of.epochs[0].projected_by_channel
+    assert http.get(f"/v1/trials/{of.trial_id}/layers").json() == of.model_dump(mode="json")
+    assert http.get(f"/v1/studies/{study}/layers").json() == store.study_layers(study).model_dump(mode="json")
     first, second = (
         [row for row in table if (row["trial_id"], row["epoch"]) == (of.trial_id, epoch)] for epoch in (0, 1)
     )
