@@ -51,6 +51,16 @@ def test_every_arm_is_confirmed_on_the_same_fresh_seeds_and_the_environment_is_s
     assert all(row.completed == 3 for row in analysis.confirmed)
     (pair,) = analysis.pairs
     assert (pair.covers, pair.n) == ("replicates", 2)
+    layers = dispatcher.store.study_layers(study_id)
+    assert [(of.arm, of.configuration, len(of.trials)) for of in layers.arms] == [
+        ("adamp", "best", 3),
+        ("adamw", "best", 3),
+    ]
+    for of in layers.arms:
+        assert layers.scale_invariance.keys() == set(of.names)
+        assert [m.epoch for m in of.epochs] == [1, 2, 3]
+    searched = [trial.id for trial in dispatcher.store.every_trial(study_id) if trial.origin == "sampled"]
+    assert dispatcher.store.layers_of(study_id, searched) == {}
 
 
 def test_a_killed_run_confirms_nothing_twice_and_its_study_can_be_extended(
