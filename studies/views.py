@@ -159,7 +159,14 @@ class ArmView(FrozenModel):
     """One arm: an optimizer, its space, its progress and its best configuration."""
 
     name: str = Field(description="Name of the arm, unique in its study.")
-    position: int = Field(description="Place in the study, from 0; fixes its colour on the page.")
+    position: int = Field(description="Place in the study, from 0.")
+    style: int = Field(
+        default=0,
+        description=(
+            "Number of its colour, dash and marker on every page. The colour, this modulo 8, belongs to its "
+            "optimizer; if two optimizers of a study want the same, the later one has the next free colour."
+        ),
+    )
     optimizer: OptimizerCard = Field(description="The optimizer's card when the study was submitted.")
     further_hyperparameters: tuple[Hyperparameter, ...] = Field(
         default=(),

@@ -12,6 +12,7 @@ from service.dashboard.figures.chart import ChartArm
 from service.dashboard.rendering import address, render
 from service.dashboard.tables import budget_pair_rows
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+from studies.arm_styles import style_numbers
 from studies.formatting import ABSENT, metric, number, percent
 from studies.store import Store
 
@@ -31,9 +32,10 @@ def suite_html(store: Store, analyses: AnalysisCache, name: str) -> Aged[str]:
     suite = analyses.suite(name)
     titles = _titles(store)
     # By name, so that an arm keeps its colour while results come in.
+    names = sorted(arm.arm for arm in suite.arms)
     by_name = {
-        name: ChartArm(name, titles.get(name, name), position)
-        for position, name in enumerate(sorted(arm.arm for arm in suite.arms))
+        name: ChartArm(name, titles.get(name, name), position, style)
+        for position, (name, style) in enumerate(zip(names, style_numbers(names), strict=True))
     }
     arms = [(by_name[scores.arm], scores) for scores in suite.arms]
     order = [arm for arm, _ in arms]
@@ -115,8 +117,11 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
             arm.label,
             f"{titles.get(arm.arm, arm.arm)}{'' if arm.label == arm.arm else f' ({arm.study_id})'}",
             position,
+            style,
         )
-        for position, arm in enumerate(order)
+        for position, (arm, style) in enumerate(
+            zip(order, style_numbers([arm.optimizer for arm in order]), strict=True)
+        )
     }
     pairs = sorted(
         comparison.pairs,

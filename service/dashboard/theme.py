@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+from studies.arm_styles import COLOURS
+
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -20,7 +22,6 @@ So figures use only SVG scatter traces and plain text: heatmaps and `<b>` in lab
 Plotly's own rules are in static/plotly.css.
 """
 
-_COLOURS: Final = 8
 # Plotly's name of a dash, and SVG's `stroke-dasharray` for the swatches beside names.
 _DASHES: Final = (
     ("solid", "none"),
@@ -76,13 +77,11 @@ class ArmStyle:
     outline: str
 
 
-def arm_style(position: int) -> ArmStyle:
-    """Return the style of the arm at `position` (from 0).
-
-    The 64 arms that a study may have all differ in colour, dash or marker.
-    """
-    turn, number = divmod(position, _COLOURS)
-    dash, dash_array = _DASHES[(position + turn) % len(_DASHES)]
+def arm_style(number: int) -> ArmStyle:
+    """Return the style with this number (`ArmView.style`); 48 of each colour differ in dash or marker."""
+    turn, number = divmod(number, COLOURS)
+    # After eight turns the markers start again, with other dashes.
+    dash, dash_array = _DASHES[(number + turn + 5 * (turn // len(_MARKERS))) % len(_DASHES)]
     marker, outline = _MARKERS[(number + turn) % len(_MARKERS)]
     colour = f"var(--arm-{number})"
     return ArmStyle(

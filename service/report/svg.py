@@ -97,7 +97,7 @@ def confirmed_svg(report: StudyReport) -> Markup:
 
 def _mean(row: ArmRow, axis: _Axis, *, unit: str, y: float) -> Markup:
     assert row.mean is not None, "only rows with a mean are drawn"
-    style = arm_style(row.arm.position)
+    style = arm_style(row.arm.style)
     parts = [_text(_short(row.label), x=_LEFT - 14, y=y + 4, anchor="end")]
     low, high = clip_interval(row.low, row.high, unit)
     if low is not None and high is not None:
@@ -162,7 +162,7 @@ def budget_svg(report: StudyReport) -> Markup:
         _vertical(x, bottom=bottom, label=lambda value: f"{value:g}"),
         _horizontal(y, left=70, label=lambda value: metric(value, card.unit)),
     ]
-    parts += [_curve(curve, x, y, position=arms[curve.arm].arm.position) for curve in drawn]
+    parts += [_curve(curve, x, y, number=arms[curve.arm].arm.style) for curve in drawn]
     for n, curve in enumerate(curves):
         note = "" if curve.arm in in_view else ", far behind"
         parts.append(_key(arms[curve.arm], n, top=bottom + 52, note=note))
@@ -224,8 +224,8 @@ def _differences(
         last=last,
     )
     zero = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="M{:.1f} {:.1f}H{:.1f}"/>').format(
-        arm_style(leader.arm.position).number,
-        arm_style(leader.arm.position).dash_array,
+        arm_style(leader.arm.style).number,
+        arm_style(leader.arm.style).dash_array,
         x.first,
         y.at(0.0),
         x.last,
@@ -235,13 +235,13 @@ def _differences(
         _horizontal(y, left=70, label=lambda value: change(value, unit)),
         _text(title, x=70, y=last - 8),
         *(
-            _band(points, x, y, number=arm_style(arms[name].arm.position).number, is_step=False)
+            _band(points, x, y, number=arm_style(arms[name].arm.style).number, is_step=False)
             for name, points in differences.items()
         ),
         zero,
     ]
     for name, points in differences.items():
-        style = arm_style(arms[name].arm.position)
+        style = arm_style(arms[name].arm.style)
         path = _path([(x.at(p.trials), y.at(p.difference)) for p in points], is_step=False)
         parts.append(
             Markup('<path class="line arm-{}" stroke-dasharray="{}" d="{}"/>').format(
@@ -258,8 +258,8 @@ def _primary(primary: int, x: _Axis, *, bottom: float) -> Markup:
     return line + _text(f"verdict at {plural(primary, 'trial')}", x=at + 5, y=bottom - 6)
 
 
-def _curve(curve: BudgetCurve, x: _Axis, y: _Axis, *, position: int) -> Markup:
-    style = arm_style(position)
+def _curve(curve: BudgetCurve, x: _Axis, y: _Axis, *, number: int) -> Markup:
+    style = arm_style(number)
     known = [point for point in curve.points if point.value is not None]
     is_step = curve.method not in {"expected best of k", "expected test value of the choice"}
     line = _path(
@@ -312,7 +312,7 @@ def _path(points: Sequence[tuple[float, float]], *, is_step: bool) -> str:
 
 
 def _key(row: ArmRow, n: int, *, top: float, note: str = "") -> Markup:
-    style = arm_style(row.arm.position)
+    style = arm_style(row.arm.style)
     left, y = 70 + 215 * (n % 3), top + 20 * (n // 3)
     swatch = Markup('<path class="line arm-{}" stroke-dasharray="{}" d="M{} {}h26"/>').format(
         style.number, style.dash_array, left, y

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, bindparam,
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects import postgresql
 
+from studies.arm_styles import style_numbers
 from studies.direction import Direction, sign
 from studies.errors import StudyNotFound
 from studies.recipe import call
@@ -215,10 +216,12 @@ def arms(connection: Connection, study_id: str) -> tuple[ArmView, ...]:
     measured = stack_widths.read(connection, plan.workload.name)
     memory = {arm: sizes for arm, *sizes in connection.execute(_LARGEST, {"study_id": study_id})}
     best = _best_rows(connection, study_id, plan.workload.direction)
+    styles = style_numbers([part.card.name for part in plan.arms])
     return tuple(
         ArmView(
             name=part.name,
             position=position,
+            style=styles[position],
             optimizer=part.card,
             further_hyperparameters=part.further_hyperparameters,
             overrides=part.overrides,

@@ -11,6 +11,7 @@ from service.dashboard.status_text import describe_status
 from service.dashboard.study_fields import FIELDS
 from service.dashboard.theme import arm_style
 from service.dispatcher_health import DispatcherHealth
+from studies.arm_styles import style_numbers
 from studies.spec import parse_spec
 from studies.states import StudyMove, StudyState
 from studies.store import Store
@@ -129,9 +130,23 @@ def test_every_state_has_a_status_before_any_trial_ran(known: Store, state: Stud
 
 
 def test_64_arms_all_look_different() -> None:
-    styles = [arm_style(position) for position in range(64)]
+    styles = [arm_style(number) for number in range(64)]
     assert len({(style.colour, style.dash, style.marker) for style in styles}) == 64
     assert len({(style.colour, style.marker) for style in styles[:8]}) == 8
+    arms_of_one_optimizer = [arm_style(number) for number in style_numbers(["adamw"] * 48)]
+    assert len({(style.dash, style.marker) for style in arms_of_one_optimizer}) == 48
+    assert {style.number for style in arms_of_one_optimizer} == {1}
+
+
+def test_an_optimizer_has_its_colour_on_every_page() -> None:
+    assert style_numbers(["sgdp", "adamw"]) == (2, 1)
+    assert style_numbers(["adamw", "sgdp", "adamw"]) == (1, 2, 9)
+    # An optimizer without a colour of its own gives way to one that has it, and no two look the same.
+    wanted = {name: style_numbers([name])[0] for name in map("optimizer{}".format, range(9))}
+    rival = next(name for name, number in wanted.items() if number == 0)
+    found = style_numbers([rival, "adamp", *(name for name in wanted if name != rival)])
+    assert found[1] == 0
+    assert len(set(found)) == len(found) == 10
 
 
 def test_every_field_that_the_form_offers_is_one_of_a_study() -> None:

@@ -72,12 +72,14 @@ class ChartArm:
     Attributes:
         name: the name by which the page hides and shows it.
         label: the name to show.
-        position: its place, from 0; fixes its colour, dash and marker.
+        position: its place, from 0.
+        style: the number of its colour, dash and marker.
     """
 
     name: str
     label: str
     position: int
+    style: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ class Drawing:
         **trace: Any,
     ) -> None:
         """Draw an arm's line in its style, with markers at every point, or only at the indices `markers`."""
-        style = arm_style(arm.position)
+        style = arm_style(arm.style)
         shown = set(range(len(x)) if markers is None else markers)
         self.add(
             arm,
@@ -187,7 +189,7 @@ class Drawing:
         **trace: Any,
     ) -> None:
         """Fill the area between two lines faintly in an arm's colour; with a width, draw the lines too."""
-        style = arm_style(arm.position)
+        style = arm_style(arm.style)
         line = {"width": edge_width, "shape": shape, "color": style.colour}
         edge = {"mode": "lines", "hoverinfo": "skip", "line": line, **trace}
         self.add(arm, x, low, **edge)
@@ -206,7 +208,7 @@ class Drawing:
         size: int = 12,
     ) -> None:
         """Draw a mean with its interval in a row of names; hollow for a baseline."""
-        style = arm_style(arm.position)
+        style = arm_style(arm.style)
         bars = (
             {}
             if low is None or high is None

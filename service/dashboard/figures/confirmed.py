@@ -87,7 +87,7 @@ def _is_best(defaults: Confirmed, mine: Sequence[Confirmed]) -> bool:
 
 def _draw(drawing: Drawing, arm: ArmView, some: Sequence[Confirmed], middle: float, data: FigureData) -> None:
     """Draw the runs of one configuration, or one per replicate, around `middle`, with their means on top."""
-    style, unit = arm_style(arm.position), data.card.unit
+    style, unit = arm_style(arm.style), data.card.unit
     runs = [(run.test_value, j) for c in some for j, run in enumerate(c.runs) if run.test_value is not None]
     if runs:
         # Spread a little, because seeds may agree to the last digit.

@@ -183,7 +183,7 @@ def _pruned_lines(
             for run in runs
             for point in (*((m.epoch, quantity.of(m), m is run[-1]) for m in run), (None, None, False))
         ]
-        style = arm_style(arm.position)
+        style = arm_style(arm.style)
         drawing.add(
             arm,
             [x for x, _, _ in points],

@@ -186,7 +186,7 @@ def _strip(drawing: Drawing, arms: Sequence[ArmView], scale: Scale, good: Mappin
     }
     drawing.layout["xaxis"]["anchor"] = "y2"
     for row, arm in enumerate(arms):
-        style, dimension = arm_style(arm.position), arm.space[scale.name]
+        style, dimension = arm_style(arm.style), arm.space[scale.name]
         match dimension:
             case Range():
                 values, where = (
@@ -244,14 +244,14 @@ def _stopped(
                 [row] * len(mine),
                 yaxis="y2",
                 mode="markers",
-                marker={"color": arm_style(arm.position).colour, **marker},
+                marker={"color": arm_style(arm.style).colour, **marker},
                 text=[scalar(t.parameters[scale.name]) for t in mine],
                 hovertemplate=f"{arm.label}: {fate} at {scale.name} = %{{text}}<extra></extra>",
             )
 
 
 def _points(drawing: Drawing, arm: ArmView, trials: Sequence[TrialView], scale: Scale) -> None:
-    style = arm_style(arm.position)
+    style = arm_style(arm.style)
     drawing.add(
         arm,
         [scale.at(t.parameters[scale.name], arm=arm.name) for t in trials],
@@ -299,7 +299,7 @@ def _best_line(
         chosen = [place for place in places if place[1].number in numbers]
     # Buckets ascend, but values outside the range are in the first and last one.
     kept = sorted(chosen, key=lambda place: place[0])
-    style = arm_style(arm.position)
+    style = arm_style(arm.style)
     drawing.add(
         arm,
         [place for place, _ in kept],

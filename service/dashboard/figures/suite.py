@@ -85,7 +85,7 @@ def _relative(suite: SuiteAnalysis, arms: Sequence[_ScoredArm]) -> Chart:
     )
     rows: list[tuple[str, ...]] = []
     for place, (arm, scores) in enumerate(arms):
-        style = arm_style(arm.position)
+        style = arm_style(arm.style)
         by_study = {one.study_id: one for one in scores.scores}
         offset = 0.5 * (place - (len(arms) - 1) / 2) / len(arms)
         points = [
