@@ -43,9 +43,9 @@ from studies.artifacts import ArtifactView
 from studies.pruner import NoPruner
 from studies.searched_text import describe_overrides, describe_shared_space
 from studies.space import Fixed, Parameters
-from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter
+from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter, TrialState
 from studies.store import Store
-from studies.trials import Phase
+from studies.trials import Measurement, Phase
 from studies.views import ArmView, StudyRecord, StudyView
 
 _TRIALS_PER_PAGE = 25
@@ -316,6 +316,7 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
             if arm.best is not None
         },
         pruned_runs={name: tuple(store.measurements(t.id) for t in some) for name, some in pruned.items()},
+        seed_runs={arm.name: _seed_runs(record, analysis, arm) for arm in record.arms},
     )
     has_results = record.study.progress.finished > 0
     # Imported here for the same reason as above.
@@ -340,6 +341,19 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
         "rungs": rung_table(record.study, record.arms, record.trials),
     }
     return _Evidence(shown, _PageVersion.of(record.study, outage=None), age_s=0.0)
+
+
+def _seed_runs(
+    record: StudyRecord, analysis: StudyAnalysis, arm: ArmView
+) -> tuple[tuple[Measurement, ...], ...]:
+    """Return the measurements of every completed confirmation run of an arm's best configurations."""
+    return tuple(
+        measured
+        for one in analysis.confirmed
+        if (one.arm, one.configuration) == (arm.name, "best")
+        for run in one.runs
+        if run.state is TrialState.COMPLETED and (measured := record.measurements.get(run.trial_id))
+    )
 
 
 def _outage(store: Store, study: StudyView) -> str | None:

@@ -13,10 +13,10 @@ from typing import Final
 from studies.arm_styles import COLOURS
 
 CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-"""The policy of every page: nothing inline, nothing from other hosts.
+"""The policy of every page: nothing inline, nothing from other hosts. A chart becomes a PNG through a blob.
 
 So figures use only SVG scatter traces and plain text: heatmaps and `<b>` in labels need inline styles, and
 Plotly's own rules are in static/plotly.css.

@@ -140,7 +140,7 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_errors(
         more.locator("summary").first.click()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     charts = page.locator(".plot")
-    assert charts.count() == 14
+    assert charts.count() == 15
     for n in range(charts.count()):
         expect(charts.nth(n).locator(".main-svg").first).to_be_visible()
     ink = "getComputedStyle(document.querySelector('#by-lr .xtick text')).fill"

@@ -27,6 +27,7 @@ from studies.analysis.views import BudgetPoint, RankFlip
 from studies.formatting import scalar
 from studies.states import TrialState
 from studies.store import Store
+from studies.trials import Measurement
 from studies.views import TrialView
 
 
@@ -471,3 +472,23 @@ def test_a_trial_has_a_line_and_a_row_of_each_layer(confirmed: FigureData, store
     assert line["x"][-1] == 101
     nothing = store.trial_layers(f"{confirmed.study.id}.{arm.name}.1")
     assert (layer_rows(nothing), trial_layer_charts(arm, nothing)) == ((), ())
+
+
+def test_a_learning_curve_is_the_mean_over_seeds_with_a_band_over_them(confirmed: FigureData) -> None:
+    arm = confirmed.arms[0]
+    values = (0.5, 0.7), (0.6, 0.9)
+    runs = tuple(
+        tuple(
+            Measurement(epoch=e + 1, elapsed_s=2.0 * (e + 1), validation_metric=value)
+            for e, value in enumerate(run)
+        )
+        for run in values
+    )
+    chart = charts_of(replace(confirmed, seed_runs={arm.name: runs}))["validation-metric"]
+    low, high, line = traces_of(chart, arm.name)
+    assert (low["y"], high["y"]) == ([0.5, 0.7], [0.6, 0.9])
+    assert line["y"] == pytest.approx([0.55, 0.8])
+    assert line["customdata"] == [2.0, 4.0], "the page needs the seconds of each epoch"
+    # 1000 examples in batches of 32.
+    assert figure_of(chart)["layout"]["meta"] == {"steps": {a.name: 32 for a in confirmed.arms}}
+    assert chart.rows[1][:4] == (arm.label, "2", "64", "4.00 s")

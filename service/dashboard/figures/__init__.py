@@ -41,7 +41,7 @@ def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
         ChartGroup("learning-rate", "Learning rate", learning_rate_charts(data)),
         ChartGroup("hyperparameters", "Other hyperparameters", hyperparameter_charts(data)),
         ChartGroup("training", "Training", best_run_charts(data)),
-        ChartGroup("probes", "Weights and steps of each arm's best trial", probe_charts(data)),
+        ChartGroup("probes", "Weights and steps", probe_charts(data)),
     )
     return tuple(group for group in groups if group.charts)
 

@@ -93,6 +93,7 @@ class FigureData:
         analysis: the study's analysis.
         best_runs: measurements of each arm's best trial, by arm; arms without one are absent.
         pruned_runs: measurements of some pruned trials of each arm, by arm.
+        seed_runs: measurements of every completed confirmation run of each arm's best configuration, by arm.
     """
 
     study: StudyView
@@ -101,6 +102,9 @@ class FigureData:
     analysis: StudyAnalysis
     best_runs: Mapping[str, tuple[Measurement, ...]]
     pruned_runs: Mapping[str, tuple[tuple[Measurement, ...], ...]] = field(
+        default_factory=dict[str, tuple[tuple[Measurement, ...], ...]]
+    )
+    seed_runs: Mapping[str, tuple[tuple[Measurement, ...], ...]] = field(
         default_factory=dict[str, tuple[tuple[Measurement, ...], ...]]
     )
 

@@ -1,4 +1,4 @@
-"""Charts of measurements by epoch: training curves and probes of each arm's best trial, or of one trial."""
+"""Charts of measurements by epoch: training curves and probes of each arm's best runs, or of one trial."""
 
 __all__ = ["best_run_charts", "furthest_pruned", "probe_charts", "run_charts"]
 
@@ -9,9 +9,10 @@ from typing import Final
 
 from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
+from service.dashboard.figures.seed_bands import ArmRuns, steps_of_epoch
 from service.dashboard.theme import arm_style
 from studies.catalog import WorkloadCard
-from studies.formatting import count, metric, metric_unit, number, plural
+from studies.formatting import ABSENT, count, duration, metric, metric_unit, number, plural
 from studies.states import TrialState
 from studies.trials import Measurement
 from studies.views import ArmView, TrialView
@@ -35,15 +36,22 @@ class _Quantity:
 
 _TRAIN_LOSS: Final = _Quantity(
     "train-loss",
-    "Training loss by epoch",
+    "Training loss",
     Axis(title="training loss", is_log=True),
     lambda m: m.train_loss,
+    "",
+)
+_VALIDATION_LOSS: Final = _Quantity(
+    "validation-loss",
+    "Validation loss",
+    Axis(title="validation loss", is_log=True),
+    lambda m: m.validation_loss,
     "",
 )
 _PROBES: Final = (
     _Quantity(
         "weight-norm",
-        "Weight norm by epoch",
+        "Weight norm",
         Axis(title="norm of the weights"),
         lambda m: m.weight_norm,
         "Norm of all weights with two or more dimensions. In a scale-invariant layer, a growing norm "
@@ -51,14 +59,14 @@ _PROBES: Final = (
     ),
     _Quantity(
         "effective-step",
-        "Effective step by epoch",
+        "Effective step",
         Axis(title="effective step", is_log=True),
         lambda m: m.effective_step,
         "Mean angle by which one step turns a weight; log scale.",
     ),
     _Quantity(
         "projected-fraction",
-        "Projected fraction by epoch",
+        "Projected fraction",
         Axis(title="projected fraction", tick_format=".3~p", range=(-0.03, 1.03)),
         lambda m: m.projected_fraction,
         "Fraction of steps, over all weights, whose update lost its radial part.",
@@ -66,7 +74,7 @@ _PROBES: Final = (
     ),
     _Quantity(
         "gradient-cosine",
-        "|cos(gradient, weight)| by epoch",
+        "|cos(gradient, weight)|",
         Axis(title="|cos(gradient, weight)|", tick_format=".3~g"),
         lambda m: m.gradient_cosine,
         "Mean over the weights. Near 0 the loss does not depend on a weight's scale; AdamP and SGDP project "
@@ -76,11 +84,12 @@ _PROBES: Final = (
 
 
 def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return validation metrics and training loss of each arm's best trial, with faint lines of pruned ones.
+    """Return the metrics and losses of each arm's best configuration, with faint lines of pruned trials.
 
+    A line is the mean over its confirmation runs, with a band over their seeds; before these, its best trial.
     None while no trial has completed.
     """
-    quantities = (_metric(data.card), *_further_metrics(data.card), _TRAIN_LOSS)
+    quantities = (_metric(data.card), *_further_metrics(data.card), _TRAIN_LOSS, _VALIDATION_LOSS)
     return _of_arms(data, quantities, with_pruned=True)
 
 
@@ -92,7 +101,7 @@ def furthest_pruned(trials: Sequence[TrialView], arm: ArmView, *, arms: int) -> 
 
 
 def probe_charts(data: FigureData) -> tuple[Chart, ...]:
-    """Return the probes of each arm's best trial, as far as any arm measured them."""
+    """Return the probes of the same runs, as far as any arm measured them."""
     return _of_arms(data, _PROBES)
 
 
@@ -116,7 +125,7 @@ def _further_metrics(card: WorkloadCard) -> tuple[_Quantity, ...]:
 def _metric(card: WorkloadCard) -> _Quantity:
     return _Quantity(
         "validation-metric",
-        f"Validation {card.metric} by epoch",
+        f"Validation {card.metric}",
         metric_axis(card),
         lambda m: m.validation_metric,
         "",
@@ -127,47 +136,73 @@ def _metric(card: WorkloadCard) -> _Quantity:
 def _of_arms(
     data: FigureData, quantities: Sequence[_Quantity], *, with_pruned: bool = False
 ) -> tuple[Chart, ...]:
-    lines = [(arm, data.best_runs[arm.name]) for arm in data.arms if data.best_runs.get(arm.name)]
-    charts: list[Chart] = []
-    for quantity in quantities:
-        measured = [(arm, run) for arm, run in lines if any(quantity.of(m) is not None for m in run)]
-        if not measured:
-            continue
-        drawing = Drawing(
-            whole_axis("epoch", data.study.epochs), _fitted(quantity, [m for _, run in measured for m in run])
-        )
-        rows: list[tuple[str, ...]] = []
-        faint = (
-            _pruned_lines(drawing, data, quantity, best=[run for _, run in measured]) if with_pruned else ""
-        )
-        for arm, run in measured:
-            drawing.line(
-                arm,
-                [m.epoch for m in run],
-                [quantity.of(m) for m in run],
-                markers=_sparse(len(run), offset=arm.position),
-            )
-            rows += [(arm.label, str(m.epoch), quantity.write(quantity.of(m))) for m in run]
-        ends = "; ".join(f"{arm.label} {quantity.write(quantity.of(run[-1]))}" for arm, run in measured)
-        names = {arm.name for arm, _ in measured}
-        without = [arm.label for arm, _ in lines if arm.name not in names]
-        left_out = f" Not measured for {', '.join(without)}." if without else ""
-        charts.append(
-            Chart(
-                id=quantity.id,
-                title=quantity.title,
-                caption=f"{quantity.meaning} After the last epoch: {ends}.{left_out}{faint}".strip(),
-                headers=("Arm", "Epoch", quantity.axis.title.capitalize()),
-                rows=tuple(rows),
-                json=drawing.json(),
-            )
-        )
-    return tuple(charts)
+    every = [runs for arm in data.arms if (runs := _runs_of(data, arm)) is not None]
+    charts = (_chart_of_arms(data, every, quantity, with_pruned=with_pruned) for quantity in quantities)
+    return tuple(chart for chart in charts if chart is not None)
 
 
-def _pruned_lines(
-    drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[tuple[Measurement, ...]]
-) -> str:
+def _runs_of(data: FigureData, arm: ArmView) -> ArmRuns | None:
+    """Return every confirmation run of an arm's best configuration, else its best trial, if it has one."""
+    runs = data.seed_runs.get(arm.name) or tuple(filter(None, (data.best_runs.get(arm.name),)))
+    return ArmRuns(arm, runs, steps_of_epoch(data.study, arm)) if runs else None
+
+
+def _chart_of_arms(
+    data: FigureData, every: Sequence[ArmRuns], quantity: _Quantity, *, with_pruned: bool
+) -> Chart | None:
+    measured = [(one, points) for one in every if (points := one.points(quantity.of))]
+    if not measured:
+        return None
+    drawing = Drawing(
+        whole_axis("epoch", data.study.epochs),
+        _fitted(quantity, [end for _, points in measured for p in points for end in (p.low, p.high)]),
+    )
+    faint = (
+        _pruned_lines(drawing, data, quantity, best=[p.mean for _, points in measured for p in points])
+        if with_pruned
+        else ""
+    )
+    # With these, the page draws the same against steps, or against the seconds in `customdata`.
+    drawing.layout["meta"] = {"steps": {one.arm.name: one.steps for one, _ in measured}}
+    rows: list[tuple[str, ...]] = []
+    for one, points in measured:
+        arm, x = one.arm, [p.epoch for p in points]
+        seconds = [round(p.seconds, 3) for p in points]
+        if len(one.runs) > 1:
+            drawing.band(arm, x, [p.low for p in points], [p.high for p in points], customdata=seconds)
+        drawing.line(
+            arm,
+            x,
+            [p.mean for p in points],
+            markers=_sparse(len(points), offset=arm.position),
+            customdata=seconds,
+        )
+        rows += [
+            (
+                arm.label,
+                str(p.epoch),
+                ABSENT if one.steps is None else count(p.epoch * one.steps),
+                duration(p.seconds),
+                quantity.write(p.mean),
+                f"{quantity.write(p.low)} to {quantity.write(p.high)}" if len(one.runs) > 1 else ABSENT,
+            )
+            for p in points
+        ]
+    ends = "; ".join(f"{one.arm.label} {quantity.write(points[-1].mean)}" for one, points in measured)
+    names = {one.arm.name for one, _ in measured}
+    without = [one.arm.label for one in every if one.arm.name not in names]
+    left_out = f" Not measured for {', '.join(without)}." if without else ""
+    return Chart(
+        id=quantity.id,
+        title=quantity.title,
+        caption=f"{quantity.meaning} At the end: {ends}.{left_out}{faint}".strip(),
+        headers=("Arm", "Epoch", "Step", "Training time", quantity.axis.title.capitalize(), "Over seeds"),
+        rows=tuple(rows),
+        json=drawing.json(),
+    )
+
+
+def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[float]) -> str:
     """Draw faint curves of pruned trials, a hollow mark at each end; return a note for the caption."""
     drawn = 0
     ends: list[float | None] = []
@@ -181,20 +216,24 @@ def _pruned_lines(
         points = [
             point
             for run in runs
-            for point in (*((m.epoch, quantity.of(m), m is run[-1]) for m in run), (None, None, False))
+            for point in (
+                *((m.epoch, quantity.of(m), m is run[-1], m.elapsed_s) for m in run),
+                (None, None, False, None),
+            )
         ]
         style = arm_style(arm.style)
         drawing.add(
             arm,
-            [x for x, _, _ in points],
-            [y for _, y, _ in points],
+            [x for x, *_ in points],
+            [y for _, y, *_ in points],
             mode="lines+markers",
             opacity=0.4,
+            customdata=[seconds for *_, seconds in points],
             line={"color": style.colour, "dash": style.dash, "width": 1},
             marker={
                 "color": style.colour,
                 "symbol": f"{style.marker}-open",
-                "size": [6 if is_end else 0 for _, _, is_end in points],
+                "size": [6 if is_end else 0 for _, _, is_end, _ in points],
                 "opacity": 1,
             },
             hovertemplate=f"{arm.label}, pruned: %{{x}}, %{{y}}<extra></extra>",
@@ -203,8 +242,7 @@ def _pruned_lines(
         return ""
     pruned = data.study.progress.pruned
     which = "" if drawn == pruned else f" of {count(pruned)}, those that trained longest"
-    values = [quantity.of(measurement) for run in best for measurement in run]
-    outside = _keep_to_best(drawing, [value for value in values if value is not None], ends)
+    outside = _keep_to_best(drawing, best, ends)
     return f" Faint lines: {plural(drawn, 'pruned trial')}{which}{outside}."
 
 
@@ -225,9 +263,9 @@ def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float 
     return f"; {count(out)} end{'s' if out == 1 else ''} outside the axis"
 
 
-def _fitted(quantity: _Quantity, measured: Sequence[Measurement]) -> Axis:
-    """Return the quantity's axis, with the ticks of a log axis fitted to the measurements."""
-    positive = [value for m in measured if (value := quantity.of(m)) is not None and value > 0]
+def _fitted(quantity: _Quantity, values: Sequence[float]) -> Axis:
+    """Return the quantity's axis, with the ticks of a log axis fitted to the values."""
+    positive = [value for value in values if value > 0]
     if not quantity.axis.is_log or not positive:
         return replace(quantity.axis, is_log=False)
     return replace(quantity.axis, tick=log_tick(min(positive), max(positive), fits=8))
@@ -243,21 +281,14 @@ def run_charts(
     measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
     """Return the curves and probes of one trial, in its arm's style."""
-    validation_loss = _Quantity(
-        "validation-loss",
-        "Validation loss by epoch",
-        Axis(title="validation loss", is_log=True),
-        lambda m: m.validation_loss,
-        "",
-    )
     lr = _Quantity(
         "lr",
-        "Learning rate by epoch",
+        "Learning rate",
         Axis(title="lr", tick_format=".3~g"),
         lambda m: m.lr,
         "Set by the study's schedule.",
     )
-    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, validation_loss, lr, *_PROBES)
+    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, _VALIDATION_LOSS, lr, *_PROBES)
     return tuple(
         chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None
     )
@@ -267,7 +298,7 @@ def _of_run(arm: ArmView, run: tuple[Measurement, ...], quantity: _Quantity) -> 
     values = [value for m in run if (value := quantity.of(m)) is not None]
     if not values:
         return None
-    drawing = Drawing(whole_axis("epoch", run[-1].epoch), _fitted(quantity, run))
+    drawing = Drawing(whole_axis("epoch", run[-1].epoch), _fitted(quantity, values))
     drawing.line(
         arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=0)
     )

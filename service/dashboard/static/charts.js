@@ -1,16 +1,57 @@
 // Draws the page's figures: JSON in <script type="application/json" id="NAME-data">, drawn into <div class="plot" id="NAME">.
 // Colours are CSS variables ("var(--arm-0)"), looked up here, so that only the style sheet has the themes.
+// The address has what the reader changed: ?hide=ARM, ?zoom=CHART_AXIS_FROM_TO, ?x=step or second, ?y=log or linear.
 "use strict";
 
 (() => {
   const CONFIG = { displayModeBar: false, responsive: true, showTips: false, doubleClick: false };
   const RANGE = /^([xy]axis\d*)\.range\[([01])\]$/;
+  const ZOOM = /^([\w-]+)_([xy]axis\d*)_([^_]+)_([^_]+)$/;
   const VARIABLE = /^var\((--[\w-]+)\)$/;
+  const OWN = ["hide", "zoom", "x", "y"];
+  const EXPORT = { width: 1000, height: 620 };
+  const PRINT_WIDTH = 690;
   const isTouch = window.matchMedia("(pointer: coarse)");
   const isDark = window.matchMedia("(prefers-color-scheme: dark)");
-  const hiddenArms = new Set();
+  const asked = new URLSearchParams(location.search);
+  const hiddenArms = new Set(asked.getAll("hide"));
   const drawn = new Map();
+  // By chart and axis; also of charts that are not drawn yet.
   const zooms = new Map();
+  const watched = new WeakSet();
+  for (const text of asked.getAll("zoom")) {
+    const [, chart, axis, from, to] = ZOOM.exec(text) ?? [];
+    if (chart && Number.isFinite(Number(from)) && Number.isFinite(Number(to))) {
+      zooms.set(chart, { ...zooms.get(chart), [axis]: [Number(from), Number(to)] });
+    }
+  }
+
+  const chosen = (name) => document.querySelector(`input[data-scale="${name}"]:checked`)?.value ?? "";
+
+  // The part of the query that this page's script writes.
+  function written() {
+    const query = new URLSearchParams();
+    for (const arm of [...hiddenArms].sort()) query.append("hide", arm);
+    for (const [chart, axes] of zooms) {
+      for (const [axis, range] of Object.entries(axes)) {
+        query.append("zoom", [chart, axis, ...range.map((end) => Number(Number(end).toPrecision(5)))].join("_"));
+      }
+    }
+    for (const name of ["x", "y"]) if (chosen(name)) query.append(name, chosen(name));
+    return query;
+  }
+
+  function withWritten(search) {
+    const query = new URLSearchParams(search);
+    for (const name of OWN) query.delete(name);
+    for (const [name, value] of written()) query.append(name, value);
+    return query.toString();
+  }
+
+  function remember() {
+    const query = withWritten(location.search);
+    history.replaceState(history.state, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`);
+  }
 
   function themed(value, style) {
     if (typeof value === "string") {
@@ -24,35 +65,80 @@
     return value;
   }
 
-  function draw(plot, force) {
-    const source = document.getElementById(`${plot.id}-data`);
-    if (!source || (!force && drawn.get(plot) === source.textContent)) return;
-    drawn.set(plot, source.textContent);
+  // Charts by epoch can be drawn against steps and seconds, with either scale.
+  function rescale(figure) {
+    const steps = figure.layout.meta?.steps;
+    if (!steps) return;
+    const against = chosen("x");
+    const scale = chosen("y");
+    const { xaxis, yaxis } = figure.layout;
+    if (against) {
+      for (const trace of figure.data) {
+        const each = steps[trace.meta.arm];
+        if (against === "second") trace.x = trace.customdata;
+        else if (each) trace.x = trace.x.map((epoch) => (epoch === null ? null : epoch * each));
+        else trace.visible = false;
+      }
+      Object.assign(xaxis, { dtick: undefined, tickformat: undefined, range: undefined });
+      xaxis.title.text = against === "second" ? "training seconds" : "optimizer steps";
+    }
+    if (scale && scale !== yaxis.type) {
+      Object.assign(yaxis, { type: scale, dtick: undefined, range: undefined });
+      if (scale === "log" && !yaxis.tickformat) yaxis.tickformat = "~g";
+    }
+  }
+
+  function figureOf(id) {
+    const source = document.getElementById(`${id}-data`);
+    if (!source) return null;
     const figure = themed(JSON.parse(source.textContent), getComputedStyle(document.documentElement));
     for (const trace of figure.data) {
       trace.visible = !(trace.meta && hiddenArms.has(trace.meta.arm));
     }
+    rescale(figure);
+    for (const [axis, range] of Object.entries(zooms.get(id) ?? {})) {
+      if (figure.layout[axis]) Object.assign(figure.layout[axis], { range: [...range], autorange: false });
+    }
+    return figure;
+  }
+
+  function draw(plot, force) {
+    const source = document.getElementById(`${plot.id}-data`);
+    if (!source || (!force && drawn.get(plot) === source.textContent)) return;
+    drawn.set(plot, source.textContent);
+    const figure = figureOf(plot.id);
     // On touch screens, dragging must scroll the page, not zoom a chart.
     figure.layout.dragmode = isTouch.matches ? false : "zoom";
-    for (const [axis, range] of Object.entries(zooms.get(plot) ?? {})) {
-      Object.assign(figure.layout[axis], { range: [...range], autorange: false });
-    }
     Plotly.react(plot, figure.data, figure.layout, CONFIG);
-    if (!zooms.has(plot)) watchZoom(plot);
+    if (!watched.has(plot)) watchZoom(plot);
   }
 
   // Not Plotly's `uirevision`, which drops the zoom as soon as new data have another range.
   function watchZoom(plot) {
-    zooms.set(plot, {});
+    watched.add(plot);
     plot.on("plotly_relayout", (change) => {
+      const axes = { ...zooms.get(plot.id) };
+      let isZoomed = false;
       for (const [key, value] of Object.entries(change)) {
         const part = RANGE.exec(key);
-        if (part) (zooms.get(plot)[part[1]] ??= [])[Number(part[2])] = value;
+        if (!part) continue;
+        isZoomed = true;
+        (axes[part[1]] = [...(axes[part[1]] ?? [])])[Number(part[2])] = value;
       }
+      if (!isZoomed) return;
+      zooms.set(plot.id, axes);
+      remember();
     });
     plot.on("plotly_doubleclick", () => {
-      zooms.set(plot, {});
+      zooms.delete(plot.id);
+      remember();
       draw(plot, true);
+    });
+    // In print, the drawings shrink to the page.
+    plot.on("plotly_afterplot", () => {
+      for (const svg of plot.querySelectorAll(".main-svg")) {
+        svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+      }
     });
   }
 
@@ -84,13 +170,78 @@
       if (!plot.isConnected) {
         Plotly.purge(plot);
         drawn.delete(plot);
-        zooms.delete(plot);
       }
     }
     for (const plot of document.querySelectorAll(".plot")) {
       if (drawn.has(plot)) draw(plot, force);
       else seen.observe(plot);
     }
+  }
+
+  // A figure that stands for itself: with its title and a key of the arms in it.
+  function completed(id) {
+    const figure = figureOf(id);
+    const title = document.getElementById(`${id}-title`).textContent;
+    const keyed = new Set();
+    for (const trace of figure.data) {
+      const isLine = trace.name && trace.visible && !trace.fill && /markers/.test(trace.mode);
+      trace.showlegend = Boolean(isLine && !keyed.has(trace.name));
+      if (trace.showlegend) keyed.add(trace.name);
+    }
+    const paper = getComputedStyle(document.documentElement).getPropertyValue("--paper").trim();
+    Object.assign(figure.layout, {
+      ...EXPORT,
+      autosize: false,
+      paper_bgcolor: paper,
+      showlegend: keyed.size > 1,
+      legend: { orientation: "h", traceorder: "normal", y: 1.02, yanchor: "bottom", x: 0 },
+      title: { text: title, x: 0.01, xanchor: "left", font: { size: 16 } },
+      margin: { l: 70, r: 20, t: 90, b: 60 },
+    });
+    return figure;
+  }
+
+  async function svgOf(id) {
+    const address = await Plotly.toImage(completed(id), { format: "svg", ...EXPORT });
+    return new Blob([decodeURIComponent(address.slice(address.indexOf(",") + 1))], { type: "image/svg+xml" });
+  }
+
+  async function pngOf(id) {
+    const address = URL.createObjectURL(await svgOf(id));
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [2 * EXPORT.width, 2 * EXPORT.height];
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    URL.revokeObjectURL(address);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+  }
+
+  // Every point that is drawn, with full precision.
+  function csvOf(id) {
+    const figure = figureOf(id);
+    const quoted = (value) => (/[",\n]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
+    const title = (axis) => figure.layout[axis]?.title?.text || axis;
+    const rows = [["arm", "series", "mark", title("xaxis"), "value", "value of"]];
+    figure.data.forEach((trace, n) => {
+      const axis = `yaxis${(trace.yaxis ?? "y").slice(1)}`;
+      const kind = trace.fill ? "band" : trace.mode;
+      trace.x.forEach((x, i) => {
+        if (x !== null && trace.y[i] !== null) rows.push([trace.name, n, kind, x, trace.y[i], title(axis)]);
+      });
+    });
+    const text = rows.map((row) => row.map(quoted).join(",")).join("\r\n");
+    return new Blob([`${text}\r\n`], { type: "text/csv" });
+  }
+
+  const WRITERS = { png: pngOf, svg: svgOf, csv: csvOf };
+  async function save(id, format) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await WRITERS[format](id));
+    link.download = `${location.pathname.split("/").at(-1)}-${id}.${format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
   function showArms() {
@@ -101,12 +252,62 @@
     refresh(true);
   }
 
+  // Boxes and switches that the address names; also those that come with a live update.
+  function restore() {
+    for (const box of document.querySelectorAll("[data-arm]")) box.checked = !hiddenArms.has(box.dataset.arm);
+    for (const name of ["x", "y"]) {
+      const wanted = asked.get(name);
+      const input = wanted && document.querySelector(`input[data-scale="${name}"][value="${CSS.escape(wanted)}"]`);
+      if (input) {
+        input.checked = true;
+        asked.delete(name);
+      }
+    }
+  }
+
   document.addEventListener("change", (event) => {
-    if (event.target.matches("[data-arm]")) showArms();
+    if (event.target.matches("[data-arm]")) {
+      showArms();
+    } else if (event.target.matches("[data-scale]")) {
+      // A zoom of a curve ends with its scale.
+      for (const plot of document.querySelectorAll("#training .plot")) zooms.delete(plot.id);
+      refresh(true);
+    } else return;
+    remember();
   });
-  document.addEventListener("htmx:afterSettle", () => refresh(false));
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-save]");
+    if (button) save(button.dataset.chart, button.dataset.save);
+    // What the reader changed stays when a link or a form leads to the same page.
+    const link = event.target.closest("a[href]");
+    if (link && link.origin === location.origin && link.pathname === location.pathname && link.search !== location.search) {
+      const query = withWritten(link.search);
+      link.search = query ? `?${query}` : "";
+    }
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "get" || new URL(form.action).pathname !== location.pathname) return;
+    for (const [name, value] of written()) {
+      const field = Object.assign(document.createElement("input"), { type: "hidden", name, value });
+      form.append(field);
+    }
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    restore();
+    refresh(false);
+  });
   isDark.addEventListener("change", () => refresh(true));
   isTouch.addEventListener("change", () => refresh(true));
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".plot").forEach((plot) => plot.offsetParent && draw(plot, false)));
+  // Drawn for the width of a sheet, so that texts keep their size; the style sheet fits them to any other width.
+  window.addEventListener("beforeprint", () => {
+    for (const plot of document.querySelectorAll(".plot")) {
+      if (!plot.offsetParent) continue;
+      draw(plot, false);
+      Plotly.relayout(plot, { width: PRINT_WIDTH, height: plot.clientHeight });
+    }
+  });
+  window.addEventListener("afterprint", () => refresh(true));
+  restore();
   showArms();
 })();
