@@ -31,6 +31,7 @@ from service.dashboard.submission_page import (
 from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
+from service.dashboard.trials_comparison import trials_comparison_html
 from service.dashboard.trials_csv import trials_csv_parts
 from service.errors import KIND_BY_ERROR
 from service.write_threads import WriteRoute
@@ -294,9 +295,15 @@ async def _suite(request: Request, name: SuiteName) -> Response:
 
 
 async def _compare(
-    request: Request, study: Annotated[tuple[str, ...], Query(max_length=64)] = ()
+    request: Request,
+    study: Annotated[tuple[str, ...], Query(max_length=64)] = (),
+    trial: Annotated[tuple[str, ...], Query(max_length=64)] = (),
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
+    if trial:
+        return await analyses.run_limited(
+            lambda: _page(request, trials_comparison_html(store, trial)), caller=caller_of(request)
+        )
     return await analyses.run_limited(
         lambda: _aged_page(request, comparison_html(store, analyses, study)), caller=caller_of(request)
     )

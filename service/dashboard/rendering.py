@@ -50,9 +50,9 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def address(path: str, **query: object) -> str:
-    """Return a path with a query, without its empty parameters."""
-    given = {name: value for name, value in query.items() if value not in {None, ""}}
-    return f"{path}?{urlencode(given)}" if given else path
+    """Return a path with a query, without its empty parameters; a list stands there once for each item."""
+    given = {name: value for name, value in query.items() if value not in (None, "", [], ())}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
 def _prose(text: str) -> Markup:

@@ -35,6 +35,7 @@ from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
 from service.dashboard.status_text import describe_status
 from service.dashboard.tables import tables_of
+from service.dashboard.trial_columns import changed, searched, trial_columns
 from service.dispatcher_health import DispatcherHealth
 from service.pruner_text import describe_pruner
 from studies.actors import Actor, may_change, may_submit
@@ -42,7 +43,6 @@ from studies.analysis.views import StudyAnalysis
 from studies.artifacts import ArtifactView
 from studies.pruner import NoPruner
 from studies.searched_text import describe_overrides, describe_shared_space
-from studies.space import Fixed, Parameters
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialFilter, TrialState
 from studies.store import Store
 from studies.trials import Measurement, Phase
@@ -65,7 +65,7 @@ def _none_if_empty(value: object) -> object:
 
 
 class StudyPageQuery(BaseModel):
-    """The query of a study's page: the filter and order of its trials, and the unit of the budget chart."""
+    """The query of a study's page: which trials its table shows and how, and the unit of the budget chart."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -75,6 +75,7 @@ class StudyPageQuery(BaseModel):
     order: str = Field(default="value", max_length=16)
     page_token: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=512)
     against: Against = "trials"
+    columns: Annotated[tuple[Annotated[str, Field(max_length=96)], ...], Field(max_length=64)] = ()
 
     def address(self, path: str, **changes: object) -> str:
         """Return the address of a path with this query and some changes; default values are left out."""
@@ -415,9 +416,11 @@ def _context(
             page_token=query.page_token,
         ),
         "query": query,
+        "columns": trial_columns(study, arms, phase=query.phase, wanted=query.columns),
+        "changed": changed,
         "shown_with": partial(query.address, f"/studies/{study.id}"),
         "more_optimizers": more,
-        "searched": _searched,
+        "searched": searched,
         "weights": _weights(store, study),
         "is_live": is_live,
         "tab_title": tab_title(study),
@@ -437,12 +440,3 @@ def _weights(store: Store, study: StudyView) -> dict[str, list[ArtifactView]]:
             if file.kind == "weights" and file.is_kept:
                 kept[file.arm].append(file)
     return kept
-
-
-def _searched(arm: ArmView, parameters: Parameters) -> Parameters:
-    """Return the parameters that differ between trials of an arm: lr, and all that are not fixed."""
-    return {
-        name: value
-        for name, value in parameters.items()
-        if name == "lr" or not isinstance(arm.space.get(name), Fixed)
-    }

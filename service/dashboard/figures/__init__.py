@@ -16,6 +16,7 @@ __all__ = [
     "layer_rows",
     "live_charts",
     "narrowing_chart",
+    "side_by_side_charts",
     "study_charts",
     "suite_charts",
     "trial_charts",
@@ -25,9 +26,15 @@ __all__ = [
 from service.dashboard.figures.budget import Against, budget_charts
 from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
 from service.dashboard.figures.confirmed import confirmed_charts
-from service.dashboard.figures.epochs import best_run_charts, furthest_pruned, probe_charts, run_charts
 from service.dashboard.figures.layers import arm_layer_charts, layer_charts, layer_rows, trial_layer_charts
 from service.dashboard.figures.live import live_charts, narrowing_chart
+from service.dashboard.figures.epochs import (
+    best_run_charts,
+    furthest_pruned,
+    probe_charts,
+    run_charts,
+    side_by_side_charts,
+)
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from service.dashboard.figures.suite import suite_charts
 from studies.catalog import WorkloadCard

@@ -1,6 +1,6 @@
 """Charts of measurements by epoch: training curves and probes of each arm's best runs, or of one trial."""
 
-__all__ = ["best_run_charts", "furthest_pruned", "probe_charts", "run_charts"]
+__all__ = ["best_run_charts", "furthest_pruned", "probe_charts", "run_charts", "side_by_side_charts"]
 
 import math
 from collections.abc import Callable, Sequence
@@ -47,6 +47,13 @@ _VALIDATION_LOSS: Final = _Quantity(
     Axis(title="validation loss", is_log=True),
     lambda m: m.validation_loss,
     "",
+)
+_LR: Final = _Quantity(
+    "lr",
+    "Learning rate",
+    Axis(title="lr", tick_format=".3~g"),
+    lambda m: m.lr,
+    "Set by the study's schedule.",
 )
 _PROBES: Final = (
     _Quantity(
@@ -137,30 +144,40 @@ def _of_arms(
     data: FigureData, quantities: Sequence[_Quantity], *, with_pruned: bool = False
 ) -> tuple[Chart, ...]:
     every = [runs for arm in data.arms if (runs := _runs_of(data, arm)) is not None]
-    charts = (_chart_of_arms(data, every, quantity, with_pruned=with_pruned) for quantity in quantities)
+    axis = whole_axis("epoch", data.study.epochs)
+    charts = (
+        _chart_of_runs(every, quantity, axis, with_pruned=data if with_pruned else None)
+        for quantity in quantities
+    )
     return tuple(chart for chart in charts if chart is not None)
 
 
 def _runs_of(data: FigureData, arm: ArmView) -> ArmRuns | None:
     """Return every confirmation run of an arm's best configuration, else its best trial, if it has one."""
     runs = data.seed_runs.get(arm.name) or tuple(filter(None, (data.best_runs.get(arm.name),)))
-    return ArmRuns(arm, runs, steps_of_epoch(data.study, arm)) if runs else None
+    return (
+        ArmRuns(arm, runs, steps_of_epoch(data.study, {} if arm.best is None else arm.best.parameters))
+        if runs
+        else None
+    )
 
 
-def _chart_of_arms(
-    data: FigureData, every: Sequence[ArmRuns], quantity: _Quantity, *, with_pruned: bool
+def _chart_of_runs(
+    every: Sequence[ArmRuns], quantity: _Quantity, axis: Axis, *, with_pruned: FigureData | None = None
 ) -> Chart | None:
     measured = [(one, points) for one in every if (points := one.points(quantity.of))]
     if not measured:
         return None
     drawing = Drawing(
-        whole_axis("epoch", data.study.epochs),
+        axis,
         _fitted(quantity, [end for _, points in measured for p in points for end in (p.low, p.high)]),
     )
     faint = (
-        _pruned_lines(drawing, data, quantity, best=[p.mean for _, points in measured for p in points])
-        if with_pruned
-        else ""
+        ""
+        if with_pruned is None
+        else _pruned_lines(
+            drawing, with_pruned, quantity, best=[p.mean for _, points in measured for p in points]
+        )
     )
     # With these, the page draws the same against steps, or against the seconds in `customdata`.
     drawing.layout["meta"] = {"steps": {one.arm.name: one.steps for one, _ in measured}}
@@ -277,18 +294,19 @@ def _sparse(points: int, *, offset: int) -> range:
     return range(offset % every, points, every)
 
 
+def side_by_side_charts(runs: Sequence[ArmRuns], card: WorkloadCard) -> tuple[Chart, ...]:
+    """Return the curves and probes of several trials of one workload in the same charts."""
+    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, _VALIDATION_LOSS, _LR, *_PROBES)
+    last = max((run[-1].epoch for one in runs for run in one.runs), default=0)
+    charts = (_chart_of_runs(runs, quantity, whole_axis("epoch", max(last, 1))) for quantity in quantities)
+    return tuple(chart for chart in charts if chart is not None)
+
+
 def run_charts(
     measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
     """Return the curves and probes of one trial, in its arm's style."""
-    lr = _Quantity(
-        "lr",
-        "Learning rate",
-        Axis(title="lr", tick_format=".3~g"),
-        lambda m: m.lr,
-        "Set by the study's schedule.",
-    )
-    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, _VALIDATION_LOSS, lr, *_PROBES)
+    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, _VALIDATION_LOSS, _LR, *_PROBES)
     return tuple(
         chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None
     )

@@ -122,7 +122,7 @@ def _by_arm(trials: Sequence[LiveTrial]) -> dict[str, list[LiveTrial]]:
 
 def _thin_lines(drawing: Drawing, arm: ArmView, trials: Sequence[LiveTrial]) -> None:
     """Draw trials of one arm as one trace, with gaps between them and a mark at each end."""
-    style = arm_style(arm.position)
+    style = arm_style(arm.style)
     x: list[float | None] = []
     y: list[float | None] = []
     sizes: list[int] = []
@@ -170,7 +170,7 @@ def _timeline(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Ch
                 x += [at(pack.started_at), at(pack.ended_at or now), None]
                 y += [lanes[pack.worker], lanes[pack.worker], None]
         if x:
-            style = arm_style(arm.position)
+            style = arm_style(arm.style)
             drawing.add(
                 arm,
                 x,

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.dashboard.figures.chart import ChartArm
+from studies.space import Parameters
 from studies.trials import Measurement
 from studies.views import ArmView, StudyView
 
@@ -38,7 +40,7 @@ class ArmRuns:
         steps: optimizer steps of an epoch; None if they are not known.
     """
 
-    arm: ArmView
+    arm: ArmView | ChartArm
     runs: tuple[tuple[Measurement, ...], ...]
     steps: int | None
 
@@ -64,13 +66,12 @@ class ArmRuns:
         return any(of(m) is not None for run in self.runs for m in run)
 
 
-def steps_of_epoch(study: StudyView, arm: ArmView) -> int | None:
-    """Return the optimizer steps of an epoch of an arm's best configuration; None if they are not known."""
+def steps_of_epoch(study: StudyView, parameters: Parameters) -> int | None:
+    """Return the optimizer steps of an epoch with a configuration; None if they are not known."""
     if study.interval_steps is not None:
         return study.interval_steps
     examples = study.workload_card.examples.get("train")
-    searched = {} if arm.best is None else arm.best.parameters
-    batch_size = searched.get("training.batch_size", study.batch_size)
+    batch_size = parameters.get("training.batch_size", study.batch_size)
     if examples is None or isinstance(batch_size, str | bool):
         return None
     return math.ceil(examples / (batch_size * study.spec.training.accumulation_steps))
