@@ -19,6 +19,7 @@ _PASSAGES: Final = {
     "effective-step": f"{_TRAINING}.effective-step",
     "projected-fraction": f"{_TRAINING}.projected-fraction",
     "gradient-cosine": f"{_TRAINING}.cosine",
+    "parallel-coordinates": "statistics#sensitivity",
     "iqm": "statistics#suites.iqm",
     "relative": "statistics#suites.relative-performance",
     "profiles": "statistics#suites.performance-profile",

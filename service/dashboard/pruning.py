@@ -1,9 +1,10 @@
 """What pruning did to a study: a table of its rungs, and how many epochs each arm trained."""
 
-__all__ = ["RungTable", "describe_epochs", "rung_table"]
+__all__ = ["RungFlow", "RungTable", "describe_epochs", "rung_table"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from studies.formatting import ABSENT, count, plural
@@ -25,11 +26,42 @@ class RungTable:
     Attributes:
         caption: what the table shows, with the number of pruned trials.
         headers, rows: a row for each arm; a column for each rung and one for the last epoch.
+        flows: the same of each arm, for drawing.
     """
 
     caption: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    flows: tuple["RungFlow", ...]
+
+
+@dataclass(frozen=True)
+class RungFlow:
+    """The trials of an arm on their way through the rungs, for drawing.
+
+    Attributes:
+        arm: the arm.
+        stages: (epoch, trials that reached it, those of them that went on), the last epoch included.
+        most: the largest number of trials at a stage of any arm; at least 1.
+    """
+
+    arm: ArmView
+    stages: tuple[tuple[int, int, int], ...]
+    most: int
+
+    def bands(self, *, gap: float, bar: float, height: float) -> list[str]:
+        """Return an SVG path for each way from one stage to the next, in units of the drawing.
+
+        Args:
+            gap: distance between two stages.
+            bar: width of a stage.
+            height: height of the largest stage.
+        """
+        scale = height / self.most
+        return [
+            f"M{i * gap + bar:.1f} 0V{on * scale:.1f}L{(i + 1) * gap:.1f} {min(reached, on) * scale:.1f}V0Z"
+            for i, ((_, _, on), (_, reached, _)) in enumerate(pairwise(self.stages))
+        ]
 
 
 def describe_epochs(study: StudyView, arms: Sequence[ArmView]) -> str:
@@ -85,12 +117,19 @@ def rung_table(study: StudyView, arms: Sequence[ArmView], trials: Sequence[Trial
         return None
     shown = epochs if len(epochs) <= _MOST_RUNGS else (*epochs[: _MOST_RUNGS - 1], epochs[-1])
     rows: list[tuple[str, ...]] = []
+    stages: list[tuple[tuple[int, int, int], ...]] = []
     for arm in arms:
         mine = [trial for trial in trials if trial.arm == arm.name]
-        cells = [
-            _cell([trial for trial in mine if epoch in by_bracket[trial.bracket]], epoch) for epoch in shown
-        ]
-        rows.append((arm.label, *cells, count(arm.progress.completed)))
+        at = [_Rung.of([t for t in mine if epoch in by_bracket[t.bracket]], epoch) for epoch in shown]
+        rows.append((arm.label, *(rung.text for rung in at), count(arm.progress.completed)))
+        done = arm.progress.completed
+        stages.append(
+            (
+                *((epoch, r.reached, r.promoted) for epoch, r in zip(shown, at, strict=True)),
+                (study.epochs, done, done),
+            )
+        )
+    most = max(1, *(reached for each in stages for _, reached, _ in each))
     in_brackets = " All brackets are counted together." if len(by_bracket) > 1 else ""
     so_far = "" if study.state in CLOSED_STUDY_STATES else " so far"
     hidden = len(epochs) - len(shown)
@@ -110,21 +149,42 @@ def rung_table(study: StudyView, arms: Sequence[ArmView], trials: Sequence[Trial
             f"Trained to epoch {count(study.epochs)}",
         ),
         rows=tuple(rows),
+        flows=tuple(RungFlow(arm, each, most) for arm, each in zip(arms, stages, strict=True)),
     )
 
 
-def _cell(trials: Sequence[TrialView], epoch: int) -> str:
-    """Return how many trials were promoted at one rung, e.g. '9 of 27 (2 waiting, 1 diverged or failed)'."""
-    promoted = sum(trial.to_epoch > epoch for trial in trials)
-    stopped = [trial for trial in trials if trial.to_epoch == epoch]
-    ended = sum(trial.state in _ENDED_EARLY for trial in stopped)
-    waiting = sum(trial.is_waiting for trial in stopped)
-    pruned_here = sum(
-        trial.state in {TrialState.PRUNED, TrialState.CANCELLED} and trial.epochs_done == epoch
-        for trial in stopped
-    )
-    reached = promoted + ended + waiting + pruned_here
-    if not reached:
-        return ABSENT
-    notes = [f"{count(n)} {word}" for n, word in ((waiting, "waiting"), (ended, "diverged or failed")) if n]
-    return f"{count(promoted)} of {count(reached)}" + (f" ({', '.join(notes)})" if notes else "")
+@dataclass(frozen=True)
+class _Rung:
+    """How many trials reached a rung, and what became of them there."""
+
+    reached: int
+    promoted: int
+    waiting: int
+    ended: int
+
+    @classmethod
+    def of(cls, trials: Sequence[TrialView], epoch: int) -> "_Rung":
+        """Count the trials whose bracket has this rung."""
+        promoted = sum(trial.to_epoch > epoch for trial in trials)
+        stopped = [trial for trial in trials if trial.to_epoch == epoch]
+        ended = sum(trial.state in _ENDED_EARLY for trial in stopped)
+        waiting = sum(trial.is_waiting for trial in stopped)
+        pruned_here = sum(
+            trial.state in {TrialState.PRUNED, TrialState.CANCELLED} and trial.epochs_done == epoch
+            for trial in stopped
+        )
+        return cls(promoted + ended + waiting + pruned_here, promoted, waiting, ended)
+
+    @property
+    def text(self) -> str:
+        """The counts in words, e.g. '9 of 27 (2 waiting, 1 diverged or failed)'."""
+        if not self.reached:
+            return ABSENT
+        notes = [
+            f"{count(n)} {word}"
+            for n, word in ((self.waiting, "waiting"), (self.ended, "diverged or failed"))
+            if n
+        ]
+        return f"{count(self.promoted)} of {count(self.reached)}" + (
+            f" ({', '.join(notes)})" if notes else ""
+        )

@@ -17,6 +17,7 @@ from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Timed
 from service.budget_differences import has_budget_verdict
 from service.cache_entry import Aged, Key
+from service.dashboard.failures import failure_groups
 from service.dashboard.figures import (
     Against,
     FigureData,
@@ -28,6 +29,7 @@ from service.dashboard.figures import (
     narrowing_chart,
     study_charts,
 )
+from service.dashboard.heat_maps import heat_maps, pair_choice
 from service.dashboard.leader_text import ranked
 from service.dashboard.live_section import live_section, tab_icon, tab_title
 from service.dashboard.pack_text import describe_stacking
@@ -75,13 +77,34 @@ class StudyPageQuery(BaseModel):
     order: str = Field(default="value", max_length=16)
     page_token: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=512)
     against: Against = "trials"
+    across: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=96)
+    down: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=96)
     columns: Annotated[tuple[Annotated[str, Field(max_length=96)], ...], Field(max_length=64)] = ()
+
+    @property
+    def view(self) -> "_View":
+        """What of the evidence depends on the query."""
+        return _View(self.against, self.across, self.down)
 
     def address(self, path: str, **changes: object) -> str:
         """Return the address of a path with this query and some changes; default values are left out."""
         query = self.model_dump(mode="json") | changes
         default = StudyPageQuery().model_dump(mode="json")
         return address(path, **{name: value for name, value in query.items() if value != default.get(name)})
+
+
+@dataclass(frozen=True)
+class _View:
+    """What a reader chose of a study's evidence.
+
+    Attributes:
+        against: the unit of the budget chart.
+        across, down: the hyperparameters of the heat maps; None for the most telling pair.
+    """
+
+    against: Against
+    across: str | None
+    down: str | None
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,7 @@ def study_html(
         SpecInvalid: the order or page token is not valid.
     """
     # The evidence first, so that the study has every arm of the analysis, even one added in between.
-    found = _evidence(analyses, study_id, query.against, wait_s=_PAGE_WAIT_S)
+    found = _evidence(analyses, study_id, query.view, wait_s=_PAGE_WAIT_S)
     study, arms = store.study(study_id), store.arms(study_id)
     evidence = found or _Evidence(_WITHOUT_EVIDENCE, _PageVersion("", "", _NO_EVIDENCE), age_s=0.0)
     outage = _outage(store, study)
@@ -154,12 +177,13 @@ def study_html(
         "study.html",
         **_context(store, study, arms, query, reader, version=version, outage=outage),
         **evidence.shown,
+        artifacts=store.artifacts(study_id),
         section=live_section(store, analyses, study, arms, wait_s=_PAGE_WAIT_S),
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
         more_json=[
             f"/v1/studies/{study_id}/{part}"
-            for part in ("live", "analysis", "arms", "trials", "layers", "events")
+            for part in ("live", "analysis", "arms", "trials", "layers", "events", "artifacts")
         ],
         spec_json=study.spec.model_dump_json(indent=2),
         trial_states=[
@@ -191,7 +215,7 @@ def study_update_html(
     evidence = (
         None
         if before.evidence == now.evidence
-        else _evidence(analyses, study_id, query.against, wait_s=_UPDATE_WAIT_S if had_none else None)
+        else _evidence(analyses, study_id, query.view, wait_s=_UPDATE_WAIT_S if had_none else None)
     )
     is_behind = before.evidence != now.evidence
     if evidence is None or evidence.version.evidence == before.evidence:
@@ -208,7 +232,7 @@ def study_update_html(
         shown, version = evidence.shown, replace(evidence.version, study=now.study)
     else:
         rungs = rung_table(study, arms, store.every_trial(study_id)) if has_new_rungs else None
-        known = None if is_pending else analyses.last(_page_key(study_id, query.against))
+        known = None if is_pending else analyses.last(_page_key(study_id, query.view))
         # Without one, the page keeps the sentence that it has.
         shown = (
             {"analysis": None}
@@ -252,22 +276,23 @@ _WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
     "arm_layer_charts": (),
     "rungs": None,
     "narrowing": None,
+    "failures": (),
 }
 
 
-def _page_key(study_id: str, against: Against) -> Key:
-    return "page", study_id, against
+def _page_key(study_id: str, view: _View) -> Key:
+    return "page", study_id, view
 
 
 def _evidence(
-    analyses: AnalysisCache, study_id: str, against: Against, *, wait_s: float | None
+    analyses: AnalysisCache, study_id: str, view: _View, *, wait_s: float | None
 ) -> _Evidence | None:
     """Return the slow parts of a page, computed once for all readers.
 
     Args:
         analyses: the analyses.
         study_id: the study.
-        against: the unit of the budget chart.
+        view: what the reader chose of them.
         wait_s: the longest wait for the first ones; then they are None. None: until they are there.
     """
 
@@ -275,10 +300,10 @@ def _evidence(
         # The analysis first, so that the record has every arm of it, even one added in between.
         known = analyses.current_study(study_id)
         if known is not None:
-            return analyses.compute(partial(_draw_evidence, known, against))
-        return analyses.compute_with_study(study_id, partial(_analyse_and_draw, study_id, against))
+            return analyses.compute(partial(_draw_evidence, known, view))
+        return analyses.compute_with_study(study_id, partial(_analyse_and_draw, study_id, view))
 
-    key, ids = _page_key(study_id, against), (study_id,)
+    key, ids = _page_key(study_id, view), (study_id,)
     found = (
         analyses.get(key, ids, draw) if wait_s is None else analyses.get_soon(key, ids, draw, wait_s=wait_s)
     )
@@ -288,22 +313,22 @@ def _evidence(
     return replace(found.value, shown=shown, age_s=found.age_s)
 
 
-def _analyse_and_draw(study_id: str, against: Against, store: Store) -> tuple[_Evidence, StudyAnalysis]:
+def _analyse_and_draw(study_id: str, view: _View, store: Store) -> tuple[_Evidence, StudyAnalysis]:
     """Return the slow parts of a page and the analysis in them, with one read of the study."""
     # Imported here, because statistics take a second to import.
     from studies.analysis.analyse import analyse
 
     record = store.study_record(study_id)
     analysis = analyse(record)
-    return _evidence_of(record, analysis, against, store), analysis
+    return _evidence_of(record, analysis, view, store), analysis
 
 
-def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
+def _draw_evidence(analysis: StudyAnalysis, view: _View, store: Store) -> _Evidence:
     """Return the slow parts of a page, drawn from the study as it is now."""
-    return _evidence_of(store.study_record(analysis.study_id), analysis, against, store)
+    return _evidence_of(store.study_record(analysis.study_id), analysis, view, store)
 
 
-def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
+def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, view: _View, store: Store) -> _Evidence:
     """Return an analysis, its tables, and the figures of a study."""
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
     data = FigureData(
@@ -327,19 +352,25 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
     narrowed = narrowing(record) if is_open else ()
     layers = store.study_layers(record.study.id).arms
     by_name = {arm.name: arm for arm in record.arms}
+    pair = pair_choice(record.arms, view.across, view.down)
     shown = {
         "narrowing": narrowing_chart(record.study, record.arms, narrowed),
         "analysis": analysis,
         "is_by_budget": has_budget_verdict(analysis),
         "tables": tables_of(analysis, record.arms),
         "confirmed_charts": confirmed_charts(data),
-        "budget_charts": budget_charts(data, against) if has_results else (),
+        "budget_charts": budget_charts(data, view.against) if has_results else (),
         "groups": study_charts(data) if has_results else (),
         "layer_charts": layer_charts(record.arms, layers),
         "arm_layer_charts": [
             (by_name[of.arm], arm_layer_charts(by_name[of.arm], of)) for of in layers if of.arm in by_name
         ],
         "rungs": rung_table(record.study, record.arms, record.trials),
+        "pair": pair,
+        "heat_maps": ()
+        if pair is None
+        else heat_maps(record.arms, record.trials, pair, record.study.workload_card),
+        "failures": failure_groups((*record.trials, *record.confirmations), record.arms),
     }
     return _Evidence(shown, _PageVersion.of(record.study, outage=None), age_s=0.0)
 

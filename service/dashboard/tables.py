@@ -21,7 +21,8 @@ from studies.analysis.views import (
     TimeToTarget,
     Word,
 )
-from studies.formatting import ABSENT, change, count, number, percent, scalar
+from studies.formatting import ABSENT, change, count, number, percent, plural, scalar
+from studies.space import Fixed
 from studies.views import ArmView
 
 _MATRIX: Final = range(3, 13)
@@ -94,6 +95,7 @@ class Tables:
         chance_of: the arm whose defaults are to be beaten.
         chance_budgets: numbers of random trials that are to beat them.
         importances: (hyperparameter, share from 0 to 1, the share as text), the largest first.
+        no_importances: every arm without importances, and why it has none.
         targets: time to target.
         metrics: the metrics beside the objective, each with its (first, second, verdict) of pairs.
         metrics_by_budget: those of them that are compared, with their pairs by budget.
@@ -116,6 +118,7 @@ class Tables:
     chance_of: str
     chance_budgets: tuple[int, ...]
     importances: tuple[tuple[ArmView, tuple[tuple[str, float, str], ...]], ...]
+    no_importances: tuple[tuple[ArmView, str], ...]
     targets: tuple[tuple[ArmView, TimeToTarget], ...]
     metrics: tuple[tuple[FurtherMetric, tuple[tuple[ArmView, ArmView, PairVerdict], ...]], ...]
     metrics_by_budget: tuple[tuple[FurtherMetric, tuple[BudgetPairRow, ...]], ...]
@@ -170,6 +173,11 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
             )
             for one in analysis.sensitivity
             if one.importances
+        ),
+        no_importances=tuple(
+            (by_name[one.arm], _why_no_importances(by_name[one.arm]))
+            for one in analysis.sensitivity
+            if not one.importances
         ),
         targets=tuple((by_name[target.arm], target) for target in analysis.time_to_target),
         metrics=tuple(
@@ -343,6 +351,18 @@ def _tuning(
     return tuple(headers[i] for i in kept), tuple(
         (arm, tuple(cells[i] for i in shown)) for arm, cells in rows
     )
+
+
+def _why_no_importances(arm: ArmView) -> str:
+    # Imported here, because it imports Optuna, which the process that serves pages does not need.
+    from studies.statistics.importances import LEAST_RESULTS
+
+    if all(isinstance(dimension, Fixed) for dimension in arm.space.values()):
+        return "nothing was searched"
+    results = _evaluated(arm)
+    if results < LEAST_RESULTS:
+        return f"{plural(results, 'result')} so far, and importances need {LEAST_RESULTS}"
+    return "the best results are equal, so nothing separates them from the rest"
 
 
 def _evaluated(arm: ArmView) -> int:

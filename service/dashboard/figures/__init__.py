@@ -35,6 +35,7 @@ from service.dashboard.figures.epochs import (
     run_charts,
     side_by_side_charts,
 )
+from service.dashboard.figures.parallel import parallel_charts
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from service.dashboard.figures.suite import suite_charts
 from studies.catalog import WorkloadCard
@@ -46,6 +47,7 @@ def study_charts(data: FigureData) -> tuple[ChartGroup, ...]:
     """Return the charts of a study's search in the order of the page; groups without a chart are left out."""
     groups = (
         ChartGroup("learning-rate", "Learning rate", learning_rate_charts(data)),
+        ChartGroup("best-trials", "The best trials", parallel_charts(data)),
         ChartGroup("hyperparameters", "Other hyperparameters", hyperparameter_charts(data)),
         ChartGroup("training", "Training", best_run_charts(data)),
         ChartGroup("probes", "Weights and steps", probe_charts(data)),
