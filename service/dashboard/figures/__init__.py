@@ -26,8 +26,6 @@ __all__ = [
 from service.dashboard.figures.budget import Against, budget_charts
 from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
 from service.dashboard.figures.confirmed import confirmed_charts
-from service.dashboard.figures.layers import arm_layer_charts, layer_charts, layer_rows, trial_layer_charts
-from service.dashboard.figures.live import live_charts, narrowing_chart
 from service.dashboard.figures.epochs import (
     best_run_charts,
     furthest_pruned,
@@ -35,6 +33,8 @@ from service.dashboard.figures.epochs import (
     run_charts,
     side_by_side_charts,
 )
+from service.dashboard.figures.layers import arm_layer_charts, layer_charts, layer_rows, trial_layer_charts
+from service.dashboard.figures.live import live_charts, narrowing_chart
 from service.dashboard.figures.parallel import parallel_charts
 from service.dashboard.figures.sensitivity import hyperparameter_charts, learning_rate_charts
 from service.dashboard.figures.suite import suite_charts

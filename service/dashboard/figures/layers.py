@@ -245,7 +245,7 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _Quantity) -> Chart | None:
     drawing = Drawing(
         whole_axis("epoch", epochs[-1]), _fitted(quantity, [value for line in values for value in line])
     )
-    style = arm_style(arm.position)
+    style = arm_style(arm.style)
     each = zip(of.names, of.is_scale_invariant, values, strict=True)
     for name, known, line in islice(each, _MOST_LAYERS):
         drawing.add(
@@ -309,7 +309,7 @@ def _dots(
     *,
     is_hollow: bool = False,
 ) -> None:
-    style = arm_style(arm.position)
+    style = arm_style(arm.style)
     drawing.add(
         arm,
         values,
