@@ -19,6 +19,8 @@ _PASSAGES: Final = {
     "effective-step": f"{_TRAINING}.effective-step",
     "projected-fraction": f"{_TRAINING}.projected-fraction",
     "gradient-cosine": f"{_TRAINING}.cosine",
+    "compared-means": "statistics#confirmed-configurations",
+    "compared-differences": "statistics#the-budget-verdict.the-band",
     "parallel-coordinates": "statistics#sensitivity",
     "iqm": "statistics#suites.iqm",
     "relative": "statistics#suites.relative-performance",

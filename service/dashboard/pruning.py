@@ -120,7 +120,7 @@ def rung_table(study: StudyView, arms: Sequence[ArmView], trials: Sequence[Trial
     stages: list[tuple[tuple[int, int, int], ...]] = []
     for arm in arms:
         mine = [trial for trial in trials if trial.arm == arm.name]
-        at = [_Rung.of([t for t in mine if epoch in by_bracket[t.bracket]], epoch) for epoch in shown]
+        at = [_AtRung.of([t for t in mine if epoch in by_bracket[t.bracket]], epoch) for epoch in shown]
         rows.append((arm.label, *(rung.text for rung in at), count(arm.progress.completed)))
         done = arm.progress.completed
         stages.append(
@@ -154,7 +154,7 @@ def rung_table(study: StudyView, arms: Sequence[ArmView], trials: Sequence[Trial
 
 
 @dataclass(frozen=True)
-class _Rung:
+class _AtRung:
     """How many trials reached a rung, and what became of them there."""
 
     reached: int
@@ -163,7 +163,7 @@ class _Rung:
     ended: int
 
     @classmethod
-    def of(cls, trials: Sequence[TrialView], epoch: int) -> "_Rung":
+    def of(cls, trials: Sequence[TrialView], epoch: int) -> "_AtRung":
         """Count the trials whose bracket has this rung."""
         promoted = sum(trial.to_epoch > epoch for trial in trials)
         stopped = [trial for trial in trials if trial.to_epoch == epoch]

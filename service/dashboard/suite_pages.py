@@ -7,13 +7,15 @@ from typing import Any
 
 from service.analysis_cache import AnalysisCache
 from service.cache_entry import Aged
-from service.dashboard.figures import suite_charts
+from service.dashboard.figures import comparison_charts, suite_charts
 from service.dashboard.figures.chart import ChartArm
+from service.dashboard.figures.seed_bands import ArmRuns, steps_of_epoch
 from service.dashboard.rendering import address, render
 from service.dashboard.tables import budget_pair_rows
-from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
+from studies.analysis.multi_study_views import ComparedArm, Comparison, SuiteAnalysis
 from studies.arm_styles import style_numbers
 from studies.formatting import ABSENT, metric, number, percent
+from studies.states import TrialState
 from studies.store import Store
 
 
@@ -128,10 +130,17 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
         key=lambda pair: (pair.word == "undecided", 1.0 if pair.p_holm is None else pair.p_holm),
     )
     queried = "&".join(f"study={study_id}" for study_id in study_ids)
+    arms = [(by_label[arm.label], arm) for arm in comparison.arms]
+    charts = comparison_charts(
+        comparison, arms, _runs(store, arms), store.study(comparison.arms[0].study_id).workload_card
+    )
     page = render(
         "compare.html",
         comparison=comparison,
-        arms=[(by_label[arm.label], arm) for arm in comparison.arms],
+        arms=arms,
+        key=sorted(by_label.values(), key=lambda arm: arm.position),
+        charts=charts,
+        has_charts=bool(charts),
         budget_pairs=budget_pair_rows(comparison.by_budget, by_label),
         pairs=[(by_label[pair.first], by_label[pair.second], pair) for pair in pairs],
         studies=list(dict.fromkeys((arm.study_id, arm.study_name) for arm in comparison.arms)),
@@ -139,3 +148,26 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
         list_url=address("/", workload=comparison.workload),
     )
     return Aged(page, comparison.age_s)
+
+
+def _runs(store: Store, compared: Sequence[tuple[ChartArm, ComparedArm]]) -> list[ArmRuns]:
+    """Return the completed confirmation runs of each arm's best trial, or that trial alone."""
+    found: list[ArmRuns] = []
+    for study_id in dict.fromkeys(one.study_id for _, one in compared):
+        study = store.study(study_id)
+        views = {arm.name: arm for arm in store.arms(study_id)}
+        confirmations = store.every_trial(study_id, phase="confirmation")
+        for arm, one in compared:
+            best = views[one.arm].best if one.study_id == study_id and one.arm in views else None
+            if best is None:
+                continue
+            ids = [
+                t.id
+                for t in confirmations
+                if (t.arm, t.confirms, t.state) == (one.arm, best.number, TrialState.COMPLETED)
+            ]
+            measured = store.measurements_of(ids or [best.trial_id])
+            if measured:
+                steps = steps_of_epoch(study, best.parameters)
+                found.append(ArmRuns(arm, tuple(measured.values()), steps))
+    return found

@@ -10,6 +10,7 @@ __all__ = [
     "FigureData",
     "arm_layer_charts",
     "budget_charts",
+    "comparison_charts",
     "confirmed_charts",
     "furthest_pruned",
     "layer_charts",
@@ -25,6 +26,7 @@ __all__ = [
 
 from service.dashboard.figures.budget import Against, budget_charts
 from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
+from service.dashboard.figures.comparison import comparison_charts
 from service.dashboard.figures.confirmed import confirmed_charts
 from service.dashboard.figures.epochs import (
     best_run_charts,

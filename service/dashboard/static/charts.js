@@ -308,6 +308,25 @@
     }
   });
   window.addEventListener("afterprint", () => refresh(true));
+  // A section that the address names opens, and a section that the reader opens is named by the address.
+  function openNamed() {
+    const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const closed = [];
+    for (let part = named?.closest("details"); part; part = part.parentElement.closest("details")) {
+      if (!part.open) closed.push(part);
+    }
+    for (const part of closed) part.open = true;
+    if (closed.length) named.scrollIntoView();
+  }
+  document.addEventListener(
+    "toggle",
+    ({ target }) => {
+      if (target.matches("details.more[open]")) history.replaceState(history.state, "", `#${target.id}`);
+    },
+    true,
+  );
+  window.addEventListener("hashchange", openNamed);
   restore();
   showArms();
+  openNamed();
 })();
