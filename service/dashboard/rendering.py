@@ -50,7 +50,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 def address(path: str, **query: object) -> str:
-    """Return a path with a query, without its empty parameters; a list becomes one parameter for each item."""
+    """Return a path with a query: no empty parameters, and one for each item of a list."""
     given = {name: value for name, value in query.items() if value not in (None, "", [], ())}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
