@@ -3,7 +3,9 @@
 import ctypes
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 # Tests share two cores with Ray and the servers under test. Set before the first import of numpy or torch,
 # which read these variables once.
@@ -12,6 +14,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import hypothesis
 import pytest
+import torchvision_environment
 from postgres_server import PostgresServer, binaries, postgres_server
 from proxy_servers import nginx_binary
 from xdist.remote import Producer
@@ -77,6 +80,17 @@ def own_children() -> Iterator[None]:
     if process_tree._has_adopted:
         ctypes.CDLL(None).prctl(process_tree._PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
         process_tree._has_adopted = False
+
+
+@pytest.fixture(scope="session")
+def torchvision_python() -> Path:
+    """The interpreter of an environment with torchvision; tests that use it have the marker `slow`."""
+    try:
+        return torchvision_environment.create()
+    except subprocess.CalledProcessError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"torchvision cannot be installed: {error}")
 
 
 @pytest.fixture(scope="session")

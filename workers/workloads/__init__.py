@@ -36,6 +36,7 @@ from workers.workloads.audio import AUDIO
 from workers.workloads.command_workload import CommandWorkload
 from workers.workloads.configuration import configuration_of, configured, grouped_parameters, with_kinds
 from workers.workloads.digits import DigitsCnn, DigitsMlp
+from workers.workloads.image_classification import IMAGE_CLASSIFICATION
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device
 from workers.workloads.memory_lm import MEMORY_LM
@@ -57,6 +58,7 @@ def builtin_workloads() -> dict[str, ModelWorkload]:
     """Return our own workloads by name, without loading their data."""
     builtin = (
         *(DigitsMlp(), DigitsCnn(), Mnist5kCnn(), PydocLm(), Rosenbrock3d(), Antipode2d()),
+        *IMAGE_CLASSIFICATION,
         *AUDIO,
         *VOWELS,
         *MEMORY_LM,
