@@ -28,7 +28,7 @@ _NOTE: Final = "* scale-invariant."
 
 
 @dataclass(frozen=True)
-class _Quantity:
+class _LayerQuantity:
     """One quantity of layers: the part of a chart's id, title, axis, values of an epoch, meaning, format."""
 
     id: str
@@ -39,15 +39,15 @@ class _Quantity:
     write: Callable[[float | None], str] = number
 
 
-_GROWTH: Final = _Quantity(
+_GROWTH: Final = _LayerQuantity(
     "growth",
     "Norm growth",
     Axis(title="norm / initial norm", is_log=True),
     lambda m: m.growth,
     "The norm of a weight divided by its norm before the first step; log scale.",
-    lambda v: number(v, 3),
+    lambda v: number(v, 4),
 )
-_STEP: Final = _Quantity(
+_STEP: Final = _LayerQuantity(
     "step",
     "Effective step",
     Axis(title="effective step", is_log=True),
@@ -55,7 +55,7 @@ _STEP: Final = _Quantity(
     "How far a step moves the direction of a weight; log scale.",
     lambda v: number(v, 3),
 )
-_ANGLE: Final = _Quantity(
+_ANGLE: Final = _LayerQuantity(
     "angle",
     "Angle between update and weight",
     Axis(title="angle (degrees)", tick_format=".4~g"),
@@ -124,7 +124,7 @@ def _shown(arms: Sequence[ArmView], layers: Sequence[ArmLayers]) -> list[tuple[A
     return [(arm, by_name[arm.name]) for arm in arms if arm.name in by_name and by_name[arm.name].epochs]
 
 
-def _by_epoch(shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _Quantity) -> Chart | None:
+def _by_epoch(shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _LayerQuantity) -> Chart | None:
     """Return the mean over the scale-invariant layers by epoch, one line for each arm."""
     is_marked = any(True in of.is_scale_invariant for _, of in shown)
     lines: list[tuple[ArmView, ArmLayers, list[float | None]]] = []
@@ -161,7 +161,7 @@ def _by_epoch(shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _Quantity) -
 
 def _by_layer(
     shown: Sequence[tuple[ArmView, ArmLayers]],
-    quantity: _Quantity,
+    quantity: _LayerQuantity,
     of_layer: Callable[[ArmLayers, int], float | None],
     when: str,
 ) -> Chart | None:
@@ -233,7 +233,7 @@ def _projected(shown: Sequence[tuple[ArmView, ArmLayers]]) -> Chart:
     )
 
 
-def _lines(arm: ArmView, of: ArmLayers, quantity: _Quantity) -> Chart | None:
+def _lines(arm: ArmView, of: ArmLayers, quantity: _LayerQuantity) -> Chart | None:
     """Return one line for each layer by epoch: solid if it is scale-invariant, and otherwise dotted."""
     every = -(-len(of.epochs) // _MOST_POINTS)
     # Counted from the last epoch, which is always drawn.
@@ -347,11 +347,11 @@ def _shares(of: ArmLayers, layer: int) -> tuple[float | None, float | None]:
     )
 
 
-def _last(of: ArmLayers, quantity: _Quantity, layer: int) -> float | None:
+def _last(of: ArmLayers, quantity: _LayerQuantity, layer: int) -> float | None:
     return quantity.of(of.epochs[-1])[layer]
 
 
-def _mean(of: ArmLayers, quantity: _Quantity, layer: int) -> float | None:
+def _mean(of: ArmLayers, quantity: _LayerQuantity, layer: int) -> float | None:
     return _average([quantity.of(m)[layer] for m in of.epochs])
 
 
@@ -378,7 +378,7 @@ def _left_out(names: Sequence[str]) -> str:
     return f" The chart has the first {_MOST_LAYERS} of {count(len(names))} layers." if more > 0 else ""
 
 
-def _fitted(quantity: _Quantity, values: Sequence[float | None]) -> Axis:
+def _fitted(quantity: _LayerQuantity, values: Sequence[float | None]) -> Axis:
     """Return the quantity's axis, with the ticks of a log axis fitted to the values."""
     positive = [value for value in values if value is not None and value > 0]
     if not quantity.axis.is_log or not positive:
