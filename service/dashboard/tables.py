@@ -10,6 +10,7 @@ from service.dashboard.figures.chart import ChartArm
 from studies.analysis.views import (
     ArmAtBudget,
     ArmRank,
+    BudgetRange,
     BudgetVerdict,
     Check,
     Confirmed,
@@ -65,7 +66,7 @@ class BudgetPairRow:
         first: one arm.
         second: the other.
         verdict: the word at the primary budget, with its figures.
-        ranges: at which budgets the band shows one of them to be better, in a sentence; or why the pair is
+        ranges: at which budgets the band shows one of them to be better, in a few words; or why the pair is
             not judged; empty without a band.
     """
 
@@ -221,8 +222,17 @@ def budget_pair_rows(
     """
     if verdict is None:
         return ()
-    ranges = {(each.first, each.second): each.sentence for each in verdict.differences}
+    ranges = {
+        (each.first, each.second): "; ".join(_range_text(r, by_name) for r in each.ranges) or ABSENT
+        for each in verdict.differences
+    }
     return _pair_rows(verdict.pairs, ranges, by_name)
+
+
+def _range_text(found: BudgetRange, by_name: Mapping[str, ArmView] | Mapping[str, ChartArm]) -> str:
+    """Return which arm is better at which budgets, in a few words."""
+    budgets = f"k = {count(found.low)}" + (f" to {count(found.high)}" if found.high > found.low else "")
+    return f"{by_name[found.better].label} at {budgets}"
 
 
 def _pair_rows(

@@ -1,5 +1,4 @@
 import json
-import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -24,7 +23,6 @@ from service.dashboard.figures import (
 from service.dashboard.figures.axes import log_tick, whole_axis
 from studies.analysis.analyse import analyse
 from studies.analysis.views import BudgetPoint, RankFlip
-from studies.formatting import scalar
 from studies.states import TrialState
 from studies.store import Store
 from studies.trials import Measurement
@@ -194,8 +192,6 @@ def test_no_interval_of_an_accuracy_reaches_above_100_percent(store: Store) -> N
         if "error_x" in trace
     ]
     assert max(ends) == pytest.approx(1.0)
-    written = re.findall(r"[\d.]+(?=\N{NO-BREAK SPACE}%)", chart.caption)
-    assert max(map(float, written)) == 100.0
 
 
 def test_every_confirmed_run_is_drawn_and_defaults_are_hollow(confirmed: FigureData) -> None:
@@ -288,7 +284,7 @@ def test_the_good_range_of_the_learning_rate_is_drawn_and_named(data: FigureData
         assert one.good_range is not None
         [thick] = [trace for trace in traces_of(chart, one.arm) if trace.get("line", {}).get("width") == 7]
         assert thick["x"] == [one.good_range.low, one.good_range.high]
-        assert f"{scalar(one.good_range.low)} to {scalar(one.good_range.high)}" in chart.caption
+    assert "(10×)" in chart.caption
 
 
 def test_the_line_of_an_arm_goes_through_the_best_of_each_bucket(data: FigureData) -> None:

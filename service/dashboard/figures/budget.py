@@ -127,7 +127,7 @@ def _verdict_chart(
     is_clipped = ends is not None
     differences = differences_to_leader(verdict)
     title = f"Expected test {card.metric} of the best of k trials"
-    notes = [f"Lines: expected test {card.metric} of the best of k of the arm's paired trials by validation."]
+    notes: list[str] = []
     leader = by_name[verdict.arms[0].arm].label if differences else ""
     if against != "trials":
         title = f"Expected test {card.metric} by {_SPENT[against]} spent on tuning"
@@ -135,8 +135,7 @@ def _verdict_chart(
         if differences:
             title += f", and the difference to {leader}"
             notes.append(
-                f"Beneath: the difference to {leader}, with a 95 % band that is simultaneous over all k and "
-                "all pairs of arms."
+                f"Beneath: the difference to {leader}, with a 95 % band simultaneous over all k and pairs."
             )
             _draw_differences(
                 drawing,
@@ -152,8 +151,7 @@ def _verdict_chart(
             is_clipped = True
         _mark_primary(drawing, verdict.primary, has_two_panels=bool(differences))
     if is_clipped:
-        wide = " or the band is wide" if differences else ""
-        notes.append(f"The axes may leave out the smallest budgets, where values are worse{wide}.")
+        notes.append("The axes may leave out the smallest budgets.")
     if outside:
         notes.append(f"Far behind, and outside the axes: {listed(outside)}.")
     by_budget = {(name, p.trials): p for name, some in differences.items() for p in some}

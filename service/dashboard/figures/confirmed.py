@@ -12,7 +12,6 @@ from studies.analysis.views import Confirmed
 from studies.formatting import clip_interval, count, interval, metric, metric_unit, plural
 from studies.views import ArmView
 
-_MOST_ARMS: Final = 6
 # More intervals than this in one row cannot be told apart.
 _MOST_REPLICATES: Final = 6
 
@@ -129,7 +128,10 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
         found = best[arm.name]
         if len(found) > 1:
             means = sorted(c.test_mean for c in found if c.test_mean is not None)
-            return f"{arm.label} {interval(means[0], means[-1], unit)} over {plural(len(means), 'replicate')}"
+            return (
+                f"{arm.label} with means of {interval(means[0], means[-1], unit)} over "
+                f"{plural(len(means), 'replicate')}"
+            )
         [c] = found
         return (
             f"{arm.label} {metric(c.test_mean, unit)}{metric_unit(unit)} "
@@ -139,21 +141,14 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
     have = [arm for arm in arms if best[arm.name]]
     if not have:
         return f"Mean test {data.card.metric} of the defaults; no best configuration has been confirmed yet."
-    more = f"; {plural(len(have) - _MOST_ARMS, 'more arm')} in the table" if len(have) > _MOST_ARMS else ""
-    if any(len(found) > 1 for found in best.values()):
-        lead = "Lowest to highest mean of each arm's best configurations, one per replicate"
-    else:
-        lead = "Mean of each arm's best configuration, with 95 % interval"
-    return f"{lead}: {'; '.join(result(arm) for arm in have[:_MOST_ARMS])}{more}."
+    return f"First: {result(have[0])}."
 
 
 def _marks(shown: Sequence[Confirmed]) -> str:
-    hollow = (
-        ", hollow marks those of the defaults" if any(c.configuration == "defaults" for c in shown) else ""
-    )
+    hollow = ", hollow ones of the defaults" if any(c.configuration == "defaults" for c in shown) else ""
     return (
-        f"Ticks are runs, filled marks the means of the best configurations{hollow}; "
-        "bars are intervals over seeds."
+        f"Ticks are runs, filled marks means of the best configurations{hollow}; bars are 95 % intervals "
+        "over seeds."
     )
 
 

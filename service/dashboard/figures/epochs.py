@@ -9,9 +9,10 @@ from typing import Final
 
 from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
-from service.dashboard.figures.seed_bands import ArmRuns, steps_of_epoch
+from service.dashboard.figures.seed_bands import ArmRuns, SeedPoint, steps_of_epoch
 from service.dashboard.theme import arm_style
 from studies.catalog import WorkloadCard
+from studies.direction import Direction
 from studies.formatting import ABSENT, count, duration, metric, metric_unit, number, plural
 from studies.states import TrialState
 from studies.trials import Measurement
@@ -24,7 +25,7 @@ _PRUNED_LINES_PER_ARM: Final = 12
 
 @dataclass(frozen=True)
 class _Quantity:
-    """One quantity of the measurements: its id in the page, title, axis, value, meaning and number format."""
+    """One quantity of the measurements: id in the page, title, axis, value, meaning, number format, direction."""
 
     id: str
     title: str
@@ -32,6 +33,7 @@ class _Quantity:
     of: Callable[[Measurement], float | None]
     meaning: str
     write: Callable[[float | None], str] = number
+    direction: Direction | None = None
 
 
 _TRAIN_LOSS: Final = _Quantity(
@@ -40,6 +42,7 @@ _TRAIN_LOSS: Final = _Quantity(
     Axis(title="training loss", is_log=True),
     lambda m: m.train_loss,
     "",
+    direction="minimize",
 )
 _VALIDATION_LOSS: Final = _Quantity(
     "validation-loss",
@@ -47,6 +50,7 @@ _VALIDATION_LOSS: Final = _Quantity(
     Axis(title="validation loss", is_log=True),
     lambda m: m.validation_loss,
     "",
+    direction="minimize",
 )
 _LR: Final = _Quantity(
     "lr",
@@ -137,6 +141,7 @@ def _metric(card: WorkloadCard) -> _Quantity:
         lambda m: m.validation_metric,
         "",
         lambda v: metric(v, card.unit) + metric_unit(card.unit),
+        direction=card.direction,
     )
 
 
@@ -205,18 +210,27 @@ def _chart_of_runs(
             )
             for p in points
         ]
-    ends = "; ".join(f"{one.arm.label} {quantity.write(points[-1].mean)}" for one, points in measured)
     names = {one.arm.name for one, _ in measured}
     without = [one.arm.label for one in every if one.arm.name not in names]
     left_out = f" Not measured for {', '.join(without)}." if without else ""
     return Chart(
         id=quantity.id,
         title=quantity.title,
-        caption=f"{quantity.meaning} At the end: {ends}.{left_out}{faint}".strip(),
+        caption=f"{quantity.meaning} {_end(quantity, measured)}{left_out}{faint}".strip(),
         headers=("Arm", "Epoch", "Step", "Training time", quantity.axis.title.capitalize(), "Over seeds"),
         rows=tuple(rows),
         json=drawing.json(),
     )
+
+
+def _end(quantity: _Quantity, measured: Sequence[tuple[ArmRuns, Sequence[SeedPoint]]]) -> str:
+    """Return the best arm at the end, or the span of all arms of a quantity that has no best."""
+    ends = sorted(((points[-1].mean, one.arm.label) for one, points in measured), key=lambda end: end[0])
+    if quantity.direction is None:
+        low, high = quantity.write(ends[0][0]), quantity.write(ends[-1][0])
+        return f"At the end: {low}." if low == high else f"At the end: {low} to {high}."
+    best = ends[-1 if quantity.direction == "maximize" else 0]
+    return f"Best at the end: {best[1]}, {quantity.write(best[0])}."
 
 
 def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[float]) -> str:

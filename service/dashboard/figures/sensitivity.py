@@ -105,10 +105,8 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         listed += [(arm, t) for t in mine]
         listed += [(arm, t) for t in (*diverged, *pruned) if t.arm == arm.name]
     notes = [
-        _finding(data.card, tuple(arms.values()), completed, name),
-        "Lines join the best trial of each interval of the learning rate, over all other hyperparameters."
-        if any(o.lr for o in of_arm.values())
-        else "",
+        _finding(tuple(arms.values()), completed, name),
+        "Lines join the best trial of each interval." if any(o.lr for o in of_arm.values()) else "",
         _describe_good_ranges(tuple(arms.values()), of_arm),
         _describe_stopped(theirs, tuple(arms.values())),
         density,
@@ -154,7 +152,7 @@ def _clip(drawing: Drawing, completed: Sequence[TrialView], card: WorkloadCard) 
 
 
 def _describe_good_ranges(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensitivity]) -> str:
-    """Return the range of lr in which each arm stays near its best, the widest first."""
+    """Return what the bars are in which each arm stays near its best, and which is the widest."""
     found = [
         (arm, one.good_range)
         for arm in arms
@@ -163,10 +161,11 @@ def _describe_good_ranges(arms: Sequence[ArmView], of_arm: Mapping[str, ArmSensi
     if not found:
         return ""
     found.sort(key=lambda pair: -(pair[1].factor or math.inf))
-    ranges = [
-        f"{arm.label} {scalar(good.low)} to {scalar(good.high)}{_factor(good.factor)}" for arm, good in found
-    ]
-    return f"Within {percent(found[0][1].within)} of the arm's best (thick bars below): {'; '.join(ranges)}."
+    widest, good = found[0]
+    return (
+        f"Thick bars below: within {percent(good.within)} of the arm's best, the widest of "
+        f"{widest.label}{_factor(good.factor)}."
+    )
 
 
 def _factor(factor: float | None) -> str:
@@ -312,12 +311,9 @@ def _best_line(
     )
 
 
-def _finding(card: WorkloadCard, arms: Sequence[ArmView], completed: Sequence[TrialView], name: str) -> str:
+def _finding(arms: Sequence[ArmView], completed: Sequence[TrialView], name: str) -> str:
     best = [
-        (
-            f"{arm.label} {scalar(arm.best.parameters[name])}{_edge(arm, name)} "
-            f"({metric(arm.best.value, card.unit)})"
-        )
+        (f"{arm.label} {scalar(arm.best.parameters[name])}{_edge(arm, name)}")
         for arm in arms
         if arm.best is not None and name in arm.best.parameters
     ]
