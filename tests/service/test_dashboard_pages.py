@@ -231,6 +231,7 @@ def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Sto
     runs = {
         "validation-metric",
         "train-loss",
+        "validation-loss",
         "weight-norm",
         "effective-step",
         "projected-fraction",
@@ -240,6 +241,7 @@ def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Sto
         "confirmed-runs",
         "budget-curves",
         "by-lr",
+        "parallel-coordinates",
         "by-weight-decay",
         "by-delta",
         "by-wd-ratio",

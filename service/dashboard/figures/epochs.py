@@ -25,7 +25,7 @@ _PRUNED_LINES_PER_ARM: Final = 12
 
 @dataclass(frozen=True)
 class _Quantity:
-    """One quantity of the measurements: id in the page, title, axis, value, meaning, number format, direction."""
+    """One quantity of the measurements: id, title, axis, value, meaning, number format, direction."""
 
     id: str
     title: str
