@@ -296,6 +296,8 @@
   document.addEventListener("htmx:afterSettle", () => {
     restore();
     refresh(false);
+    // The section may come with the first analysis.
+    if (isNamed) openNamed();
   });
   isDark.addEventListener("change", () => refresh(true));
   isTouch.addEventListener("change", () => refresh(true));
@@ -309,10 +311,13 @@
   });
   window.addEventListener("afterprint", () => refresh(true));
   // A section that the address names opens, and a section that the reader opens is named by the address.
+  let isNamed = location.hash.length > 1;
   function openNamed() {
     const named = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!named) return;
+    isNamed = false;
     const closed = [];
-    for (let part = named?.closest("details"); part; part = part.parentElement.closest("details")) {
+    for (let part = named.closest("details"); part; part = part.parentElement.closest("details")) {
       if (!part.open) closed.push(part);
     }
     for (const part of closed) part.open = true;
