@@ -38,7 +38,7 @@ from studies.training_settings import TrainingSettings
 from workers.optimizers import OptimizerEntry, load_optimizers
 from workers.pack_protocol import EpochReport, Member, Pack, StackWidth
 from workers.training import train_pack
-from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_tensor_workloads
 
 __all__ = ["main"]
 
@@ -228,7 +228,7 @@ def _table(found: Sequence[dict[str, Any]], *, title: str) -> Table:
 
 def main() -> None:
     """Measure and print."""
-    workloads, entries = builtin_workloads(), load_optimizers()
+    workloads, entries = builtin_tensor_workloads(), load_optimizers()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

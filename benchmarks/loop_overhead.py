@@ -40,7 +40,7 @@ from workers.workloads import (
     Split,
     SplitName,
     TensorWorkload,
-    builtin_workloads,
+    builtin_tensor_workloads,
     to_device,
 )
 
@@ -227,7 +227,7 @@ def main() -> None:
     torch.set_num_threads(1)
     entry = load_optimizers()[given.optimizer]
     jobs: dict[str, TensorWorkload | Wide] = {
-        "digits-cnn": builtin_workloads()["digits-cnn"],
+        "digits-cnn": builtin_tensor_workloads()["digits-cnn"],
         "10M parameters": Wide(),
     }
     measured: dict[str, Any] = {"machine": machine()}

@@ -17,7 +17,7 @@ from torch import nn
 from studies.catalog import OptimizerCard
 from studies.recipe import arguments
 from studies.space import Parameters
-from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_tensor_workloads
 
 _EVALUATION_BATCH = 512
 
@@ -25,7 +25,7 @@ _EVALUATION_BATCH = 512
 @functools.cache
 def loaded(name: str) -> tuple[TensorWorkload, Data]:
     """Return a workload and its data, which a process loads once."""
-    workload = builtin_workloads()[name]
+    workload = builtin_tensor_workloads()[name]
     return workload, workload.load_data(torch.device("cpu"))
 
 

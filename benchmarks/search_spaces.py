@@ -25,7 +25,7 @@ from studies.training_settings import TrainingSettings
 from workers.optimizers import load_optimizers
 from workers.pack_protocol import Member, Pack
 from workers.training import train_pack
-from workers.workloads import builtin_workloads
+from workers.workloads import builtin_tensor_workloads
 
 _PACK = 32
 # Wider at both ends than a study's search space, so that a part of the grid diverges or does not learn.
@@ -170,7 +170,7 @@ def trained_grid(
         epochs: epochs of each trial; None means the workload's default.
         folder: folder for the cached curves.
     """
-    workload, entry = builtin_workloads()[workload_name], load_optimizers()["adamw"]
+    workload, entry = builtin_tensor_workloads()[workload_name], load_optimizers()["adamw"]
     if workload.card.direction != "maximize":
         raise ValueError(
             "expected a workload whose metric is to be maximized, got "

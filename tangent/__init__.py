@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Hyperparameter,
         MetricCard,
         OptimizerCard,
+        PublishedResult,
         WorkloadCard,
     )
     from studies.errors import SpecInvalid, TangentError
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         Workload,
         to_device,
     )
+    from workers.workloads.requirements import data_folder, missing_extra, missing_files
 
 __all__ = [
     "ArgumentInvalid",
@@ -66,6 +68,7 @@ __all__ = [
     "OptimizerEntry",
     "Parameters",
     "ProblemError",
+    "PublishedResult",
     "Range",
     "ScriptWorkload",
     "ServiceUnreachable",
@@ -79,8 +82,11 @@ __all__ = [
     "Workload",
     "WorkloadCard",
     "arguments",
+    "data_folder",
     "fit_lightning",
     "load_weights",
+    "missing_extra",
+    "missing_files",
     "to_device",
     "train_transformers",
     "trial",
@@ -100,6 +106,7 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
             "Hyperparameter",
             "MetricCard",
             "OptimizerCard",
+            "PublishedResult",
             "WorkloadCard",
         ),
     ),
@@ -114,6 +121,7 @@ _MODULES: Final[dict[str, tuple[str | None, tuple[str, ...]]]] = {
     "workers.script.trainers": ("workers", ("fit_lightning", "train_transformers")),
     "workers.script.trial": ("workers", ("Trial",)),
     "workers.weights": ("workers", ("load_weights",)),
+    "workers.workloads.requirements": ("workers", ("data_folder", "missing_extra", "missing_files")),
     "workers.workloads": (
         "workers",
         (

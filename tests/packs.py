@@ -28,12 +28,10 @@ from workers.optimizers import load_optimizers
 from workers.pack_protocol import EpochReport, Member, Outcome, Pack
 from workers.stacked.width_tuning import WidthTuner
 from workers.training import train_pack
-from workers.workloads import Data, Split, TensorWorkload, builtin_workloads
+from workers.workloads import Data, Split, TensorWorkload, builtin_tensor_workloads
 
 CPU = torch.device("cpu")
-WORKLOADS = {
-    name: workload for name, workload in builtin_workloads().items() if isinstance(workload, TensorWorkload)
-}
+WORKLOADS = builtin_tensor_workloads()
 OPTIMIZERS = load_optimizers()
 
 

@@ -14,13 +14,13 @@ from studies.space import Parameters
 from workers.optimizers import build_optimizer, load_optimizers
 from workers.training import train_pack
 from workers.workload_errors import CannotTrain
-from workers.workloads import builtin_workloads, configured, grouped_parameters, with_kinds
+from workers.workloads import builtin_tensor_workloads, configured, grouped_parameters, with_kinds
 from workers.workloads.digits import DigitsMlp
 
 __all__: list[str] = []
 
 CPU = torch.device("cpu")
-MLP = builtin_workloads()["digits-mlp"]
+MLP = builtin_tensor_workloads()["digits-mlp"]
 ADAMW = load_optimizers()["adamw"]
 
 

@@ -8,14 +8,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from workers.seeding import seeded
-from workers.workloads import Data, DataCache, Split, TensorWorkload, builtin_workloads
+from workers.workloads import Data, DataCache, Split, TensorWorkload, builtin_tensor_workloads
 from workers.workloads.card_differences import card_differences
 
 __all__: list[str] = []
 
 CPU = torch.device("cpu")
-ALL = builtin_workloads()
-WORKLOADS = {name: workload for name, workload in ALL.items() if isinstance(workload, TensorWorkload)}
+WORKLOADS = builtin_tensor_workloads()
 
 every_workload = pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS.keys())
 images = pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn", "mnist5k-cnn"])

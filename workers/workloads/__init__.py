@@ -20,6 +20,7 @@ __all__ = [
     "SplitName",
     "TensorWorkload",
     "Workload",
+    "builtin_tensor_workloads",
     "builtin_workloads",
     "configuration_of",
     "configured",
@@ -64,6 +65,15 @@ def builtin_workloads() -> dict[str, ModelWorkload]:
         *MEMORY_LM,
     )
     return {workload.card.name: workload for workload in builtin}
+
+
+def builtin_tensor_workloads() -> dict[str, TensorWorkload]:
+    """Return those of our own workloads by name whose data are tensors."""
+    return {
+        name: workload
+        for name, workload in builtin_workloads().items()
+        if isinstance(workload, TensorWorkload)
+    }
 
 
 def load_workloads(*, on_broken: OnBroken = no_report) -> Installed[AnyWorkload]:
