@@ -3,8 +3,8 @@
 An entry point of that group is a `TensorWorkload`, a `LoopWorkload` or a `ScriptWorkload`, as a class or an
 instance, or a list of them. The target on each built-in card is the mean validation value over three fresh
 seeds of the better of AdamW and Nesterov SGD, each at the best of 8 to 12 random configurations, with the
-card's own epochs and batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` it is
-AdamW's alone, at the best of a few learning rates.
+card's own epochs and batch size and a cosine schedule, rounded to the easier side. For `pydoc-lm` and
+the small siblings of the paper's benchmarks it is the best of a few learning rates over one to three seeds.
 """
 
 __all__ = [
