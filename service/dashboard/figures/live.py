@@ -75,7 +75,7 @@ def narrowing_chart(
 
 
 def _curves(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Chart | None:
-    """Return the curves of the trials in training, and of each arm's best so far in bold."""
+    """Return the curves of the trials in training, and of each arm's best so far."""
     card = study.workload_card
     training = [trial for trial in live.trials if trial.epochs]
     best = [trial for trial in live.best if trial.epochs]
@@ -95,9 +95,9 @@ def _curves(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Char
         _thin_lines(drawing, arms[name], some)
     left_out = live.in_training - len(live.trials)
     notes = [
-        f"Thin lines with a dot: {plural(len(training), 'trial')} in training"
+        f"Thin lines that end in a mark: {plural(len(training), 'trial')} in training"
         + (f" of {count(live.in_training)}, those that have trained longest" if left_out > 0 else "")
-        + ". Bold: the best completed trial of each arm so far."
+        + ". Wide, faint lines: the best completed trial of each arm so far."
     ]
     leaders = "; ".join(f"{arms[trial.arm].label} {metric(_last(trial), card.unit)}" for trial in best[:6])
     return Chart(
