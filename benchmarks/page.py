@@ -13,6 +13,9 @@ a fresh `tangent serve` on a copy. The times of a step are from the request to t
     update    of the page of the running study after 128 more trials, with their results but not yet their
               analysis
     analysed  the first update with the new analysis
+    live      what the running study does now, as JSON
+    list      the list of studies with the queue and the machines, where there are 1,000 more
+    list update  the update of that list after one of them was archived
     csv       the trials of the closed study, compressed
     chart     from the navigation to the first chart that is drawn, in Chromium with an empty cache
     revisit   the same with the scripts in the browser's cache
@@ -24,6 +27,7 @@ import gzip
 import http.client
 import re
 import shutil
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -47,7 +51,7 @@ __all__: list[str] = []
 
 _ROOT = Path(__file__).parents[1]
 _ARMS = ("adamp", "sgdp", "adamw", "sgd")
-_LIVE = re.compile(rb'hx-get="(/studies/[^"]*/live[^"]*)"')
+_LIVE = re.compile(rb'hx-get="((?:/studies/[^"]*)?/live[^"]*)"')
 _EVIDENCE = b'class="plot'
 # Times of the browser itself, because Playwright's own calls take tens of milliseconds.
 _WATCH = """
@@ -119,6 +123,20 @@ def _service(home: Path) -> Iterator[tuple[int, Process]]:
     with started(command, log, environment) as served:
         wait_for(port, served, log)
         yield port, served
+
+
+def _copy_study(home: Path, study_id: str, *, copies: int) -> None:
+    """Store copies of a closed study without its trials."""
+    with contextlib.closing(sqlite3.connect(home / "tangent.db")) as database, database:
+        for table, key in (("study", "id"), ("arm", "study_id")):
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            changed = {key: "'copy-' || n", "idempotency_key": "NULL"}
+            chosen = ", ".join(changed.get(name, name) for name in columns)
+            database.execute(
+                f"WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {copies}) "
+                f"INSERT INTO {table} SELECT {chosen} FROM {table}, c WHERE {table}.{key} = ?",
+                (study_id,),
+            )
 
 
 def _until_analysed(port: int, page: _Got, *, wait_s: float = 0.1) -> tuple[_Got, float]:
@@ -203,6 +221,13 @@ def _round(kept: Path, closed: str, running: str, browser: Browser, *, epochs: i
                 0.0 if _EVIDENCE in update.body else _until_analysed(port, update if update.body else page)[1]
             )
             found["analysed"] = update.seconds + waited_s
+            note("live", _get(port, f"/v1/studies/{running}/live"))
+            _copy_study(home, closed, copies=1000)
+            listed = note("list", _get(port, "/"))
+            store.archive("copy-7")
+            address = _LIVE.search(listed.body)
+            assert address is not None, "the list is live"
+            note("list update", _get(port, address[1].decode().replace("&amp;", "&")))
             store.close()
             found["service MB"] = _peak_mb(pids[0])
             found["analyses MB"] = max((_peak_mb(int(pid)) for pid in served.children), default=0.0)

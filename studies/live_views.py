@@ -79,7 +79,7 @@ class TimeLeft(FrozenModel):
     seconds: float = Field(description="The estimate.")
     low_s: float = Field(
         description=(
-            "Lower end of its range, within which four in five studies end if their rate goes on varying."
+            "Lower end of its range, within which four in five of the studies ended from which it was made."
         )
     )
     high_s: float = Field(description="Upper end.")

@@ -13,17 +13,20 @@ from studies.live_views import LivePack, TimeLeft
 _BLOCKS: Final = 8
 # Student's t with 7 degrees of freedom: four of five values are within.
 _T: Final = 1.415
-# Even steady rates end: the last packs leave workers idle.
-_LEAST_SPREAD: Final = 0.1
+# Four in five estimates were wrong by at most this factor, as a logarithm: with one pack, and less with each
+# e-fold of packs. From 222 moments of 12 studies of 16 to 1,064 packs on a busy machine.
+_ERROR: Final = 1.35
+_LESS: Final = 0.13
+_LEAST_ERROR: Final = 0.4
 
 
 def time_left(packs: Sequence[LivePack], epochs_left: float, *, now: datetime) -> TimeLeft | None:
     """Return how long the rest of a study takes at the rate of these packs; None before the first epoch.
 
     The time in which any pack trained is cut into eight blocks of equal length, and each pack's epochs are
-    spread evenly over its time. The mean rate of the blocks gives the estimate. The range covers four of five
-    means of as many further blocks as the rest takes, if blocks vary as they did. No study ends before the
-    pack that has longest to train.
+    spread evenly over its time. The mean rate of the blocks gives the estimate. The range is as wide as it
+    had to be for four in five moments of measured studies, and wider if the rates of these blocks vary more.
+    No study ends before the pack that has longest to train.
 
     Args:
         packs: the last packs of a study.
@@ -48,14 +51,11 @@ def time_left(packs: Sequence[LivePack], epochs_left: float, *, now: datetime) -
     rate = statistics.fmean(rates)
     seconds = epochs_left / rate
     further = max(1.0, seconds / block)
-    spread = _T * statistics.stdev(rates) * math.sqrt(1 / _BLOCKS + 1 / further) / rate
-    spread = min(0.75, max(_LEAST_SPREAD, spread))
+    varied = _T * statistics.stdev(rates) * math.sqrt(1 / _BLOCKS + 1 / further) / rate
+    usual = max(_LEAST_ERROR, _ERROR - _LESS * math.log(1 + len(packs)))
     longest = max((_rest_of(pack, now) for *_, pack in spans), default=0.0)
-    return TimeLeft(
-        seconds=max(seconds, longest),
-        low_s=max(seconds / (1 + spread), min(longest, seconds)),
-        high_s=max(seconds / (1 - spread), longest * (1 + _LEAST_SPREAD)),
-    )
+    seconds, factor = max(seconds, longest), math.exp(min(1.5, max(usual, varied)))
+    return TimeLeft(seconds=seconds, low_s=seconds / factor, high_s=seconds * factor)
 
 
 def _end(pack: LivePack, now: datetime) -> float:
