@@ -1,6 +1,6 @@
 """Views of the machines that train, of the dispatchers that start runs there, and of the queue."""
 
-__all__ = ["ClusterView", "DispatcherView", "MachineView", "QueuedStudy"]
+__all__ = ["ClusterView", "DispatcherView", "MachineView", "NodesView", "QueuedStudy"]
 
 from datetime import datetime
 
@@ -23,6 +23,16 @@ class MachineView(FrozenModel):
         default=0, description="Processes that have imported what a pack needs and wait for one."
     )
     warm_bytes: int = Field(default=0, description="Memory of the warm processes, without what they share.")
+
+
+class NodesView(FrozenModel):
+    """The machines of one Ray cluster together, as a run on it last saw them."""
+
+    machines: int = Field(description="Machines that lend cores to trials.")
+    cpus: float = Field(description="Cores that they lend.")
+    cpus_used: float = Field(description="How many of these packs occupy.")
+    gpus: float = Field(default=0, description="GPUs that they lend.")
+    gpus_used: float = Field(default=0, description="How many of these packs occupy.")
 
 
 class DispatcherView(FrozenModel):
@@ -53,6 +63,9 @@ class ClusterView(FrozenModel):
     problems: tuple[str, ...] = Field(description="What is wrong, each in a sentence; empty if all is well.")
     dispatchers: tuple[DispatcherView, ...] = Field(
         description="The dispatchers, those that were heard last first."
+    )
+    nodes: tuple[NodesView, ...] = Field(
+        default=(), description="Each Ray cluster on which a run was active in the last minute."
     )
     studies: dict[StudyState, int] = Field(description="Number of open studies by state.")
     trials_running: int = Field(description="Trials in training.")

@@ -10,6 +10,7 @@ __all__ = [
     "insufficient_resources",
     "join_ray",
     "leave_ray",
+    "lent_resources",
     "slots",
     "start_local_ray",
     "training_machines",
@@ -24,6 +25,7 @@ from typing import Any, cast
 import ray
 from ray.job_config import JobConfig
 
+from studies.cluster_views import NodesView
 from studies.errors import TangentError
 from workers.node_process import OBJECT_STORE_BYTES, WORKER_ENVIRONMENT
 from workers.ray_rejection import describe_rejection_in
@@ -148,6 +150,22 @@ def slots(cpus: float, gpus: float, processes: int = 1) -> int:
 def training_machines() -> int:
     """Return how many machines of the cluster lend cores to trials."""
     return sum(1 for node in _ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+
+
+def lent_resources() -> NodesView:
+    """Return the machines of the cluster that lend cores to trials, and what of them is in use."""
+    total, free = _ray.cluster_resources(), _ray.available_resources()
+
+    def used(name: str) -> float:
+        return max(0.0, float(total.get(name, 0.0)) - float(free.get(name, 0.0)))
+
+    return NodesView(
+        machines=training_machines(),
+        cpus=float(total.get("CPU", 0.0)),
+        cpus_used=used("CPU"),
+        gpus=float(total.get("GPU", 0.0)),
+        gpus_used=used("GPU"),
+    )
 
 
 def accelerators() -> tuple[str, ...]:

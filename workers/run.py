@@ -19,7 +19,7 @@ from studies.logs import configure_logging
 from studies.private_files import create_private_folder, open_privately
 from studies.store import Store
 from studies.trials import Claim
-from workers.local_ray import RayUnavailable, insufficient_resources, join_ray, leave_ray
+from workers.local_ray import RayUnavailable, insufficient_resources, join_ray, leave_ray, lent_resources
 from workers.parent_watchdog import exit_with_parent
 from workers.run_server import SERVE, serve
 from workers.settings import DispatcherSettings
@@ -94,6 +94,7 @@ def main() -> int:
             machines=_cluster_name(settings.ray_address),
             turn_s=settings.turn_s,
             packages=settings.packages,
+            lent=lent_resources,
         )
 
         def leave(_signal: int, _frame: Any) -> None:

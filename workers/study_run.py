@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from studies.cluster_views import NodesView
 from studies.errors import StoreUnavailable, Superseded
 from studies.resolve import ResolvedStudy
 from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState
@@ -48,6 +49,7 @@ _PROGRESS_EVERY_S = 1.0
 # Computing progress reads every trial, so it may take at most this fraction of the run's time.
 _PROGRESS_FRACTION = 1 / 50
 _COUNT_SLOTS_EVERY_S = 2.0
+_REPORT_NODES_EVERY_S = 10.0
 _POLL_S = 0.25
 _LOST_RECENTLY_S = 3.0
 
@@ -68,6 +70,7 @@ class StudyRun:
         packages: Sequence[str] = (),
         count_slots: Callable[[float, float, int], int] = slots,
         count_machines: Callable[[], int] = training_machines,
+        lent: Callable[[], NodesView] | None = None,
     ) -> None:
         """Prepare the run; nothing trains yet.
 
@@ -82,7 +85,9 @@ class StudyRun:
             packages: folders from which the workers import packages besides the installed ones.
             count_slots: returns how many packs of this many CPUs, GPUs and processes fit on the cluster.
             count_machines: returns how many machines of the cluster train.
+            lent: returns what the cluster lends to trials, for the page; None reports nothing.
         """
+        self._lent, self._reported_at = lent, -math.inf
         self._count_cluster_slots, self._count_machines = count_slots, count_machines
         self._store = store
         self._claim = claim
@@ -209,8 +214,20 @@ class StudyRun:
             except StoreUnavailable as error:
                 # Its last share remains valid as far as anyone knows.
                 _log.warning("%s; trying again", error)
+            self._report_nodes()
             self._slots_counted_at = time.monotonic()
         return self._slots
+
+    def _report_nodes(self) -> None:
+        """Store what the cluster lends, every few seconds; nothing depends on it."""
+        if self._lent is None or time.monotonic() - self._reported_at < _REPORT_NODES_EVERY_S:
+            return
+        self._reported_at = time.monotonic()
+        try:
+            self._store.report_nodes(self._lent(), cluster=self._machines)
+        # Whatever Ray or the database answers: a later report will do.
+        except Exception as error:  # noqa: BLE001
+            _log.warning("cannot report the cluster's machines for now: %s", error)
 
     def _wait_for_share(self) -> None:
         """Wait until the study has a share of the machines, or the run has something else to do.

@@ -7,6 +7,8 @@ __all__ = [
     "catalog",
     "dispatchers",
     "heartbeat",
+    "nodes",
+    "report_nodes",
     "sign_off",
     "stamp",
 ]
@@ -20,7 +22,7 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.catalog import BrokenPackage, Catalog, OptimizerCard, WorkloadCard
-from studies.cluster_views import MachineView
+from studies.cluster_views import MachineView, NodesView
 from studies.store import clock, tables
 
 HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
@@ -29,6 +31,8 @@ HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
 _MAX_PROBLEM_LENGTH = 1000
 # The kind of a package that a dispatcher could not load.
 _BROKEN = "broken"
+_NODES = "nodes"
+_CARDS = ("optimizer", "workload", _BROKEN)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,20 @@ def heartbeat(
     _upsert(connection, kind="dispatcher", name=dispatcher, card=card, dispatcher=dispatcher)
 
 
+def report_nodes(connection: Connection, seen: NodesView, *, cluster: str) -> None:
+    """Store what a run sees of the machines of its Ray cluster."""
+    card = seen.model_dump()
+    _upsert(connection, kind=_NODES, name=cluster[:128], card=card, dispatcher="")
+
+
+def nodes(connection: Connection, *, within: timedelta) -> tuple[NodesView, ...]:
+    """Return the machines of each Ray cluster of which a run has reported lately."""
+    o = tables.offer.c
+    since = clock.now(connection) - within
+    query = select(o.card).where(o.kind == _NODES, o.seen_at > since).order_by(o.name)
+    return tuple(NodesView.model_validate(card) for card in connection.execute(query).scalars())
+
+
 def sign_off(connection: Connection, *, dispatcher: str) -> None:
     """Delete a dispatcher that has ended; its cards stay, so that users can submit studies meanwhile."""
     o = tables.offer.c
@@ -120,7 +138,7 @@ def stamp(connection: Connection) -> tuple[int, datetime | None]:
     """Return the number of cards and the time of the newest, which change with every announcement."""
     o = tables.offer.c
     count, newest = connection.execute(
-        select(func.count(), func.max(o.seen_at)).where(o.kind != "dispatcher")
+        select(func.count(), func.max(o.seen_at)).where(o.kind.in_(_CARDS))
     ).one()
     return count, newest
 
@@ -128,9 +146,7 @@ def stamp(connection: Connection) -> tuple[int, datetime | None]:
 def catalog(connection: Connection) -> Catalog:
     """Return every announced card, by name, and the packages that could not be loaded."""
     o = tables.offer.c
-    rows = connection.execute(
-        select(o.kind, o.name, o.card).where(o.kind != "dispatcher").order_by(o.name)
-    ).all()
+    rows = connection.execute(select(o.kind, o.name, o.card).where(o.kind.in_(_CARDS)).order_by(o.name)).all()
     return Catalog(
         optimizers={
             row.name: OptimizerCard.model_validate(row.card) for row in rows if row.kind == "optimizer"

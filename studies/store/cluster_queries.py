@@ -2,7 +2,7 @@
 
 __all__ = ["cluster"]
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection, String, cast, distinct, func, select
@@ -14,6 +14,8 @@ from studies.store.catalog import HEARTBEAT_WITHIN
 
 _S, _T = tables.study.c, tables.trial.c
 _MOST_QUEUED: Final = 20
+# Runs report every few seconds.
+_NODES_WITHIN: Final = timedelta(minutes=1)
 _OPEN = tuple(state.value for state in StudyState if state not in CLOSED_STUDY_STATES)
 _STATES = select(_S.state, func.count().label("studies")).where(_S.state.in_(_OPEN)).group_by(_S.state)
 _RUNNING = (
@@ -52,6 +54,7 @@ def cluster(connection: Connection) -> ClusterView:
         at=now,
         problems=tuple(sorted({each.problem for each in dispatchers if each.is_alive and each.problem})),
         dispatchers=dispatchers,
+        nodes=catalog.nodes(connection, within=_NODES_WITHIN),
         studies={StudyState(row.state): row.studies for row in connection.execute(_STATES)},
         trials_running=trials,
         packs_running=packs,

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from studies.catalog import Catalog
-from studies.cluster_views import MachineView
+from studies.cluster_views import MachineView, NodesView
 from studies.store import catalog, claims, clock, summaries
 from studies.store.catalog import Heartbeat
 from studies.store.database import Database
@@ -38,6 +38,11 @@ class Dispatching:
         """Store a dispatcher's heartbeat, its machine, and why it can start no run, if it cannot."""
         with self._database.write() as connection:
             catalog.heartbeat(connection, dispatcher=dispatcher, problem=problem, machine=machine)
+
+    def report_nodes(self, seen: NodesView, *, cluster: str) -> None:
+        """Store what a run sees of the machines of its Ray cluster."""
+        with self._database.write() as connection:
+            catalog.report_nodes(connection, seen, cluster=cluster)
 
     def sign_off(self, dispatcher: str) -> None:
         """Delete a dispatcher that has ended; its cards stay."""

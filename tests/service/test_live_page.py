@@ -85,6 +85,23 @@ def test_an_update_has_the_verdict_and_what_trains_now(http: httpx.Client, store
     assert "icon-completed" in page
 
 
+def test_failures_are_grouped_by_reason_with_the_last_log_tail(http: httpx.Client, store: Store) -> None:
+    run = Trained(store, width=8, budget={"trials_per_arm": 4, "epochs": 3}).train(1)
+    failed = [trial for trial in store.every_trial(run.id) if trial.state == "running"]
+    lines = "\n".join(f"line <{n}>" for n in range(40))
+    writer = run._writer  # pyright: ignore[reportPrivateUsage]
+    writer.record_output("pack", {trial.id: 1 for trial in failed}, text=lines, size=400)
+    for reason, some in (("out of memory", failed[:3]), ("no such file", failed[3:4])):
+        writer.requeue([(trial.id, 1) for trial in some], reason=reason, max_retries=0)
+    found = http.get(f"/v1/studies/{run.id}/live").json()["failures"]
+    assert [(each["reason"], each["trials"]) for each in found] == [("no such file", 1), ("out of memory", 3)]
+    assert found[0]["last_trial"] == failed[3].id
+    assert found[0]["output"].splitlines() == [f"line <{n}>" for n in range(28, 40)]
+    page = http.get(f"/studies/{run.id}").text
+    assert "out of memory" in page
+    assert "line &lt;39&gt;" in page
+
+
 def test_an_update_of_10000_trials_takes_as_many_queries_and_bytes_as_one_of_few(
     http: httpx.Client, store: Store
 ) -> None:
@@ -93,7 +110,7 @@ def test_an_update_of_10000_trials_takes_as_many_queries_and_bytes_as_one_of_few
     small = _cost(http, store, run)
     _copy_trials(store, run.id, 9_900)
     large = _cost(http, store, run)
-    assert large[0] <= small[0] <= 70, "with a new analysis"
+    assert large[0] <= small[0] <= 90, "with a new analysis"
     assert large[1] <= 1.3 * small[1] + 4096
     assert large[1] < 40_000
 

@@ -111,16 +111,16 @@ def test_a_page_without_an_analysis_shows_everything_else_and_then_gets_it(
     monkeypatch.setattr("service.dashboard.study_page._UPDATE_WAIT_S", 0.0)
     release = hold()
     page = http.get(f"/studies/{study}").text
-    assert (PENDING in page, REFRESH in page, 'id="key"' in page) == (True, True, False)
+    assert (PENDING in page, REFRESH in page, 'id="sensitivity"' in page) == (True, True, False)
     assert (f"/trials/{study}.adamp.0" in page, 'hx-trigger="load, every 2s"' in page) == (True, True)
     assert http.get(live_address(page)).status_code == 204
     release()
     monkeypatch.setattr("service.dashboard.study_page._UPDATE_WAIT_S", 30.0)
     update = http.get(live_address(page)).text
-    assert (PENDING in update, 'id="key"' in update, 'id="contents"' in update) == (False, True, True)
+    assert (PENDING in update, 'id="sensitivity"' in update, 'id="contents"' in update) == (False, True, True)
     assert (LIVE.search(update) is None) == is_closed
     page = http.get(f"/studies/{study}").text
-    assert (PENDING in page, REFRESH in page, 'id="key"' in page) == (False, False, True)
+    assert (PENDING in page, REFRESH in page, 'id="sensitivity"' in page) == (False, False, True)
 
 
 def test_the_answers_of_the_api_state_their_age(
