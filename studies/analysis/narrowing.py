@@ -22,7 +22,7 @@ _MOST_ARMS: Final = 6
 def narrowing(record: StudyRecord) -> tuple[NarrowedDifference, ...]:
     """Return the differences to the leading arm after more and more pairs of trials.
 
-    These are no verdicts: an interval that is looked at again and again misses more often than 5 times in
+    They are not verdicts: an interval that is looked at again and again misses more often than 5 times in
     100. Empty without paired trials, and before enough pairs have ended for the primary budget.
 
     Args:

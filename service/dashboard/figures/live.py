@@ -58,7 +58,7 @@ def narrowing_chart(
         title=f"Difference to {leader.label}, by pairs of trials",
         caption=(
             f"After {budget} of tuning, with 95 % intervals: {now}. "
-            "No verdict: an interval that is looked at again and again is wrong more often than it says."
+            "This is not a verdict: an interval that is read repeatedly is wrong more often than it says."
         ),
         headers=("Arm", "Pairs", "Difference", "95 % interval"),
         rows=tuple(
@@ -217,7 +217,7 @@ def _lanes(packs: Sequence[LivePack]) -> dict[str | None, int]:
 
 
 def _unit(seconds: float) -> tuple[float, str]:
-    """Return the unit of an axis of so many seconds, and its seconds."""
+    """Return the unit of a time axis of this length, and its seconds."""
     return (3600, "hours") if seconds > 2 * 3600 else (60, "minutes") if seconds > 120 else (1, "seconds")
 
 
