@@ -100,7 +100,7 @@ def best_run_charts(data: FigureData) -> tuple[Chart, ...]:
     A line is the mean over its confirmation runs, with a band over their seeds; before these, its best trial.
     None while no trial has completed.
     """
-    quantities = (_metric(data.card), *_further_metrics(data.card), _TRAIN_LOSS, _VALIDATION_LOSS)
+    quantities = (_metric(data.card), *_further_metrics(data.card), _TRAIN_LOSS, *_validation_loss(data.card))
     return _of_arms(data, quantities, with_pruned=True)
 
 
@@ -131,6 +131,11 @@ def _further_metrics(card: WorkloadCard) -> tuple[_Quantity, ...]:
         )
         for n, metric in enumerate(card.metrics)
     )
+
+
+def _validation_loss(card: WorkloadCard) -> tuple[_Quantity, ...]:
+    """Return the validation loss, unless it is what the study already measures by."""
+    return () if _metric(card).title == _VALIDATION_LOSS.title else (_VALIDATION_LOSS,)
 
 
 def _metric(card: WorkloadCard) -> _Quantity:
@@ -310,7 +315,7 @@ def _sparse(points: int, *, offset: int) -> range:
 
 def side_by_side_charts(runs: Sequence[ArmRuns], card: WorkloadCard) -> tuple[Chart, ...]:
     """Return the curves and probes of several trials of one workload in the same charts."""
-    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, _VALIDATION_LOSS, _LR, *_PROBES)
+    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, *_validation_loss(card), _LR, *_PROBES)
     last = max((run[-1].epoch for one in runs for run in one.runs), default=0)
     charts = (_chart_of_runs(runs, quantity, whole_axis("epoch", max(last, 1))) for quantity in quantities)
     return tuple(chart for chart in charts if chart is not None)
@@ -320,7 +325,7 @@ def run_charts(
     measurements: tuple[Measurement, ...], *, arm: ArmView, card: WorkloadCard
 ) -> tuple[Chart, ...]:
     """Return the curves and probes of one trial, in its arm's style."""
-    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, _VALIDATION_LOSS, _LR, *_PROBES)
+    quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, *_validation_loss(card), _LR, *_PROBES)
     return tuple(
         chart for quantity in quantities if (chart := _of_run(arm, measurements, quantity)) is not None
     )
