@@ -20,7 +20,8 @@ __all__ = [
 ]
 
 import math
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -175,13 +176,17 @@ def tagging_metrics(scores: Tensor, tags: Tensor) -> dict[str, float]:
         scores: higher for likelier tags, [clips, tags].
         tags: 0 or 1, [clips, tags].
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
+    # It has no type stubs, and its import takes a second.
+    metrics: Any = import_module("sklearn.metrics")
+    scores, tags = scores.float().cpu(), tags.cpu()
     used = (tags > 0).any(dim=0) & (tags == 0).any(dim=0)
     if not used.any() or not scores.isfinite().all():
         return {"roc_auc": math.nan, "pr_auc": math.nan}
-    both = tags[:, used].cpu().numpy(), scores[:, used].float().cpu().numpy()
-    return {"roc_auc": float(roc_auc_score(*both)), "pr_auc": float(average_precision_score(*both))}
+    both = tags[:, used].numpy(), scores[:, used].numpy()
+    return {
+        "roc_auc": float(metrics.roc_auc_score(*both)),
+        "pr_auc": float(metrics.average_precision_score(*both)),
+    }
 
 
 def f1(found: Tensor, truth: Tensor) -> float:

@@ -340,6 +340,7 @@ class Wikitext103TransformerXl(_MemoryLm):
         direction="minimize",
         epochs=17,
         batch_size=60,
+        parameters=151_119_838,
         hyperparameters=(
             _WEIGHT_NORM,
             Hyperparameter(

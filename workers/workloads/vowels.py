@@ -118,6 +118,7 @@ class VowelsKeywords(Classification):
         epochs=20,
         batch_size=16,
         examples={"train": 959, "validation": 652, "test": 636},
+        parameters=6713,
     )
 
     def load_data(self, device: torch.device) -> Data:
@@ -215,6 +216,7 @@ class VowelsTagging(_ComposedVowels):
         epochs=15,
         batch_size=20,
         examples={"train": 1000, "validation": 500, "test": 500},
+        parameters=6713,
     )
 
     def draw(self, generator: torch.Generator) -> list[int]:
@@ -251,6 +253,7 @@ class VowelsEvents(_ComposedVowels):
         epochs=15,
         batch_size=20,
         examples={"train": 1000, "validation": 500, "test": 500},
+        parameters=6548,
     )
 
     def draw(self, generator: torch.Generator) -> list[int]:
