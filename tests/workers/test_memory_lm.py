@@ -133,8 +133,10 @@ def test_the_small_one_passes_every_check(weight_norm: bool) -> None:
     if weight_norm:
         workload = configured(workload, {"workload.weight_norm": True})
     results = list(check_workload(workload, device=CPU))
-    wrong = [result for result in results if result.status in {"error", "warning"}]
-    assert [result.check for result in wrong] == ["card: parameters"] * weight_norm
+    assert [result for result in results if result.status == "error"] == []
+    different = [result for result in results if result.check == "card: parameters"]
+    # The card has the number without weight norm.
+    assert len(different) == weight_norm
 
 
 def trained(workload: LoopWorkload, folder: Path, **changes: Any) -> list[Any]:
@@ -175,8 +177,8 @@ def wikitext(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "wikitext-103"
     folder.mkdir()
     line = " = The Title = \n \n the <unk> of the fox @,@ and the dog \n"
-    for name, lines in (("train", 10), ("valid", 3), ("test", 3)):
-        (folder / f"wiki.{name}.tokens").write_text(line * lines)
+    for name, text in (("train", line * 10), ("valid", line * 3), ("test", " the dog of the fox \n" * 3)):
+        (folder / f"wiki.{name}.tokens").write_text(text)
     return folder
 
 

@@ -41,7 +41,8 @@ def test_the_files_are_the_published_ones() -> None:
 @pytest.mark.parametrize("workload", VOWELS, ids=lambda workload: workload.card.name)
 def test_it_passes_every_check(workload: TensorWorkload | LoopWorkload) -> None:
     results = list(check_workload(workload, device=CPU))
-    assert [result for result in results if result.status in {"error", "warning"}] == []
+    assert [result for result in results if result.status == "error"] == []
+    assert [result for result in results if result.check.startswith("card: parameters")] == []
 
 
 @pytest.mark.parametrize("workload", [VowelsTagging(), VowelsEvents()], ids=lambda each: each.card.name)

@@ -96,6 +96,7 @@ class _AudioFolder(LoopWorkload):
     lists: ClassVar[tuple[str, ...]]
     classes: ClassVar[int]
     samples: ClassVar[int]
+    channels: ClassVar[int] = 128
     loaders: ClassVar[int] = 4
     """Processes that read files. Their number determines the random places, so it is fixed."""
 
@@ -111,7 +112,7 @@ class _AudioFolder(LoopWorkload):
 
     def build_model(self) -> nn.Module:
         """Return a harmonic CNN with torch's default initialisation."""
-        return HarmonicCnn(self.classes)
+        return HarmonicCnn(self.classes, channels=self.channels)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the number of full batches."""

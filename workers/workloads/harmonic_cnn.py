@@ -38,7 +38,6 @@ _LOWEST: Final = 440.0 * 2 ** (-45 / 12)  # Hz, the note C1
 # (1990) for q = 1.
 _SLOPE: Final = 0.1079
 _OFFSET: Final = 24.7
-_CHANNELS: Final = 128
 _BLOCKS: Final = 7
 _BLOCKS_IN_TIME: Final = 5
 """How many blocks halve the number of time steps: about two of them are left for each second."""
@@ -114,28 +113,29 @@ class HarmonicCnn(nn.Module):
 
     Args:
         classes: number of classes.
+        channels: of each block.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, channels: int = 128) -> None:
         super().__init__()
         self.filters = HarmonicFilters()
         self.norm = nn.BatchNorm2d(_HARMONICS)
         self.blocks = nn.Sequential(
             *(
                 _TimeFrequencyBlock(
-                    _CHANNELS if number else _HARMONICS,
-                    _CHANNELS,
+                    channels if number else _HARMONICS,
+                    channels,
                     pooling=(2, 2 if number < _BLOCKS_IN_TIME else 1),
                 )
                 for number in range(_BLOCKS)
             )
         )
         self.head = nn.Sequential(
-            nn.Conv1d(_CHANNELS, _CHANNELS, 1, bias=False),
-            nn.BatchNorm1d(_CHANNELS),
+            nn.Conv1d(channels, channels, 1, bias=False),
+            nn.BatchNorm1d(channels),
             nn.ReLU(),
             nn.Dropout(0.5),
-            nn.Conv1d(_CHANNELS, classes, 1),
+            nn.Conv1d(channels, classes, 1),
         )
 
     def forward(self, waveforms: Tensor) -> Tensor:

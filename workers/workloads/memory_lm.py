@@ -455,6 +455,7 @@ class PydocTransformerXl(_MemoryLm):
         metric="perplexity",
         unit="per character",
         direction="minimize",
+        target=4.3,
         epochs=5,
         batch_size=16,
         examples={"train": 4000, "validation": 500, "test": 500},
