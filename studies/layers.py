@@ -145,7 +145,10 @@ class StudyLayers(FrozenModel):
 def mean_over_runs(
     arm: str, configuration: Literal["best", "defaults"], runs: Sequence[TrialLayers]
 ) -> ArmLayers:
-    """Return the means of one or more runs that have layers; runs whose layers differ are left out."""
+    """Return the means of one or more runs that have layers.
+
+    Runs whose layers differ from the first's are left out, and those whose initial norms are not known.
+    """
     first = runs[0]
     same = [run for run in runs if run.names == first.names and run.initial_norms]
     by_epoch: dict[int, list[tuple[TrialLayers, LayerMeasurement]]] = {}

@@ -3,11 +3,11 @@
 __all__ = ["Layers", "add", "record_scale_invariance", "scale_invariance"]
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from sqlalchemy import Connection, insert, select, update
 
 from studies.layers import (
-    ArmLayers,
     LayerMeasurement,
     MeasuredLayers,
     StudyLayers,
@@ -117,7 +117,9 @@ def _of_trials(connection: Connection, study_id: str, trial_ids: Sequence[str]) 
         select(m.trial_id, m.epoch, m.measured).where(m.trial_id.in_(trial_ids)).order_by(m.trial_id, m.epoch)
     )
     for trial_id, epoch, measured in connection.execute(query):
-        epochs.setdefault(trial_id, []).append(LayerMeasurement(epoch=epoch, **measured))
+        # A study may have a million of these numbers, and they were checked when they were stored.
+        lists = {name: tuple(values) for name, values in measured.items()}
+        epochs.setdefault(trial_id, []).append(LayerMeasurement.model_construct(epoch=epoch, **lists))
     return {
         row.trial_id: TrialLayers(
             trial_id=row.trial_id,
@@ -134,20 +136,24 @@ def _of_study(connection: Connection, study_id: str) -> StudyLayers:
     invariance = scale_invariance(connection, study_id) or {}
     confirmations = trial_queries.every_trial(connection, study_id, phase="confirmation")
     trials = [*confirmations, *trial_queries.defaults(connection, study_id)]
+    of = tables.trial_layers.c.trial_id
     shown = [trial for trial in trials if trial.state not in _HIDDEN]
-    measured = _of_trials(connection, study_id, [trial.id for trial in shown])
-    usable = [trial for trial in shown if trial.id in measured and measured[trial.id].initial_norms]
-    found: list[ArmLayers] = []
+    measured = set(connection.execute(select(of).where(of.in_([trial.id for trial in shown]))).scalars())
+    chosen: list[tuple[str, Literal["best", "defaults"], list[str]]] = []
     for arm in study_queries.arms(connection, study_id):
-        runs = [trial for trial in usable if trial.arm == arm.name]
+        runs = [trial for trial in shown if trial.arm == arm.name and trial.id in measured]
         best = None if arm.best is None else configuration_key(arm.best.parameters)
         confirmed = [
-            trial
+            trial.id
             for trial in runs
             if trial.phase == "confirmation" and configuration_key(trial.parameters) == best
         ]
-        some = confirmed or [trial for trial in runs if trial.origin == "default"]
-        if some:
-            layers = [measured[trial.id] for trial in some]
-            found.append(mean_over_runs(arm.name, "best" if confirmed else "defaults", layers))
+        defaults = [trial.id for trial in runs if trial.origin == "default"]
+        if confirmed or defaults:
+            chosen.append((arm.name, "best" if confirmed else "defaults", confirmed or defaults))
+    layers = _of_trials(connection, study_id, [trial_id for _, _, ids in chosen for trial_id in ids])
+    found = [
+        mean_over_runs(arm, configuration, [layers[each] for each in ids])
+        for arm, configuration, ids in chosen
+    ]
     return StudyLayers(study_id=study_id, scale_invariance=invariance, arms=tuple(found))
