@@ -79,7 +79,8 @@ def _read_report(request: Request, study_id: str) -> StudyReport:
     analyses: AnalysisCache = request.app.state.analyses
     # Arms are only ever added, so in this order the arms include every arm of the analysis and the spec.
     analysis, study = analyses.study(study_id, is_patient=True), store.study(study_id)
-    return report_of(study, store.arms(study_id), analysis)
+    layers = store.study_layers(study_id).arms
+    return report_of(study, store.arms(study_id), analysis, layers=layers)
 
 
 def _report_response(report: StudyReport, form: ReportFormat, *, if_none_match: str | None) -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.budget_differences import budgets_to_show, has_budget_verdict
+from service.dashboard.figures.layers import layer_charts
 from service.report.rows import ArmRow, arm_rows
 from service.report.study_report import ReportedConfiguration, StudyReport
 from studies.analysis.views import BudgetVerdict, PairByBudget, PairVerdict
@@ -94,6 +95,7 @@ def sections(report: StudyReport) -> tuple[Section, ...]:
         Section("Checks", _checks(report)),
         Section("Time to target", _targets(report, labels)),
         Section("Sensitivity", _sensitivity(report, labels)),
+        Section("Layers", _layers(report)),
         Section("Methods", tuple(Paragraph(text) for text in report.methods.paragraphs)),
         Section(
             "References",
@@ -398,6 +400,16 @@ def _curves(report: StudyReport, labels: dict[str, str]) -> tuple[Block, ...]:
     )
     has_values = any(point.value is not None for curve in curves for point in curve.points)
     return (*((ReportChart("budget"),) if has_values else ()), table, *((Items(flips),) if flips else ()))
+
+
+def _layers(report: StudyReport) -> tuple[Block, ...]:
+    charts = layer_charts(report.arms, report.layers)
+    tables = [
+        Table(chart.caption, chart.headers, chart.rows, numeric_from=2)
+        for chart in charts
+        if chart.id.endswith("-by-layer")
+    ]
+    return (*(Paragraph(chart.caption) for chart in charts if chart.id.endswith("-by-epoch")), *tables)
 
 
 def _checks(report: StudyReport) -> tuple[Block, ...]:

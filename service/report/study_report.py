@@ -13,6 +13,7 @@ from pydantic import Field
 from service.report.methods import Methods, methods
 from studies.analysis.views import StudyAnalysis
 from studies.frozen_model import FrozenModel
+from studies.layers import ArmLayers
 from studies.recipe import call
 from studies.space import Parameters
 from studies.training_program import training_program
@@ -48,16 +49,26 @@ class StudyReport(FrozenModel):
     configurations: tuple[ReportedConfiguration, ...] = Field(
         description="For each arm its best configuration, one per replicate, then its defaults."
     )
+    layers: tuple[ArmLayers, ...] = Field(
+        description="What the layers of the arms' runs measured on average, by arm."
+    )
 
 
-def report_of(study: StudyView, arms: Sequence[ArmView], analysis: StudyAnalysis) -> StudyReport:
-    """Return the report of a study in its current state."""
+def report_of(
+    study: StudyView,
+    arms: Sequence[ArmView],
+    analysis: StudyAnalysis,
+    *,
+    layers: Sequence[ArmLayers] = (),
+) -> StudyReport:
+    """Return the report of a study in its current state, with what its arms' layers measured."""
     return StudyReport(
         study=study,
         arms=tuple(arms),
         analysis=analysis,
         methods=methods(study, arms, analysis),
         configurations=tuple(found for arm in arms for found in _configurations(study, arm, analysis)),
+        layers=tuple(layers),
     )
 
 

@@ -47,7 +47,7 @@ def report_of(http: httpx.Client, study: str, form: str) -> str:
 
 def test_json_contains_the_study_its_analysis_methods_and_code(http: httpx.Client, study: str) -> None:
     found = json.loads(report_of(http, study, "json"))
-    assert set(found) == {"study", "arms", "analysis", "methods", "configurations"}
+    assert set(found) == {"study", "arms", "analysis", "methods", "configurations", "layers"}
     assert found["study"] == http.get(f"/v1/studies/{study}").json()
     assert found["analysis"] == http.get(f"/v1/studies/{study}/analysis").json()
     assert [(c["arm"], c["configuration"]) for c in found["configurations"]] == [
