@@ -36,6 +36,7 @@ from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entr
 from workers.workloads.audio import AUDIO
 from workers.workloads.command_workload import CommandWorkload
 from workers.workloads.configuration import configuration_of, configured, grouped_parameters, with_kinds
+from workers.workloads.detection import DETECTION
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.image_classification import IMAGE_CLASSIFICATION
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
@@ -63,6 +64,7 @@ def builtin_workloads() -> dict[str, ModelWorkload]:
         *AUDIO,
         *VOWELS,
         *MEMORY_LM,
+        *DETECTION,
     )
     return {workload.card.name: workload for workload in builtin}
 
