@@ -21,7 +21,7 @@ _PASSAGES: Final = {
     "gradient-cosine": f"{_TRAINING}.cosine",
     "compared-means": "statistics#confirmed-configurations",
     "compared-differences": "statistics#the-budget-verdict.the-band",
-    "parallel-coordinates": "statistics#sensitivity",
+    "parallel-coordinates": "statistics#sensitivity.parallel-coordinates",
     "iqm": "statistics#suites.iqm",
     "relative": "statistics#suites.relative-performance",
     "profiles": "statistics#suites.performance-profile",

@@ -82,6 +82,11 @@
       Object.assign(xaxis, { dtick: undefined, tickformat: undefined, range: undefined });
       xaxis.title.text = against === "second" ? "training seconds" : "optimizer steps";
     }
+    if (scale === "log") {
+      // A log scale has no place for 0.
+      if (!figure.data.some((trace) => trace.y.some((value) => value > 0))) return;
+      for (const trace of figure.data) trace.y = trace.y.map((value) => (value > 0 ? value : null));
+    }
     if (scale && scale !== yaxis.type) {
       Object.assign(yaxis, { type: scale, dtick: undefined, range: undefined });
       if (scale === "log" && !yaxis.tickformat) yaxis.tickformat = "~g";
