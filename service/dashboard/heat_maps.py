@@ -126,11 +126,12 @@ class _Bins:
 
     def index(self, value: Scalar) -> int | None:
         """Return the bin of a value; None if it lies outside."""
-        if isinstance(self.dimension, Range):
-            if isinstance(value, bool | str) or not self.dimension.contains(value):
+        dimension = self.dimension
+        if isinstance(dimension, Range):
+            if isinstance(value, bool | str) or not dimension.contains(value):
                 return None
-            low, high = (_place(self.dimension, end) for end in (self.dimension.low, self.dimension.high))
-            at = (_place(self.dimension, value) - low) / (high - low) if high > low else 0.0
+            low, high = _place(dimension, dimension.low), _place(dimension, dimension.high)
+            at = (_place(dimension, value) - low) / (high - low) if high > low else 0.0
             return min(int(at * _BINS), _BINS - 1)
         return self.texts.index(scalar(value)) if scalar(value) in self.texts else None
 

@@ -281,7 +281,7 @@ _WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
 
 
 def _page_key(study_id: str, view: _View) -> Key:
-    return "page", study_id, view
+    return "page", study_id, view.against, view.across or "", view.down or ""
 
 
 def _evidence(

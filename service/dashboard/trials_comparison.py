@@ -94,7 +94,8 @@ def _results(
         ("Training time", lambda t: duration(t.cost_s)),
         ("Reason", lambda t: t.reason or ABSENT),
     ]
-    return [(name, texts := [write(t) for t in trials], len(set(texts)) > 1) for name, write in rows]
+    written = [(name, [write(trial) for trial in trials]) for name, write in rows]
+    return [(name, texts, len(set(texts)) > 1) for name, texts in written]
 
 
 def _parameters(

@@ -122,6 +122,7 @@ class _Scale:
         """Fit an axis to these dimensions: numbers if all are ranges, else choices."""
         ranges = [d for d in dimensions if isinstance(d, Range)]
         self._choices: list[str] = []
+        self._is_log, self._low, self._high = False, 0.0, 1.0
         if len(ranges) == len(dimensions):
             self._is_log = all(d.log for d in ranges)
             self._low, self._high = min(d.low for d in ranges), max(d.high for d in ranges)

@@ -61,10 +61,6 @@ class ArmRuns:
                 )
         return points
 
-    def measures(self, of: Callable[[Measurement], float | None]) -> bool:
-        """Return whether any run has measured a quantity."""
-        return any(of(m) is not None for run in self.runs for m in run)
-
 
 def steps_of_epoch(study: StudyView, parameters: Parameters) -> int | None:
     """Return the optimizer steps of an epoch with a configuration; None if they are not known."""
