@@ -1,12 +1,20 @@
 """The list of studies: search, order, filters, verdicts, the queue and the machines, kept up to date."""
 
 import re
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from zoneinfo import ZoneInfo
 
 import httpx
+import pytest
+from catalogs import catalog
+from playwright.sync_api import expect, sync_playwright
 from trained_studies import Trained
 
+from service.app import create_app
+from service.settings import ServiceSettings
 from studies.cluster_views import MachineView
 from studies.states import StudyMove
 from studies.store import Store
@@ -93,6 +101,30 @@ def test_the_list_shows_the_queue_the_machines_and_what_is_wrong(http: httpx.Cli
     page = page.replace("\N{NO-BREAK SPACE}", " ")
     for shown in ("16 GB of 64 GB", "50 %", "Ray has ended", f'href="/studies/{waiting.id}">Next</a>'):
         assert shown in page
+
+
+@pytest.mark.browser
+def test_an_update_of_the_list_keeps_what_the_reader_has_typed_and_chosen(
+    settings: ServiceSettings, store: Store, serve_app: Callable[..., AbstractContextManager[str]]
+) -> None:
+    store.announce(catalog(), dispatcher="here")
+    first = trained(store)
+    with serve_app(create_app(settings, store)) as url, sync_playwright() as playwright:
+        arguments = ["--headless", "--no-sandbox", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        page = browser.new_context(timezone_id="Asia/Tokyo", locale="en-GB").new_page()
+        page.goto(url)
+        page.locator(f"#compare-{first.id}").check()
+        page.locator("#home-q").press_sequentially("adam")
+        submitted = first.study.created_at.astimezone(ZoneInfo("Asia/Tokyo"))
+        expect(page.locator(f"#study-{first.id} time")).to_contain_text(f"{submitted:%H:%M:%S}")
+        second = store.submit(first.study.spec)
+        expect(page.locator(f"#study-{second.id}")).to_be_visible(timeout=20_000)
+        expect(page.locator(f"#compare-{first.id}")).to_be_checked()
+        expect(page.locator(f"#compare-{second.id}")).not_to_be_checked()
+        expect(page.locator("#home-q")).to_be_focused()
+        expect(page.locator("#home-q")).to_have_value("adam")
+        browser.close()
 
 
 def test_a_list_of_1000_studies_takes_as_many_queries_and_bytes_as_one_of_25(

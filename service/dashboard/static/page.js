@@ -92,9 +92,13 @@
     announced = state;
   });
 
-  // Do not poll while the page is hidden; it catches up when it is shown again.
+  // A hidden page polls rarely: only its title and icon are seen. It catches up when it is shown again.
+  const HIDDEN_EVERY_MS = 15_000;
+  let polledAt = 0;
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden && event.detail.elt.matches("[data-live]")) event.preventDefault();
+    if (!event.detail.elt.matches("[data-live]")) return;
+    if (document.hidden && Date.now() - polledAt < HIDDEN_EVERY_MS) event.preventDefault();
+    else polledAt = Date.now();
   });
 
   function setLost(isLost) {
