@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from catalogs import catalog
@@ -244,6 +245,32 @@ def test_charts_appear_when_the_first_trial_has_finished(reader: Reader, url: st
     expect(page.locator("#by-lr")).to_be_attached(timeout=8000)
     page.locator("#by-lr").scroll_into_view_if_needed()
     expect(page.locator("#by-lr .main-svg").first).to_be_visible()
+    assert reader.errors == []
+
+
+def test_what_is_hidden_zoomed_and_rescaled_is_in_the_address_and_charts_are_saved(
+    reader: Reader, url: str, store: Store, tmp_path: Path
+) -> None:
+    budget = {"trials_per_arm": 4, "epochs": 3}
+    run = Trained(store, budget=budget, confirmation={"seeds": 2}, width=4).train().confirm().close()
+    page = reader.page
+    page.goto(f"{url}/studies/{run.id}?hide=adamw&zoom=by-lr_xaxis_-3_-2&x=step&y=log")
+    for name in ("by-lr", "validation-metric"):
+        page.locator(f"#{name}").scroll_into_view_if_needed()
+        expect(page.locator(f"#{name} .main-svg").first).to_be_visible()
+    assert page.evaluate("document.getElementById('by-lr').layout.xaxis.range") == [-3, -2]
+    curves = "document.getElementById('validation-metric')"
+    assert page.evaluate(f"{curves}.layout.yaxis.type") == "log"
+    # 1000 examples in batches of 32.
+    assert page.evaluate(f"{curves}.data[0].x") == [32, 64, 96]
+    expect(page.locator("#show-adamw")).not_to_be_checked()
+    page.locator("#show-adamp").uncheck()
+    eventually(page, "location.search.startsWith('?hide=adamp&hide=adamw&zoom=by-lr_xaxis_-3_-2')")
+    for kind, start in (("svg", b"<svg"), ("png", b"\x89PNG"), ("csv", b"arm,")):
+        with page.expect_download() as saved:
+            page.locator(f"button[data-save={kind}][data-chart=by-lr]").click()
+        saved.value.save_as(tmp_path / kind)
+        assert (tmp_path / kind).read_bytes().startswith(start)
     assert reader.errors == []
 
 
