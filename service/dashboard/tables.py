@@ -22,7 +22,7 @@ from studies.analysis.views import (
     TimeToTarget,
     Word,
 )
-from studies.formatting import ABSENT, change, count, number, percent, plural, scalar
+from studies.formatting import ABSENT, change, count, listed, number, percent, plural, scalar
 from studies.space import Fixed
 from studies.views import ArmView
 
@@ -96,7 +96,7 @@ class Tables:
         chance_of: the arm whose defaults are to be beaten.
         chance_budgets: numbers of random trials that are to beat them.
         importances: (hyperparameter, share from 0 to 1, the share as text), the largest first.
-        no_importances: every arm without importances, and why it has none.
+        no_importances: the arms without importances, and why they have none.
         targets: time to target.
         metrics: the metrics beside the objective, each with its (first, second, verdict) of pairs.
         metrics_by_budget: those of them that are compared, with their pairs by budget.
@@ -119,7 +119,7 @@ class Tables:
     chance_of: str
     chance_budgets: tuple[int, ...]
     importances: tuple[tuple[ArmView, tuple[tuple[str, float, str], ...]], ...]
-    no_importances: tuple[tuple[ArmView, str], ...]
+    no_importances: tuple[tuple[str, str], ...]
     targets: tuple[tuple[ArmView, TimeToTarget], ...]
     metrics: tuple[tuple[FurtherMetric, tuple[tuple[ArmView, ArmView, PairVerdict], ...]], ...]
     metrics_by_budget: tuple[tuple[FurtherMetric, tuple[BudgetPairRow, ...]], ...]
@@ -175,10 +175,8 @@ def tables_of(analysis: StudyAnalysis, arms: Sequence[ArmView]) -> Tables:
             for one in analysis.sensitivity
             if one.importances
         ),
-        no_importances=tuple(
-            (by_name[one.arm], _why_no_importances(by_name[one.arm]))
-            for one in analysis.sensitivity
-            if not one.importances
+        no_importances=_without_importances(
+            [by_name[one.arm] for one in analysis.sensitivity if not one.importances]
         ),
         targets=tuple((by_name[target.arm], target) for target in analysis.time_to_target),
         metrics=tuple(
@@ -361,6 +359,14 @@ def _tuning(
     return tuple(headers[i] for i in kept), tuple(
         (arm, tuple(cells[i] for i in shown)) for arm, cells in rows
     )
+
+
+def _without_importances(arms: Sequence[ArmView]) -> tuple[tuple[str, str], ...]:
+    """Return (arms, reason), one for all arms with the same reason."""
+    by_reason: dict[str, list[str]] = {}
+    for arm in arms:
+        by_reason.setdefault(_why_no_importances(arm), []).append(arm.label)
+    return tuple((listed(names), why) for why, names in by_reason.items())
 
 
 def _why_no_importances(arm: ArmView) -> str:

@@ -35,7 +35,6 @@ _OF_THE_CHOICE: Final = "expected test value of the choice"
 _SPENT: Final = {"epochs": "epochs", "seconds": "training seconds"}
 _TABLE_ROWS: Final = 200
 _MOST_FLIPS: Final = 4
-_MOST_ARMS: Final = 6
 
 
 def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
@@ -356,14 +355,10 @@ def _finding(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]], aga
         return f"{arm.label} {metric(point.value, card.unit)}{metric_unit(card.unit)} after {spent}"
 
     order = sorted(lines, key=lambda line: -sign(card.direction) * (end(line[1]).value or 0.0))
-    more = f"; {plural(len(order) - _MOST_ARMS, 'more arm')} in the table" if len(order) > _MOST_ARMS else ""
     have = {arm.name for arm, _ in lines}
     missing = [arm.label for arm in data.arms if arm.name not in have]
     without = f" No completed trial yet: {', '.join(missing)}." if missing else ""
-    return (
-        f"At full budget: {'; '.join(reached(arm, curve) for arm, curve in order[:_MOST_ARMS])}{more}."
-        f"{without}"
-    )
+    return f"First at full budget: {reached(*order[0])}.{without}"
 
 
 def _lead(data: FigureData, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> str:

@@ -88,7 +88,7 @@ def parallel_charts(data: FigureData) -> tuple[Chart, ...]:
             title=f"The best {percent(_BEST)} of each arm's trials",
             caption=(
                 f"One line for each trial, at least {_LEAST} of an arm: where its values lie in the searched "
-                f"ranges. Lines that run together show what good configurations share.{more}"
+                f"ranges.{more}"
             ),
             headers=("Arm", "Trial", f"Validation {data.card.metric}", *names),
             rows=tuple(
