@@ -33,17 +33,22 @@ __all__ = [
 ]
 
 from workers.entry_points import Installed, Loaded, OnBroken, by_name, load_entries, no_report
+from workers.workloads.adversarial import ADVERSARIAL
 from workers.workloads.audio import AUDIO
+from workers.workloads.biased import BIASED
 from workers.workloads.command_workload import CommandWorkload
 from workers.workloads.configuration import configuration_of, configured, grouped_parameters, with_kinds
 from workers.workloads.detection import DETECTION
 from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.image_classification import IMAGE_CLASSIFICATION
+from workers.workloads.imagenet9 import IMAGENET9
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of
 from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device
 from workers.workloads.memory_lm import MEMORY_LM
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm
+from workers.workloads.retrieval import RETRIEVAL
+from workers.workloads.retrieval_benchmarks import RETRIEVAL_BENCHMARKS
 from workers.workloads.script_workload import ScriptWorkload
 from workers.workloads.tensor_workload import Data, Split, TensorWorkload, load_data
 from workers.workloads.toys import Antipode2d, Rosenbrock3d
@@ -65,6 +70,11 @@ def builtin_workloads() -> dict[str, ModelWorkload]:
         *VOWELS,
         *MEMORY_LM,
         *DETECTION,
+        *ADVERSARIAL,
+        *BIASED,
+        *IMAGENET9,
+        *RETRIEVAL,
+        *RETRIEVAL_BENCHMARKS,
     )
     return {workload.card.name: workload for workload in builtin}
 
