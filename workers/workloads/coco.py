@@ -257,6 +257,7 @@ class CocoCenterNet(_Coco):
         epochs=140,
         batch_size=114,
         examples={"train": 113287, "validation": HELD_OUT, "test": 5000},
+        parameters=14_437_349,
         hyperparameters=(_PRETRAINED,),
         published=_published(scratch=(26.57, 27.11), pretrained=(28.29, 29.05)),
     )
@@ -326,6 +327,7 @@ class CocoSsd(_Coco):
         epochs=120,
         batch_size=32,
         examples={"train": 113287, "validation": HELD_OUT, "test": 5000},
+        parameters=34_313_654,
         hyperparameters=(_PRETRAINED,),
         published=_published(scratch=(27.10, 27.97), pretrained=(28.39, 28.67)),
     )
