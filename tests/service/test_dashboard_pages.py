@@ -237,7 +237,12 @@ def test_charts_of_a_study_are_all_there_and_svg(pages: httpx.Client, store: Sto
         "projected-fraction",
         "gradient-cosine",
     }
-    assert set(figures) == runs | {
+    layers = {
+        *(f"layers-{kind}" for kind in ("growth-by-epoch", "growth-by-layer", "projected-by-layer")),
+        *(f"layers-{kind}" for kind in ("step-by-epoch", "step-by-layer")),
+        *(f"layer-{quantity}-{arm}" for quantity in ("growth", "step", "angle") for arm in range(4)),
+    }
+    assert set(figures) == runs | layers | {
         "confirmed-runs",
         "budget-curves",
         "by-lr",

@@ -182,10 +182,20 @@ def _by_layer(
         )
         for n, name in enumerate(names)
     )
+    chosen = [name for name, is_invariant in zip(names, known, strict=True) if is_invariant]
+    which = "Scale-invariant layers" if chosen else "Lowest and highest"
+    found: list[str] = []
+    for arm, _ in shown:
+        some = [value for name in chosen or names if (value := values.get((arm.name, name))) is not None]
+        if some:
+            low, high = quantity.write(min(some)), quantity.write(max(some))
+            found.append(f"{arm.label} {low}" + (f" to {high}" if high != low else ""))
     return Chart(
         id=f"layers-{quantity.id}-by-layer",
         title=f"{quantity.title} by layer",
-        caption=f"{quantity.title} of each layer, {when}. {_NOTE}{_left_out(names)}",
+        caption=(
+            f"{quantity.title} of each layer, {when}. {which}: {'; '.join(found)}. {_NOTE}{_left_out(names)}"
+        ),
         headers=("Layer", _INVARIANT.capitalize(), *(arm.label for arm, _ in shown)),
         rows=rows,
         json=drawing.json(),
@@ -218,13 +228,19 @@ def _projected(shown: Sequence[tuple[ArmView, ArmLayers]]) -> Chart:
         )
         for n, name in enumerate(names)
     )
+    steps = "; ".join(
+        f"{arm.label} {metric(_average([by for by, _ in some]), 'fraction')} and "
+        f"{metric(_average([whole for _, whole in some]), 'fraction')}"
+        for arm, of in shown
+        if (some := [_shares(of, n) for n in range(len(of.names))])
+    )
     views = [f"{arm.label}, {view}" for arm, _ in shown for view in ("by channel", "as layer")]
     return Chart(
         id="layers-projected-by-layer",
         title="Projected steps by layer",
         caption=(
             "Share of probed steps whose update lost its radial part: hollow marks by channel, filled marks "
-            f"as one whole layer. {_NOTE}{_left_out(names)}"
+            f"as one whole layer. Mean of all layers: {steps}. {_NOTE}{_left_out(names)}"
         ),
         headers=("Layer", _INVARIANT.capitalize(), *views),
         rows=rows,
