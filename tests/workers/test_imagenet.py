@@ -17,9 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 NAMES = [name for name in builtin_workloads() if name.startswith("imagenet-")]
-# Prints the status of every check, then the shape of a batch with each augmentation.
+# Prints the status of every check, and the shape of a batch with each augmentation. Two processes share one.
 CHECK = """
-import json, sys, torch
+import copy, json, sys, torch
 from workers.workload_check import check_workload
 from workers.workloads import builtin_workloads, configured
 torch.set_num_threads(1)
@@ -34,6 +34,12 @@ for policy in ("none", "autoaugment", "randaugment", "trivialaugment"):
     images, targets = next(iter(chosen.train_batches(batch_size=4, epoch=1)))
     chosen.training_step(chosen.build_model(), (images, targets)).backward()
     shapes.append([list(images.shape), list(targets.shape)])
+def classes(rank, world_size):
+    part = copy.copy(workload)
+    vars(part).update(rank=rank, world_size=world_size)
+    torch.manual_seed(0)
+    return next(iter(part.train_batches(batch_size=4, epoch=1)))[1].tolist()
+assert sorted(classes(0, 2) + classes(1, 2)) == sorted(classes(0, 1))
 print(json.dumps({"results": results, "shapes": shapes}))
 """
 

@@ -298,6 +298,7 @@ class ImageNet(_ImageLoop):
         card: the card.
     """
 
+    splits_batches = True
     classes = 1000
 
     def __init__(self, architecture: str, card: WorkloadCard) -> None:
@@ -323,7 +324,7 @@ class ImageNet(_ImageLoop):
         return len(_rows(data_folder("imagenet"))["train"]) // batch_size
 
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[list[Tensor]]:
-        """Return shuffled batches, cropped, flipped and changed by the policy of the configuration."""
+        """Return this process's rows of shuffled batches, cropped, flipped and changed by the policy."""
         del epoch
         transforms = _library("torchvision.transforms")
         policies: dict[str, Any] = {
@@ -334,13 +335,16 @@ class ImageNet(_ImageLoop):
         chosen = policies.get(self.config["augmentation"])
         steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
         images = _photographs("train", [*steps, *([] if chosen is None else [chosen()])])
-        return _loader(images, batch_size=batch_size, is_shuffled=True)
+        whole = len(images) // batch_size * batch_size
+        batches = torch.randperm(len(images))[:whole].view(-1, batch_size)
+        return _loader(images, batches[:, self.rank :: self.world_size])
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, Tensor]:
         """Return the metrics over the centre crops of a split."""
         transforms = _library("torchvision.transforms")
         images = _photographs(split, [transforms.Resize(256), transforms.CenterCrop(224)])
-        return self.evaluated(model, _loader(images, batch_size=256), device=device)
+        batches = torch.arange(len(images)).split(_EVALUATED_AT_ONCE)
+        return self.evaluated(model, _loader(images, batches), device=device)
 
 
 def _library(module: str) -> Any:
@@ -348,6 +352,7 @@ def _library(module: str) -> Any:
     return import_module(module)
 
 
+_EVALUATED_AT_ONCE: Final = 256
 # What Hugging Face's `DatasetDict.save_to_disk` writes.
 _ON_DISK: Final = "dataset_dict.json"
 _HELD_OUT: Final = 50_000
@@ -394,13 +399,11 @@ def _photographs(split: str, transform: Sequence[Any]) -> _Photographs:
     return _Photographs(read, _rows(folder)[split], whole)
 
 
-def _loader(images: _Photographs, *, batch_size: int, is_shuffled: bool = False) -> DataLoader[Any]:
-    """Return batches of images, read by as many processes as torch has further threads."""
+def _loader(images: _Photographs, batches: Iterable[Tensor]) -> DataLoader[Any]:
+    """Return batches of images by their rows, read by as many processes as torch has further threads."""
     return DataLoader(
         images,
-        batch_size,
-        shuffle=is_shuffled,
-        drop_last=is_shuffled,
+        batch_sampler=[batch.tolist() for batch in batches],
         num_workers=torch.get_num_threads() - 1,
         pin_memory=torch.cuda.is_available(),
     )
