@@ -405,7 +405,15 @@ def test_the_settings_of_a_study_are_tried() -> None:
     assert found(sound, "bf16", "fp16") == [f"{check}: ok" for check in checks]
 
 
-@pytest.mark.parametrize("name", ["digits-mlp", "rosenbrock-3d", "mnist5k-resnet", "mnist5k-mobilenet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits-mlp",
+        "rosenbrock-3d",
+        "mnist5k-resnet",
+        pytest.param("mnist5k-mobilenet", marks=pytest.mark.slow),
+    ],
+)
 def test_our_own_workloads_have_no_errors(name: str) -> None:
     assert _errors(builtin_workloads()[name]) == []
 

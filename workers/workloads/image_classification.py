@@ -158,7 +158,7 @@ class Mnist5kMobilenet(_Mnist5k):
 
     def build_model(self) -> nn.Module:
         """Return a 3x3 stem to 14x14, inverted residuals down to 4x4, and a linear layer."""
-        model = small_mobilenet(10, stages=((16, 1), (24, 2), (24, 1), (32, 2), (32, 1)))
+        model = small_mobilenet(10, stages=((16, 2), (24, 1), (24, 1), (32, 2), (32, 1)))
         return _with_options(model, self.config)
 
 
