@@ -128,8 +128,9 @@ def test_an_update_of_the_list_keeps_what_the_reader_has_typed_and_chosen(
 
 
 def test_a_list_of_1000_studies_takes_as_many_queries_and_bytes_as_one_of_25(
-    http: httpx.Client, store: Store
+    http: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("service.cluster_status._FRESH_FOR_S", 0.0)
     run = trained(store)
     store.move(store.submit(run.study.spec).id, StudyMove.CANCEL)
     _copy_studies(store, run.id, 30)
@@ -143,9 +144,10 @@ def test_a_list_of_1000_studies_takes_as_many_queries_and_bytes_as_one_of_25(
 
 def _cost(http: httpx.Client, store: Store) -> tuple[int, int]:
     """Return the queries and the compressed bytes of the list."""
-    http.get("/")
-    # Until the verdicts are there, and the state of the cluster is read again.
-    time.sleep(2.1)
+    deadline = time.monotonic() + 30
+    while "being analysed" in http.get("/").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     sent: list[str] = []
 
     def watch(statement: str) -> Callable[[BaseException | None], None]:

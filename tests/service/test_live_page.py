@@ -76,8 +76,10 @@ def test_an_update_has_the_verdict_and_what_trains_now(http: httpx.Client, store
     first_half = {"phase": "search", "state": "running", "is_waiting": False, "epochs_done": "first half"}
     assert {**first_half, "trials": 8} in live["states"]
     run.train(60)
-    page = http.get(f"/studies/{run.id}").text
-    assert 'id="narrowing-data"' in page
+    deadline = time.monotonic() + 30
+    while 'id="narrowing-data"' not in http.get(f"/studies/{run.id}").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     closed = run.train().close()
     page = http.get(f"/studies/{closed.id}").text
     assert '<section id="running" hidden></section>' in page.replace("\n", "")
