@@ -1,6 +1,7 @@
 """Views of a study while it runs: what is in training, where, how fast, and what has failed."""
 
 __all__ = [
+    "EpochsDone",
     "LiveFailure",
     "LivePack",
     "LiveStudy",

@@ -19,6 +19,7 @@ from studies.trials import Phase
 from studies.views import ArmView, Progress, StudyView
 
 _PARTS: Final = {"all": 3, "second half": 2, "first half": 1, "none": 0}
+_PHASES: Final[tuple[Phase, ...]] = ("search", "confirmation")
 _STATES: Final = ("completed", "pruned", "diverged", "failed", "cancelled", "running", "waiting", "queued")
 _ICONS: Final = {
     StudyState.COMPLETED: "completed",
@@ -84,7 +85,7 @@ def live_section(
             charts=live_charts(study, arms, live),
             rows=tuple(
                 (phase, _rows(study.progress, live.states, phase))
-                for phase in ("search", "confirmation")
+                for phase in _PHASES
                 if phase == "search" or study.progress.confirmations_running
             ),
             time_left="" if live.time_left is None else _describe(live.time_left),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, case, func, select
 
-from studies.live_views import LiveFailure, LivePack, LiveStudy, LiveTrial, TrialsByEpochs
+from studies.live_views import EpochsDone, LiveFailure, LivePack, LiveStudy, LiveTrial, TrialsByEpochs
 from studies.pruner import NoPruner
 from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState
 from studies.store import clock, plans, study_queries, tables
@@ -22,7 +22,7 @@ _MOST_PACKS: Final = 120
 _MOST_REASONS: Final = 5
 _OUTPUT_LINES: Final = 12
 _T, _M, _P, _O = tables.trial.c, tables.measurement.c, tables.pack_output.c, tables.trial_output.c
-_PARTS: Final = ("none", "first half", "second half", "all")
+_PARTS: Final[tuple[EpochsDone, ...]] = ("none", "first half", "second half", "all")
 _OF_STUDY = _T.study_id == bindparam("study_id")
 _RUNNING = _T.state == TrialState.RUNNING.value
 _WAITING = case((IS_WAITING, 1), else_=0)

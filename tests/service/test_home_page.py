@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -35,7 +36,7 @@ _MACHINE = MachineView(
 )
 
 
-def trained(store: Store, **fields: object) -> Trained:
+def trained(store: Store, **fields: Any) -> Trained:
     """Return a study that has ended."""
     return Trained(store, **{"budget": {"trials_per_arm": 3, "epochs": 2}, **fields}).train().close()
 
