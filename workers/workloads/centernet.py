@@ -28,19 +28,21 @@ class CenterNetHead(nn.Module):
         channels: channels of its input.
         width: channels between the two convolutions.
         classes: kinds of objects.
+        is_normalised: whether batch normalisation follows the 3x3 convolutions, unlike in the authors' code.
     """
 
-    def __init__(self, channels: int, *, width: int, classes: int) -> None:
+    def __init__(self, channels: int, *, width: int, classes: int, is_normalised: bool = False) -> None:
         super().__init__()
         self.heat, self.size, self.offset = (
             nn.Sequential(
-                nn.Conv2d(channels, width, kernel_size=3, padding=1),
+                nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=not is_normalised),
+                *([nn.BatchNorm2d(width)] if is_normalised else []),
                 nn.ReLU(),
                 nn.Conv2d(width, outputs, kernel_size=1),
             )
             for outputs in (classes, 2, 2)
         )
-        nn.init.constant_(self.heat.get_submodule("2").get_parameter("bias"), _PRIOR_LOGIT)
+        nn.init.constant_(self.heat[-1].get_parameter("bias"), _PRIOR_LOGIT)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return [B, classes + 4, H, W] for features [B, channels, H, W]: logits, width, height, x, y.

@@ -68,8 +68,9 @@ class DigitsCenterNet(_DigitScenes):
         name="digits-centernet",
         title="Digits in scenes, CenterNet",
         description=(
-            f"{_DESCRIPTION}Convolutions of 16, 32, 64 and 64 channels and one transposed one of 32, each "
-            "with batch normalisation and ReLU, and a CenterNet head at a quarter of the resolution."
+            f"{_DESCRIPTION}Convolutions of 16, 32, 64 and 64 channels and one transposed one of 32, whose "
+            "output is added to that of the second, and a CenterNet head at a quarter of the resolution; "
+            "batch normalisation and ReLU throughout."
         ),
         source=_SOURCE,
         metric="average precision",
@@ -79,24 +80,21 @@ class DigitsCenterNet(_DigitScenes):
         epochs=8,
         batch_size=10,
         examples=SCENES,
-        parameters=121438,
+        parameters=121_534,
         epoch_s=1.0,
     )
 
     def build_model(self) -> nn.Module:
         """Return the network with torch's default initialisation."""
-        backbone = nn.Sequential(
-            *_convolution(1, 16, stride=2),
-            *_convolution(16, 32, stride=2),
+        backbone = nn.Sequential(*_convolution(1, 16, stride=2), *_convolution(16, 32, stride=2))
+        neck = _Added(
             *_convolution(32, 64, stride=2),
             *_convolution(64, 64),
-        )
-        neck = nn.Sequential(
             nn.ConvTranspose2d(64, 32, kernel_size=4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
+            *(nn.BatchNorm2d(32), nn.ReLU()),
         )
-        return CenterNet(backbone, neck, CenterNetHead(32, width=32, classes=CLASSES))
+        head = CenterNetHead(32, width=32, classes=CLASSES, is_normalised=True)
+        return CenterNet(backbone, neck, head)
 
     def training_step(self, model: nn.Module, batch: tuple[Tensor, Truth]) -> dict[str, Tensor]:
         """Return the loss and its parts."""
@@ -126,7 +124,7 @@ class DigitsSsd(_DigitScenes):
         epochs=8,
         batch_size=10,
         examples=SCENES,
-        parameters=123357,
+        parameters=123_357,
         epoch_s=1.1,
     )
 
@@ -155,6 +153,13 @@ _LEVELS = (Level(cells=12, sides=(11, 14)), Level(cells=6, sides=(18,)))
 @functools.cache
 def _defaults() -> Tensor:
     return default_boxes(_LEVELS, size=SIZE)
+
+
+class _Added(nn.Sequential):
+    """Layers whose output is added to their input."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 # the parameter's name in torch
+        return input + super().forward(input)
 
 
 def _convolution(channels_in: int, channels_out: int, *, stride: int = 1) -> list[nn.Module]:
