@@ -32,8 +32,8 @@ shapes = []
 for policy in ("none", "autoaugment", "randaugment", "trivialaugment"):
     chosen = configured(workload, {"workload.augmentation": policy, "workload.stochastic_depth": 0.5})
     images, targets = next(iter(chosen.train_batches(batch_size=4, epoch=1)))
-    chosen.training_step(chosen.build_model(), (images, targets)).backward()
     shapes.append([list(images.shape), list(targets.shape)])
+chosen.training_step(chosen.build_model(), (images, targets)).backward()
 def classes(rank, world_size):
     part = copy.copy(workload)
     vars(part).update(rank=rank, world_size=world_size)

@@ -151,7 +151,7 @@ class Mnist5kMobilenet(_Mnist5k):
         target=0.97,
         epochs=10,
         parameters=29370,
-        epoch_s=2.3,
+        epoch_s=1.9,
         hyperparameters=(_cutmix(), _STOCHASTIC_DEPTH),
         **_MNIST5K,
     )
