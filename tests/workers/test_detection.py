@@ -1,6 +1,7 @@
 """Detection: boxes, average precision, the two detectors, their small workloads, and COCO's layout."""
 
 import json
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,8 @@ def test_average_precision_without_boxes_is_zero() -> None:
     nothing = Found(5, torch.empty(0, 4), torch.empty(0), torch.empty(0))
     assert average_precision(truth_of((0, 0, 10, 10)), [nothing]) == 0
     assert average_precision(truth_of(), [found((0, 0, 10, 10))]) == 0
+    diverged = found((0, 0, 10, 10))._replace(scores=torch.tensor([math.nan]))
+    assert average_precision(truth_of((0, 0, 10, 10)), [diverged]) == 0
 
 
 def perfect_centernet() -> Tensor:

@@ -411,7 +411,10 @@ def test_the_settings_of_a_study_are_tried() -> None:
         "digits-mlp",
         "rosenbrock-3d",
         "mnist5k-resnet",
-        pytest.param("mnist5k-mobilenet", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mnist5k-mobilenet", "digits-centernet", "digits-ssd")
+        ),
     ],
 )
 def test_our_own_workloads_have_no_errors(name: str) -> None:

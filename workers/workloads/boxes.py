@@ -2,6 +2,7 @@
 
 __all__ = ["Found", "Truth", "average_precision", "ground_truth", "overlaps", "suppressed"]
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -99,7 +100,8 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
 
     Args:
         truth: what `ground_truth` returned.
-        found: the boxes found in its pictures; the best 100 of each picture count.
+        found: the boxes found in its pictures; the best 100 of each picture count, and none that is not
+            finite, as those of a diverged model.
     """
     from faster_coco_eval import COCOeval_faster
 
@@ -114,6 +116,7 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
         for (left, top, right, bottom), label, score in zip(
             each.boxes.tolist(), each.labels.tolist(), each.scores.tolist(), strict=True
         )
+        if all(map(math.isfinite, (left, top, right, bottom, score)))
     ]
     judged = COCOeval_faster(truth, truth.loadRes(guesses), "bbox", print_function=_print_nothing)
     judged.run()

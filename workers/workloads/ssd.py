@@ -19,6 +19,7 @@ _MATCH_OVERLAP = 0.5
 _NEGATIVES = 3  # background boxes in the loss for each matched one
 _VARIANCES = (0.1, 0.2)  # of centres and of sizes
 _SUPPRESSION_OVERLAP = 0.45
+_LARGEST = 4.0  # The logarithm of a side over that of its default box, so that none is infinite.
 
 
 class Level(NamedTuple):
@@ -129,7 +130,7 @@ def ssd_boxes(output: Tensor, defaults: Tensor, *, most: int) -> list[tuple[Tens
         most: candidates of each picture before suppression.
     """
     centres = defaults[:, :2] + output[..., :2] * _VARIANCES[0] * defaults[:, 2:]
-    sizes = defaults[:, 2:] * (output[..., 2:4] * _VARIANCES[1]).exp()
+    sizes = defaults[:, 2:] * (output[..., 2:4] * _VARIANCES[1]).clamp(max=_LARGEST).exp()
     boxes = torch.cat([centres - sizes / 2, centres + sizes / 2], dim=-1)
     scores = output[..., 4:].softmax(dim=-1)[..., 1:]
     found: list[tuple[Tensor, Tensor, Tensor]] = []
