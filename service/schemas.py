@@ -1,6 +1,15 @@
 """Response models of the API besides the views of `studies`."""
 
-__all__ = ["Account", "ArmBest", "EventList", "Health", "ProblemKindView", "Readiness", "StudyPlan"]
+__all__ = [
+    "Account",
+    "ArmBest",
+    "EventList",
+    "Health",
+    "ProblemKindView",
+    "Readiness",
+    "StudyPhrase",
+    "StudyPlan",
+]
 
 from datetime import datetime
 from typing import Literal, Self
@@ -84,6 +93,13 @@ class ArmBest(FrozenModel):
     best: Best | None = Field(
         description="Its best completed trial by validation value; null until a trial has completed."
     )
+
+
+class StudyPhrase(FrozenModel):
+    """The verdict on a study in a phrase."""
+
+    study_id: str = Field(description="Id of the study.")
+    verdict: str = Field(description="The verdict; empty before there is one.")
 
 
 class EventList(FrozenModel):

@@ -14,6 +14,7 @@ from service.api.parameters import NAME, STUDY_ID, StudyId
 from service.api.responses import analysis_response, one_page
 from service.auth import caller_of
 from service.errors import ProblemKind
+from service.schemas import StudyPhrase
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis
@@ -31,6 +32,17 @@ class ComparisonQuery(FrozenModel):
         min_length=2,
         max_length=MAX_COMPARED,
         description="Id of a study. Repeat it for each study; all must have the same workload.",
+        examples=[["k3f9x2db", "w7c4m9zt"]],
+    )
+
+
+class PhraseQuery(FrozenModel):
+    """Whose verdicts to return."""
+
+    study: list[Annotated[str, Field(pattern=STUDY_ID)]] = Field(
+        min_length=1,
+        max_length=100,
+        description="Id of a study. Repeat it for each study.",
         examples=[["k3f9x2db", "w7c4m9zt"]],
     )
 
@@ -126,5 +138,21 @@ def analysis_router() -> APIRouter:
             lambda: analysis_response(analyses.comparison(query.study)), caller=caller_of(request)
         )
 
-    _ = get_analysis, get_power, list_suites, get_suite, get_comparison
+    @router.get(
+        "/verdicts",
+        response_model=Page[StudyPhrase],
+        summary="Verdicts in a phrase",
+        responses=problem_responses(errors.PARAMETER_INVALID),
+    )
+    def list_phrases(request: Request, query: Annotated[PhraseQuery, Query()]) -> Page[StudyPhrase]:
+        """Return the verdicts of several studies in a phrase, as the list of studies shows them, on one page.
+
+        A study that the service has not analysed yet is left out, and is analysed in the background.
+        """
+        analyses: AnalysisCache = request.app.state.analyses
+        found = analyses.phrases.of(query.study)
+        items = tuple(StudyPhrase(study_id=study_id, verdict=found[study_id]) for study_id in found)
+        return one_page(Page[StudyPhrase], items)
+
+    _ = get_analysis, get_power, list_suites, get_suite, get_comparison, list_phrases
     return router

@@ -32,6 +32,9 @@ class Links(BaseModel):
         default="/v1/studies/{study_id}/bundle",
         description="All data of a study, its report, and everything needed to run it again.",
     )
+    verdicts: str = Field(
+        default="/v1/verdicts{?study*}", description="Verdicts of several studies in a phrase."
+    )
     suites: str = Field(
         default="/v1/suites", description="Suites: studies of several workloads that share a label."
     )

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -110,7 +111,8 @@ def _context(request: Request, query: HomeQuery, reader: Actor) -> dict[str, Any
     status: ClusterStatus = request.app.state.cluster
     analyses: AnalysisCache = request.app.state.analyses
     page = store.studies(query.chosen, page_size=_STUDIES_PER_PAGE, page_token=query.page_token)
-    verdicts = analyses.phrases.of([study.id for study in page.items if study.progress.finished])
+    ids = [("study", study.id) for study in page.items if study.progress.finished]
+    verdicts = analyses.phrases.of([study_id for _, study_id in ids])
     cluster = status.read(store)
     running = cluster.studies.get(StudyState.RUNNING, 0)
     shown = (page, verdicts, _rounded(cluster))
@@ -135,7 +137,7 @@ def _context(request: Request, query: HomeQuery, reader: Actor) -> dict[str, Any
         "tab_title": f"{running} running · Studies" if running else "Studies",
         "tab_icon": "icon-running.svg" if running else "icon.svg",
         "json_url": query.address("/v1/studies"),
-        "more_json": ["/v1/cluster"],
+        "more_json": ["/v1/cluster", *([f"/v1/verdicts?{urlencode(ids)}"] if ids else [])],
     }
 
 

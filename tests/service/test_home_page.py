@@ -85,7 +85,10 @@ def test_the_list_is_live_and_gets_the_verdicts_from_the_background(http: httpx.
         time.sleep(0.05)
         answer = http.get(_LIVE.findall(update)[0].replace("&amp;", "&"))
         update = answer.text or update
-    assert re.search(r'<td class="verdict">(undecided|\w+ better than \w+)</td>', update)
+    shown = re.search(r'<td class="verdict">(undecided|\w+ better than \w+)</td>', update)
+    assert shown is not None
+    twin = http.get("/v1/verdicts", params={"study": [run.id, "unknown"]}).json()
+    assert twin["items"] == [{"study_id": run.id, "verdict": shown[1]}]
 
 
 def test_the_list_shows_the_queue_the_machines_and_what_is_wrong(http: httpx.Client, store: Store) -> None:
