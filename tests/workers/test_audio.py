@@ -43,10 +43,12 @@ def test_a_tone_excites_the_filters_at_its_frequency_in_every_harmonic() -> None
 
 
 def test_the_network_has_two_time_steps_a_second_and_the_same_size_for_all_classes() -> None:
-    model = HarmonicCnn(5).eval()
+    model = HarmonicCnn(5, channels=4).eval()
     assert model(torch.zeros(2, 10 * SAMPLE_RATE)).shape == (2, 5, 19)
     assert model(torch.zeros(1, SAMPLE_RATE)).shape == (1, 5, 1)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_945_746
+    with torch.device("meta"):
+        whole = HarmonicCnn(5)
+    assert sum(parameter.numel() for parameter in whole.parameters()) == 1_945_746
 
 
 def test_metrics_are_those_of_scikit_learn() -> None:
@@ -81,6 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for workload in AUDIO:
         monkeypatch.setattr(type(workload), "loaders", 0)
         monkeypatch.setattr(type(workload), "channels", 4)
+        monkeypatch.setattr(type(workload), "samples", SAMPLE_RATE)
     return tmp_path
 
 
@@ -101,7 +104,9 @@ def magnatagatune(folder: Path) -> None:
         lines.append("\t".join([str(number), *tags, name]))
         file = folder / "magnatagatune" / name
         if number != 3:
-            sound(file.with_suffix(".wav") if number % 2 else file, seconds=7, pitch=200 + 100 * (number % 2))
+            sound(
+                file.with_suffix(".wav") if number % 2 else file, seconds=2.1, pitch=200 + 100 * (number % 2)
+            )
     lines.append("\t".join(["12", *(["0"] * 188), "0/without-a-tag.mp3"]))
     (folder / "magnatagatune" / "annotations_final.csv").write_text("\n".join(lines) + "\n")
 
@@ -131,7 +136,7 @@ def dcase2017(folder: Path) -> None:
             times = ("30.000", "40.000") if strength == "weak" else ("2.500", "4.000")
             lines.append("\t".join([name, *times, "Car"]))
             lines.append("\t".join([name, *times, "Air horn, truck horn" if number % 2 else "Bus"]))
-            sound(root / part / f"Y{name}", seconds=10, pitch=200 + 100 * (number % 2))
+            sound(root / part / f"Y{name}", seconds=1, pitch=200 + 100 * (number % 2))
         lines.append("\t".join(["gone_0.000_10.000.wav", *times, "Train"]))
         file = root / "metadata" / f"groundtruth_{strength}_label_{part}_set.csv"
         file.write_text("\n".join(lines) + "\n")

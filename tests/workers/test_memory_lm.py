@@ -11,7 +11,7 @@ from packs import CPU, OPTIMIZERS
 from torch.nn import functional
 
 from studies.training_settings import TrainingSettings
-from workers.pack_protocol import Member, Pack
+from workers.pack_protocol import Member, MemberReport, Pack
 from workers.training import train_pack
 from workers.workload_check import check_workload
 from workers.workloads import LoopWorkload, configured
@@ -139,12 +139,15 @@ def test_the_small_one_passes_every_check(weight_norm: bool) -> None:
     assert len(different) == weight_norm
 
 
-def trained(workload: LoopWorkload, folder: Path, **changes: Any) -> list[Any]:
+def trained(
+    workload: LoopWorkload, folder: Path, *, checkpoint: str | None = None, **changes: Any
+) -> list[MemberReport]:
+    parameters = OPTIMIZERS["adamp"].card.defaults
     fields: dict[str, Any] = {
         "pack_id": "pack",
         "workload": workload.card.name,
         "optimizer": "adamp",
-        "members": (Member(trial_id="one", attempt=1, parameters=OPTIMIZERS["adamp"].card.defaults, seed=3),),
+        "members": (Member(trial_id="one", attempt=1, parameters=parameters, seed=3, checkpoint=checkpoint),),
         "from_epoch": 0,
         "to_epoch": 3,
         "epochs": 3,
@@ -153,11 +156,14 @@ def trained(workload: LoopWorkload, folder: Path, **changes: Any) -> list[Any]:
         "maximize": False,
         "checkpoints": str(folder),
     }
-    pack = Pack(**fields | changes)
-    return [
-        report.members[0].measurement.model_dump(exclude={"elapsed_s"})
-        for report in train_pack(pack, workload=workload, entry=OPTIMIZERS["adamp"], data=None, device=CPU)
-    ]
+    reports = train_pack(
+        Pack(**fields | changes), workload=workload, entry=OPTIMIZERS["adamp"], data=None, device=CPU
+    )
+    return [report.members[0] for report in reports]
+
+
+def losses(members: list[MemberReport]) -> list[float | None]:
+    return [member.measurement.validation_loss for member in members]
 
 
 class Wikitext(Wikitext103TransformerXl):
@@ -194,9 +200,11 @@ def test_wikitext_is_read_word_by_word_and_trained(tmp_path: Path) -> None:
     results = list(check_workload(workload, device=CPU, batch_size=2))
     assert [result for result in results if result.status == "error"] == []
     # A trial that stops within a pass continues with its memory.
-    whole = trained(workload, tmp_path / "a")
-    trained(workload, tmp_path / "b", to_epoch=1)
-    assert trained(workload, tmp_path / "b", from_epoch=1) == whole[1:]
+    whole = trained(workload, tmp_path)
+    first = trained(workload, tmp_path, to_epoch=1)
+    rest = trained(workload, tmp_path, from_epoch=1, checkpoint=first[-1].checkpoint)
+    assert losses(first + rest) == losses(whole)
+    assert len(set(losses(whole))) == 3
 
 
 def test_a_word_that_is_not_in_the_training_text_is_refused(wikitext: Path) -> None:

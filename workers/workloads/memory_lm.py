@@ -460,7 +460,7 @@ class PydocTransformerXl(_MemoryLm):
         batch_size=16,
         examples={"train": 4000, "validation": 500, "test": 500},
         parameters=30_529,
-        epoch_s=2.5,
+        epoch_s=5.0,
         hyperparameters=(_WEIGHT_NORM,),
         refuses=("closure",),
     )

@@ -211,6 +211,7 @@ class VowelsTagging(_ComposedVowels):
         metric="roc_auc",
         unit="fraction",
         direction="maximize",
+        target=0.985,
         metrics=(MetricCard(name="pr_auc", unit="fraction", direction="maximize"),),
         chance=0.5,
         epochs=10,
