@@ -487,4 +487,4 @@ def test_a_learning_curve_is_the_mean_over_seeds_with_a_band_over_them(confirmed
     assert line["customdata"] == [2.0, 4.0], "the page needs the seconds of each epoch"
     # 1000 examples in batches of 32.
     assert figure_of(chart)["layout"]["meta"] == {"steps": {a.name: 32 for a in confirmed.arms}}
-    assert chart.rows[1][:4] == (arm.label, "2", "64", "4.00 s")
+    assert chart.rows[1][:4] == (arm.label, "2", "64", "4.00\N{NO-BREAK SPACE}s")

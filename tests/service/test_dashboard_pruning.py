@@ -269,7 +269,7 @@ def test_the_longest_pruned_curves_are_drawn_faint_with_hollow_ends(known: Store
     run = Pruned(known, arms=["adamw"], budget={"trials_per_arm": 27, "epochs": 9}).train().close()
     chart = charts(known, run.id)["validation-metric"]
     faint, best = json.loads(chart.json)["data"]
-    assert (faint["opacity"], faint["marker"]["symbol"]) == (0.4, "circle-open")
+    assert (faint["opacity"], faint["marker"]["symbol"]) == (0.4, "square-open")
     assert best["line"]["width"] > faint["line"]["width"]
     pruned = [t for t in known.every_trial(run.id) if t.state is TrialState.PRUNED]
     furthest = sorted((t.epochs_done for t in pruned), reverse=True)[:12]

@@ -33,7 +33,7 @@ def test_the_table_of_trials_shows_the_chosen_columns_and_what_differs_from_the_
         "Differs from the defaults in",
         "Training time",
     ]
-    defaults, sampled = [row for row in table.split("<tr>") if f"/trials/{run.id}.adamp." in row][:2]
+    defaults, sampled = [row for row in table.split("<tr ") if f"/trials/{run.id}.adamp." in row][:2]
     assert "<dt>" not in defaults
     assert "<dt>lr</dt>" in sampled
     chosen = pages.get(f"/studies/{run.id}?columns=seed&columns=parameter.lr&columns=unknown").text
