@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import numpy as np
 import torch
@@ -186,7 +186,7 @@ class _ImageLoop(LoopWorkload):
             loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
             sums += torch.stack([is_right[:, 0].sum(), is_right.sum(), loss]).double()
             examples += len(targets)
-        accuracy, top_5, loss = sums / examples
+        accuracy, top_5, loss = (sums / examples).unbind()
         return {"accuracy": accuracy, "top-5 accuracy": top_5, "loss": loss}
 
 
@@ -247,13 +247,13 @@ class Cifar(_ImageLoop):
         """Yield shuffled batches of standardised images, cropped and flipped."""
         del epoch
         split = self._data.train
-        for rows in torch.randperm(len(split)).split(batch_size):
+        for rows in torch.split(torch.randperm(len(split)), batch_size):
             yield _standardised(cropped_and_flipped(split.inputs[rows])), split.targets[rows]
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, Tensor]:
         """Return the metrics over a split."""
         images: Split = getattr(self._data, split)
-        parts = zip(images.inputs.split(500), images.targets.split(500), strict=True)
+        parts = zip(torch.split(images.inputs, 500), torch.split(images.targets, 500), strict=True)
         batches = ((_standardised(inputs), targets) for inputs, targets in parts)
         return self.evaluated(model, batches, device=device)
 
@@ -343,7 +343,7 @@ class ImageNet(_ImageLoop):
         """Return the metrics over the centre crops of a split."""
         transforms = _library("torchvision.transforms")
         images = _photographs(split, [transforms.Resize(256), transforms.CenterCrop(224)])
-        batches = torch.arange(len(images)).split(_EVALUATED_AT_ONCE)
+        batches = torch.split(torch.arange(len(images)), _EVALUATED_AT_ONCE)
         return self.evaluated(model, _loader(images, batches), device=device)
 
 
@@ -403,7 +403,10 @@ def _loader(images: _Photographs, batches: Iterable[Tensor]) -> DataLoader[Any]:
     """Return batches of images by their rows, read by as many processes as torch has further threads."""
     return DataLoader(
         images,
-        batch_sampler=[batch.tolist() for batch in batches],
+        batch_sampler=[
+            cast("list[int]", batch.tolist())  # pyright: ignore[reportUnknownMemberType]
+            for batch in batches
+        ],
         num_workers=torch.get_num_threads() - 1,
         pin_memory=torch.cuda.is_available(),
     )

@@ -12,6 +12,7 @@ __all__ = [
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -233,7 +234,9 @@ def with_stochastic_depth(model: nn.Module, rate: float) -> nn.Module:
         model: the model.
         rate: the probability of leaving out the last branch.
     """
-    branches = [(module, name) for module in model.modules() if (name := _end_of_branch(module)) is not None]
+    # torch leaves it partly untyped.
+    modules = list(cast("Iterable[nn.Module]", model.modules()))
+    branches = [(module, name) for module in modules if (name := _end_of_branch(module)) is not None]
     for number, (module, name) in enumerate(branches, start=1):
         depth = StochasticDepth(rate * number / len(branches))
         setattr(module, name, nn.Sequential(getattr(module, name), depth))
