@@ -129,7 +129,7 @@ def _copy_study(home: Path, study_id: str, *, copies: int) -> None:
     """Store copies of a closed study without its trials."""
     with contextlib.closing(sqlite3.connect(home / "tangent.db")) as database, database:
         for table, key in (("study", "id"), ("arm", "study_id")):
-            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            columns = [str(row[1]) for row in database.execute(f"PRAGMA table_info({table})")]
             changed = {key: "'copy-' || n", "idempotency_key": "NULL"}
             chosen = ", ".join(changed.get(name, name) for name in columns)
             database.execute(

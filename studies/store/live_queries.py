@@ -113,7 +113,7 @@ def live(connection: Connection, study_id: str) -> LiveStudy:
                 phase=each.phase,
                 state=TrialState(each.state),
                 is_waiting=bool(each.waiting),
-                epochs_done=_PARTS[each.part],
+                epochs_done=_PARTS[int(each.part)],
                 trials=each.trials,
             )
             for each in sorted(states, key=lambda each: (each.phase, each.state, each.waiting, -each.part))
@@ -146,7 +146,8 @@ def _thinned(points: Sequence[tuple[int, float | None]]) -> Sequence[tuple[int, 
 
 
 def _pack(row: Mapping[Any, Any]) -> LivePack:
-    return LivePack(**{**row, "ended_at": None if row["running"] else row["ended_at"]})
+    fields: dict[str, Any] = {**row, "ended_at": None if row["running"] else row["ended_at"]}
+    return LivePack(**fields)
 
 
 def _failures(connection: Connection, study_id: str) -> tuple[LiveFailure, ...]:

@@ -174,7 +174,9 @@ _ORDERS: Mapping[StudyOrder, tuple[ColumnElement[Any], ...]] = {
 
 def _conditions(chosen: StudyFilter, *, is_postgresql: bool) -> list[ColumnElement[bool]]:
     """Return the conditions of a filter."""
-    found = [_S.archived_at.is_not(None) if chosen.is_archived else _S.archived_at.is_(None)]
+    found: list[ColumnElement[bool]] = [
+        _S.archived_at.is_not(None) if chosen.is_archived else _S.archived_at.is_(None)
+    ]
     for column, value in (
         (_S.state, None if chosen.state is None else chosen.state.value),
         (_S.workload, chosen.workload),

@@ -141,7 +141,7 @@ def _copy_trials(store: Store, study_id: str, copies: int) -> None:
     """Store copies of a completed trial, quicker than a run could."""
     trial = next(t for t in store.every_trial(study_id) if t.value is not None)
     with store._database.write() as connection:  # pyright: ignore[reportPrivateUsage]
-        columns = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(trial)")]
+        columns = [str(row[1]) for row in connection.exec_driver_sql("PRAGMA table_info(trial)")]
         changed = {"id": "? || n", "number": "1000 + n"}
         chosen = ", ".join(changed.get(name, name) for name in columns)
         connection.exec_driver_sql(
