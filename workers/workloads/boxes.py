@@ -4,6 +4,7 @@ __all__ = ["Found", "Truth", "average_precision", "ground_truth", "overlaps", "s
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -83,9 +84,7 @@ def ground_truth(
         categories: ids of all categories.
         annotations: each with `image_id`, `category_id`, `bbox` (x, y, width, height), `area`, and `iscrowd`.
     """
-    from faster_coco_eval import COCO
-
-    return COCO(
+    return _evaluation().COCO(
         {
             "images": [{"id": picture} for picture in pictures],
             "categories": [{"id": category} for category in categories],
@@ -103,8 +102,6 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
         found: the boxes found in its pictures; the best 100 of each picture count, and none that is not
             finite, as those of a diverged model.
     """
-    from faster_coco_eval import COCOeval_faster
-
     guesses = [
         {
             "image_id": each.picture,
@@ -118,10 +115,17 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
         )
         if all(map(math.isfinite, (left, top, right, bottom, score)))
     ]
-    judged = COCOeval_faster(truth, truth.loadRes(guesses), "bbox", print_function=_print_nothing)
+    judged = _evaluation().COCOeval_faster(
+        truth, truth.loadRes(guesses), "bbox", print_function=_print_nothing
+    )
     judged.run()
     # Without a single true object the library returns -1.
     return max(0.0, float(judged.stats[0]))
+
+
+def _evaluation() -> Any:
+    # Not every installation has it.
+    return import_module("faster_coco_eval")
 
 
 def _print_nothing(*_: object) -> None: ...

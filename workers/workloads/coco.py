@@ -9,6 +9,7 @@ import functools
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,7 +100,8 @@ def read_annotations(file: Path) -> Annotations:
     ).reshape(-1, 8)
     table = table[np.argsort(table[:, 0], kind="stable")]
     ids = np.array(list(files))
-    starts, ends = (np.searchsorted(table[:, 0], ids, side=side) for side in ("left", "right"))
+    starts = np.searchsorted(table[:, 0], ids)
+    ends = np.searchsorted(table[:, 0], ids, side="right")
     parts = zip(files, starts, ends, strict=True)
     return Annotations(files, categories, {each: table[start:end, 1:] for each, start, end in parts})
 
@@ -155,11 +157,9 @@ class _Pictures(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
         return len(self._part.ids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, int]:
-        from torchvision import tv_tensors
-        from torchvision.io import decode_image
-
+        tv_tensors = _torchvision("tv_tensors")
         folder, annotations, ids = self._part
-        picture = decode_image(str(folder / annotations.files[ids[index]]), mode="RGB")
+        picture = _torchvision("io").decode_image(str(folder / annotations.files[ids[index]]), mode="RGB")
         objects = annotations.objects[ids[index]]
         # A crowd has one box around many objects.
         objects = objects[objects[:, 6] == 0]
@@ -173,8 +173,8 @@ class _Pictures(Dataset[tuple[Tensor, Tensor, Tensor, int]]):
             "labels": torch.tensor(np.searchsorted(annotations.categories, objects[:, 5])),
         }
         item = self._transform(item)
-        plain = (item[name].as_subclass(Tensor) for name in ("picture", "boxes", "labels"))
-        return *plain, ids[index]
+        plain = {name: tensor.as_subclass(Tensor) for name, tensor in item.items()}
+        return plain["picture"], plain["boxes"], plain["labels"], ids[index]
 
 
 def _batch(items: list[tuple[Tensor, Tensor, Tensor, int]]) -> tuple[Tensor, Truth]:
@@ -212,8 +212,7 @@ class _Coco(LoopWorkload):
 
     def evaluate(self, model: nn.Module, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
         """Return COCO's average precision on the pictures in their own size."""
-        from torchvision.transforms import v2
-
+        v2 = _torchvision("transforms.v2")
         part = coco_split(data_folder("coco"), split)
         transform = v2.Compose([v2.ConvertBoundingBoxFormat("XYXY"), v2.ToDtype(torch.float32, scale=True)])
         loader = DataLoader(
@@ -264,10 +263,9 @@ class CocoCenterNet(_Coco):
 
     def build_model(self) -> nn.Module:
         """Return the network of the authors' code, `resdcn_18`."""
-        from torchvision.models import resnet18
-
         weights = "IMAGENET1K_V1" if self.config["pretrained"] else None
-        *backbone, _pool, _classifier = resnet18(weights=weights).children()
+        resnet = _torchvision("models").resnet18(weights=weights)
+        *backbone, _pool, _classifier = resnet.children()
         neck: list[nn.Module] = []
         for channels_in, channels_out in ((512, 256), (256, 128), (128, 64)):
             neck += [
@@ -286,8 +284,7 @@ class CocoCenterNet(_Coco):
         return centernet_loss(model(pictures), truth)
 
     def _training_transform(self) -> Callable[[Any], Any]:
-        from torchvision.transforms import v2
-
+        v2 = _torchvision("transforms.v2")
         return v2.Compose(
             [
                 v2.ConvertBoundingBoxFormat("XYXY"),
@@ -334,19 +331,17 @@ class CocoSsd(_Coco):
 
     def build_model(self) -> nn.Module:
         """Return torchvision's `ssd300_vgg16`, whose backbone has batch normalisation here."""
-        from torchvision.models import vgg16_bn
-        from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-        from torchvision.models.detection.ssd import SSD, SSDFeatureExtractorVGG
-
+        ssd = _torchvision("models.detection.ssd")
         weights = "IMAGENET1K_V1" if self.config["pretrained"] else None
-        backbone = SSDFeatureExtractorVGG(vgg16_bn(weights=weights).features, highres=False)
+        features = _torchvision("models").vgg16_bn(weights=weights).features
+        backbone = ssd.SSDFeatureExtractorVGG(features, highres=False)
         # Those of torchvision's ssd300_vgg16.
-        defaults = DefaultBoxGenerator(
+        defaults = ssd.DefaultBoxGenerator(
             [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
             scales=[0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05],
             steps=[8, 16, 32, 64, 100, 300],
         )
-        return SSD(backbone, defaults, (300, 300), CLASSES + 1)
+        return ssd.SSD(backbone, defaults, (300, 300), CLASSES + 1)
 
     def training_step(self, model: Any, batch: tuple[Tensor, Truth]) -> dict[str, Tensor]:
         """Return the loss and its parts."""
@@ -359,8 +354,7 @@ class CocoSsd(_Coco):
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def _training_transform(self) -> Callable[[Any], Any]:
-        from torchvision.transforms import v2
-
+        v2 = _torchvision("transforms.v2")
         return v2.Compose(
             [
                 v2.ConvertBoundingBoxFormat("XYXY"),
@@ -382,18 +376,23 @@ class _Deformable(nn.Module):
     """A modulated deformable 3x3 convolution, whose offsets start at 0 (Zhu et al. 2019)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
-        from torchvision.ops import DeformConv2d
-
         super().__init__()
         self.shifts = nn.Conv2d(channels_in, 27, kernel_size=3, padding=1)
         nn.init.zeros_(self.shifts.weight)
         assert self.shifts.bias is not None, "it has one by default"
         nn.init.zeros_(self.shifts.bias)
-        self.convolution = DeformConv2d(channels_in, channels_out, kernel_size=3, padding=1)
+        self.convolution = _torchvision("ops").DeformConv2d(
+            channels_in, channels_out, kernel_size=3, padding=1
+        )
 
     def forward(self, features: Tensor) -> Tensor:  # [B, channels, H, W]
         shifts, weights = self.shifts(features).split([18, 9], dim=1)
         return self.convolution(features, shifts, weights.sigmoid())
+
+
+def _torchvision(module: str) -> Any:
+    """Return a module of torchvision, which takes seconds to import, and which not every installation has."""
+    return import_module(f"torchvision.{module}")
 
 
 def _readers() -> int:

@@ -155,11 +155,15 @@ def _defaults() -> Tensor:
     return default_boxes(_LEVELS, size=SIZE)
 
 
-class _Added(nn.Sequential):
+class _Added(nn.Module):
     """Layers whose output is added to their input."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 # the parameter's name in torch
-        return input + super().forward(input)
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)
 
 
 def _convolution(channels_in: int, channels_out: int, *, stride: int = 1) -> list[nn.Module]:
