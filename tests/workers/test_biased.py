@@ -15,7 +15,7 @@ from workers.workloads.biased import (
     COLOURS,
     FullBiasedMnist,
     Mnist5kBiased,
-    Pair,
+    NetworkPair,
     bias_of,
     coloured,
     dependence,
@@ -90,7 +90,7 @@ class ColourReader(nn.Module):
 
 
 def test_a_network_that_reads_the_colour_is_right_on_biased_images_only() -> None:
-    found = Mnist5kBiased().evaluate(Pair(ColourReader(), None), "test", device=CPU)
+    found = Mnist5kBiased().evaluate(NetworkPair(ColourReader(), None), "test", device=CPU)
     assert (found["biased accuracy"], found["unbiased accuracy"]) == (1.0, 0.1)
 
 

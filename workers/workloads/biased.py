@@ -7,7 +7,7 @@ and is made independent of it by the Hilbert-Schmidt independence criterion (HSI
 updated at once here, by one optimizer; in clovaai/rebias they take turns on each batch.
 """
 
-__all__ = ["BIASED", "COLOURS", "REBIAS", "BiasedMnist", "Pair", "bias_of", "coloured", "dependence"]
+__all__ = ["BIASED", "COLOURS", "REBIAS", "BiasedMnist", "NetworkPair", "bias_of", "coloured", "dependence"]
 
 import math
 from abc import abstractmethod
@@ -60,7 +60,7 @@ def _rho(default: float) -> Hyperparameter:
     )
 
 
-class Pair(nn.Module):
+class NetworkPair(nn.Module):
     """A network, and in training one of small receptive field.
 
     Args:
@@ -174,12 +174,12 @@ class BiasedMnist(LoopWorkload):
     def digits(self) -> Data:
         """Return the splits: images [N, 1, H, W] that are 0 in the background, and classes [N]."""
 
-    def build_model(self) -> Pair:
+    def build_model(self) -> NetworkPair:
         """Return the network, and with `rebias` the one of small receptive field."""
         network, biased = (
             _Convolutions(self.channels, kernel=kernel, strides=self.strides) for kernel in self.kernels
         )
-        return Pair(network, biased if self.config["rebias"] else None)
+        return NetworkPair(network, biased if self.config["rebias"] else None)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the number of full batches."""
@@ -193,11 +193,11 @@ class BiasedMnist(LoopWorkload):
         for rows in torch.split(torch.randperm(len(train)), batch_size):
             yield coloured(train.inputs[rows], colours[rows]), train.targets[rows]
 
-    def training_step(self, model: Pair, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def training_step(self, model: NetworkPair, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the mean loss of both networks."""
         return model.loss(*batch)
 
-    def evaluate(self, model: Pair, split: SplitName, *, device: torch.device) -> dict[str, float]:
+    def evaluate(self, model: NetworkPair, split: SplitName, *, device: torch.device) -> dict[str, float]:
         """Return both accuracies of the network, and its mean loss on unbiased images."""
         digits = self.digits()
         examples = digits.validation if split == "validation" else digits.test
@@ -208,7 +208,9 @@ class BiasedMnist(LoopWorkload):
         return {"loss": found["unbiased accuracy"][1]} | {name: right for name, (right, _) in found.items()}
 
     @staticmethod
-    def _measured(model: Pair, examples: Split, *, rho: float, device: torch.device) -> tuple[float, float]:
+    def _measured(
+        model: NetworkPair, examples: Split, *, rho: float, device: torch.device
+    ) -> tuple[float, float]:
         """Return the accuracy and the mean loss."""
         colours = bias_of(examples.targets, rho=rho)
         right, loss = 0.0, 0.0

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from studies.catalog import MetricCard, PublishedResult, WorkloadCard
-from workers.workloads.biased import REBIAS, Pair
+from workers.workloads.biased import REBIAS, NetworkPair
 from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
 from workers.workloads.picture_files import PictureFiles, missing_vision
 from workers.workloads.requirements import data_folder, missing_files
@@ -115,14 +115,14 @@ class ImageNet9(LoopWorkload):
             )
         )
 
-    def build_model(self) -> Pair:
+    def build_model(self) -> NetworkPair:
         """Return a ResNet-18, and with `rebias` a BagNet-18."""
         # Importing torchvision takes seconds, and not every installation has it.
         network: Any = import_module("torchvision.models").resnet18()
         width = network.fc.in_features
         network.fc = nn.Identity()
         biased = _Features(bagnet18(), width) if self.config["rebias"] else None
-        return Pair(_Features(network, width), biased, is_adaptive=True)
+        return NetworkPair(_Features(network, width), biased, is_adaptive=True)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the number of full batches."""
@@ -134,12 +134,12 @@ class ImageNet9(LoopWorkload):
         train = _pictures(class_images(data_folder("imagenet") / "train"), is_training=True)
         return DataLoader(train, batch_size, shuffle=True, num_workers=torch.get_num_threads() - 1)
 
-    def training_step(self, model: Pair, batch: Sequence[Tensor]) -> Tensor:
+    def training_step(self, model: NetworkPair, batch: Sequence[Tensor]) -> Tensor:
         """Return the mean loss of both networks."""
         images, labels = batch
         return model.loss(images, labels)
 
-    def evaluate(self, model: Pair, split: SplitName, *, device: torch.device) -> dict[str, float]:
+    def evaluate(self, model: NetworkPair, split: SplitName, *, device: torch.device) -> dict[str, float]:
         """Return the accuracies, and the mean loss on ImageNet's own images."""
         rows = slice(split == "test", None, 2)
         files, groups = grouped_images(data_folder("imagenet") / "val", data_folder("rebias") / _GROUPS)
@@ -154,7 +154,7 @@ class ImageNet9(LoopWorkload):
         }
 
 
-def _right(model: Pair, files: Files, device: torch.device) -> tuple[Tensor, float]:
+def _right(model: NetworkPair, files: Files, device: torch.device) -> tuple[Tensor, float]:
     """Return whether each image is classified correctly, bool [N], and the mean loss."""
     right: list[Tensor] = []
     loss = 0.0
