@@ -147,14 +147,14 @@ def test_a_fitted_ssd_finds_the_boxes() -> None:
     defaults = default_boxes(LEVELS, size=32)
     output = torch.zeros(1, len(defaults), 8, requires_grad=True)
     truth = Truth.of([BOXES], [LABELS])
-    first = ssd_loss(output, truth, defaults)
+    first = loss = ssd_loss(output, truth, defaults)["loss"]
     optimizer = torch.optim.Adam([output], lr=0.3)
     for _ in range(120):
         optimizer.zero_grad()
         loss = ssd_loss(output, truth, defaults)["loss"]
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.05 * first["loss"].item()
+    assert loss.item() < 0.05 * first.item()
     [(boxes, labels, scores)] = ssd_boxes(output.detach(), defaults, most=40)
     best = [int((labels == label).nonzero()[0]) for label in LABELS]
     torch.testing.assert_close(boxes[best], BOXES, atol=0.2, rtol=0)

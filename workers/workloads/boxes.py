@@ -1,11 +1,11 @@
 """Boxes of objects in pictures: batches of them, their overlap, and average precision."""
 
-__all__ = ["Found", "Truth", "average_precision", "ground_truth", "overlaps", "suppressed"]
+__all__ = ["Found", "Truth", "average_precision", "ground_truth", "numbers", "overlaps", "suppressed"]
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -46,6 +46,12 @@ class Found(NamedTuple):
     boxes: Tensor
     labels: Tensor
     scores: Tensor
+
+
+def numbers(tensor: Tensor) -> list[Any]:
+    """Return a tensor as nested lists of numbers."""
+    # torch leaves it partly untyped.
+    return cast("Any", tensor).tolist()
 
 
 def overlaps(first: Tensor, second: Tensor) -> Tensor:
@@ -102,7 +108,7 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
         found: the boxes found in its pictures; the best 100 of each picture count, and none that is not
             finite, as those of a diverged model.
     """
-    guesses = [
+    guesses: list[dict[str, Any]] = [
         {
             "image_id": each.picture,
             "category_id": label,
@@ -111,7 +117,7 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
         }
         for each in found
         for (left, top, right, bottom), label, score in zip(
-            each.boxes.tolist(), each.labels.tolist(), each.scores.tolist(), strict=True
+            numbers(each.boxes), numbers(each.labels), numbers(each.scores), strict=True
         )
         if all(map(math.isfinite, (left, top, right, bottom, score)))
     ]

@@ -113,7 +113,7 @@ def centernet_boxes(output: Tensor, *, most: int = 100) -> tuple[Tensor, Tensor,
     scores, at = peaks.flatten(start_dim=1).topk(most)
     labels, y, x = torch.unravel_index(at, peaks.shape[1:])
     item = torch.arange(len(output), device=output.device)[:, None].expand_as(x)
-    sizes, offsets = output[item, -4:, y, x].split(2, dim=-1)
+    sizes, offsets = torch.split(output[item, -4:, y, x], 2, dim=-1)
     centres = torch.stack([x, y], dim=-1) + offsets
     boxes = STRIDE * torch.cat([centres - sizes / 2, centres + sizes / 2], dim=-1)
     return boxes, labels, scores

@@ -386,7 +386,7 @@ class _Deformable(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:  # [B, channels, H, W]
-        shifts, weights = self.shifts(features).split([18, 9], dim=1)
+        shifts, weights = torch.split(self.shifts(features), [18, 9], dim=1)
         return self.convolution(features, shifts, weights.sigmoid())
 
 

@@ -5,13 +5,14 @@ __all__ = ["DETECTION", "DigitsCenterNet", "DigitsSsd"]
 import functools
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from studies.catalog import WorkloadCard
-from workers.workloads.boxes import Found, Truth, average_precision, ground_truth
+from workers.workloads.boxes import Found, Truth, average_precision, ground_truth, numbers
 from workers.workloads.centernet import CenterNet, CenterNetHead, centernet_boxes, centernet_loss
 from workers.workloads.classification import read_images
 from workers.workloads.coco import CocoCenterNet, CocoSsd
@@ -19,7 +20,8 @@ from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
 from workers.workloads.requirements import missing_extra
 from workers.workloads.ssd import Level, Ssd, default_boxes, ssd_boxes, ssd_loss
 
-SCENES = {"train": 600, "validation": 200, "test": 200}
+_SplitOfScenes = Literal["train", "validation", "test"]
+SCENES: dict[_SplitOfScenes, int] = {"train": 600, "validation": 200, "test": 200}
 SIZE = 48  # pixels
 SIDES = (10, 20)  # of a digit, in pixels
 CLASSES = 10
@@ -44,14 +46,14 @@ class _DigitScenes(LoopWorkload):
         """Return pictures [B, 1, 48, 48] and their objects, in a random order."""
         del epoch
         pictures, truth = _scenes("train")
-        for rows in torch.randperm(len(pictures)).split(batch_size):
+        for rows in torch.split(torch.randperm(len(pictures)), batch_size):
             yield pictures[rows], Truth(boxes=truth.boxes[rows], labels=truth.labels[rows])
 
     def evaluate(self, model: nn.Module, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
         """Return the average precision over a split."""
         pictures, _ = _scenes(split)
         found: list[Found] = []
-        for batch in pictures.split(50):
+        for batch in torch.split(pictures, 50):
             for boxes, labels, scores in self._found(model(to_device(batch, device))):
                 found.append(Found(picture=len(found), boxes=boxes, labels=labels, scores=scores))
         return {"average precision": average_precision(_truth(split), found)}
@@ -175,7 +177,7 @@ def _convolution(channels_in: int, channels_out: int, *, stride: int = 1) -> lis
 
 
 @functools.cache
-def _scenes(split: str) -> tuple[Tensor, Truth]:
+def _scenes(split: _SplitOfScenes) -> tuple[Tensor, Truth]:
     """Return the pictures [N, 1, 48, 48] of a split, standardised, and their objects."""
     digits = getattr(read_images("sklearn", "datasets/data/digits.csv.gz", size=8), split)
     draw = torch.Generator().manual_seed(_SEED + list(SCENES).index(split))
@@ -192,7 +194,7 @@ def _scenes(split: str) -> tuple[Tensor, Truth]:
         free = (half - sides + 1)[:, None]
         corners = (torch.rand(len(quarters), 2, generator=draw) * free).long()
         corners += half * torch.stack([quarters % 2, quarters // 2], dim=1)
-        for row, side, (x, y) in zip(rows, sides.tolist(), corners.tolist(), strict=True):
+        for row, side, (x, y) in zip(rows, numbers(sides), numbers(corners), strict=True):
             digit = functional.interpolate(digits.inputs[row][None], side, mode="bilinear")[0]
             picture[:, y : y + side, x : x + side] = digit
         all_boxes.append(torch.cat([corners, corners + sides[:, None]], dim=1).float())
@@ -201,7 +203,7 @@ def _scenes(split: str) -> tuple[Tensor, Truth]:
 
 
 @functools.cache
-def _truth(split: str) -> object:
+def _truth(split: _SplitOfScenes) -> object:
     _, truth = _scenes(split)
     return ground_truth(
         range(SCENES[split]),
@@ -215,7 +217,7 @@ def _truth(split: str) -> object:
                 "iscrowd": 0,
             }
             for number, (boxes, labels) in enumerate(
-                zip(truth.boxes.tolist(), truth.labels.tolist(), strict=True)
+                zip(numbers(truth.boxes), numbers(truth.labels), strict=True)
             )
             for (left, top, right, bottom), label in zip(boxes, labels, strict=True)
             if label >= 0
