@@ -250,6 +250,7 @@ class VowelsEvents(_ComposedVowels):
         metric="segment_f1",
         unit="fraction",
         direction="maximize",
+        target=0.93,
         metrics=(MetricCard(name="f1", unit="fraction", direction="maximize"),),
         epochs=10,
         batch_size=20,
