@@ -3,7 +3,7 @@
 __all__ = ["Layers", "add", "record_scale_invariance", "scale_invariance"]
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -118,7 +118,7 @@ def _of_trials(connection: Connection, study_id: str, trial_ids: Sequence[str]) 
     )
     for trial_id, epoch, measured in connection.execute(query):
         # A study may have a million of these numbers, and they were checked when they were stored.
-        lists = {name: tuple(values) for name, values in measured.items()}
+        lists: dict[str, Any] = {name: tuple(values) for name, values in measured.items()}
         epochs.setdefault(trial_id, []).append(LayerMeasurement.model_construct(epoch=epoch, **lists))
     return {
         row.trial_id: TrialLayers(
