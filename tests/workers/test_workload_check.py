@@ -27,7 +27,7 @@ from workers.workloads import (
     Split,
     SplitName,
     TensorWorkload,
-    builtin_workloads,
+    builtin_tensor_workloads,
 )
 
 __all__: list[str] = []
@@ -401,7 +401,7 @@ def test_the_settings_of_a_study_are_tried() -> None:
     checks = ("precision bf16", "precision fp16", "label smoothing")
     assert found(Halved(0), "fp16") == ["precision fp16: ok", "label smoothing: error"]
     assert found(Halved(0), "bf16") == ["precision bf16: error"]
-    sound = builtin_workloads()["digits-mlp"]
+    sound = builtin_tensor_workloads()["digits-mlp"]
     assert found(sound, "bf16", "fp16") == [f"{check}: ok" for check in checks]
 
 
@@ -418,7 +418,7 @@ def test_the_settings_of_a_study_are_tried() -> None:
     ],
 )
 def test_our_own_workloads_have_no_errors(name: str) -> None:
-    assert _errors(builtin_workloads()[name]) == []
+    assert _errors(builtin_tensor_workloads()[name]) == []
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -109,7 +109,7 @@ def _records(file: Path, layout: _Layout) -> tuple[Tensor, Tensor]:
             f"expected {file} to hold records of {size} bytes, got {len(found)} bytes; unpack the binary "
             f"version of {layout.name} again"
         )
-    records = torch.from_numpy(found).view(-1, size)
+    records = torch.as_tensor(found).view(-1, size)
     return records[:, layout.labels :].reshape(-1, 3, 32, 32), records[:, layout.labels - 1].long()
 
 
