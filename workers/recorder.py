@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from studies.resolve import ResolvedStudy
+from studies.searchable import stack_kind
 from studies.space import Parameters, configuration_key
 from studies.spec import StudySpec
 from studies.states import FINISHED_TRIAL_STATES, TrialState
@@ -20,7 +21,7 @@ from studies.trials import CardDifference, NewTrial, PendingTrial
 from studies.usable_values import ENOUGH_FAILED, ArmTally
 from studies.views import TrialView
 from workers.arms import Arm
-from workers.pack_protocol import EpochReport, MemberReport
+from workers.pack_protocol import EpochReport, MemberReport, Pack
 from workers.packing import MeasuredWidths
 from workers.pair_blocks import PairBlocks
 from workers.quarantine import Quarantine
@@ -65,7 +66,6 @@ class PackRecorder:
         arms: by name.
         widths: the stack widths measured so far.
         unfit_machines: trials to be tried on another machine.
-        needs_scale_invariance: whether it is not known yet which layers are scale-invariant.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class PackRecorder:
             writer.stack_widths(plan.workload.name), has_gpu=spec.resources.gpus_per_pack > 0
         )
         self._card_differences: tuple[CardDifference, ...] = ()
-        self.needs_scale_invariance = not writer.knows_scale_invariance()
+        # What makes a model differ, for the models whose layers were tested for scale invariance.
+        self._tested_models: set[tuple[object, ...]] = {()} if writer.knows_scale_invariance() else set()
         self._packs: dict[str, _PackInFlight] = {}
         self._quarantine = Quarantine(max_retries=spec.max_retries)
         self.unfit_machines = UnfitMachines(count_machines=count_machines, clock=clock)
@@ -199,9 +200,9 @@ class PackRecorder:
             self._card_differences = report.card_differences
             self._retry.persist(lambda: self._writer.record_card_differences(report.card_differences))
         invariance = report.scale_invariance
-        if invariance is not None and self.needs_scale_invariance:
+        if invariance is not None and (model := stack_kind(pack.parameters)) not in self._tested_models:
             self._retry.persist(lambda: self._writer.record_scale_invariance(invariance))
-            self.needs_scale_invariance = False
+            self._tested_models.add(model)
         charged_s = 0.0
         # A pack that leaves repeats its last report, and the store charges a report once.
         if report.epoch > pack.last_epoch:
@@ -338,6 +339,13 @@ class PackRecorder:
         waiting = [trial for trial in pack.members.values() if trial.id not in failures]
         reason = "its machine lacks what it needs, and handed it back"
         self._requeue(pack.queue, waiting, reason=reason, is_charged=False)
+
+    def needs_scale_invariance(self, pack: Pack) -> bool:
+        """Return whether a pack, whose layers are shown, should find which of them are scale-invariant."""
+        return (
+            any(member.measures_layers for member in pack.members)
+            and stack_kind(pack.members[0].parameters) not in self._tested_models
+        )
 
     def requeue_all(self, *, reason: str) -> None:
         """Requeue all packs in flight, uncharged: their workers are gone, but not because of a failure."""

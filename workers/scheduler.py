@@ -134,9 +134,7 @@ class PackScheduler:
             trials = queue.dispatch(group, 1 if group.alone is not None else size)
             self.recorder.dispatched(pack_id, queue, trials)
             pack = self._packing.pack(pack_id, queue, group, trials, epochs_ahead=epochs_ahead)
-            if self.recorder.needs_scale_invariance and any(
-                member.measures_layers for member in pack.members
-            ):
+            if self.recorder.needs_scale_invariance(pack):
                 pack = pack.model_copy(update={"finds_scale_invariance": True})
             not_on = self.recorder.unfit_machines.hosts(trial.id for trial in trials)
             return pack.model_copy(update={"not_on": not_on}) if not_on else pack

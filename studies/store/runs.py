@@ -458,9 +458,11 @@ class RunWriter:
             return layers.scale_invariance(connection, self._claim.study_id) is not None
 
     def record_scale_invariance(self, found: Mapping[str, bool]) -> None:
-        """Store whether each tested layer is scale-invariant, by name, in place of what was stored before."""
+        """Store whether each tested layer is scale-invariant, by name, beside what was stored before."""
         with self._database.write() as connection:
-            layers.record_scale_invariance(connection, self._lock(connection).id, found)
+            row = self._lock(connection)
+            known = {**found, **(row.scale_invariance or {})}
+            layers.record_scale_invariance(connection, row.id, known)
 
     def known_check(self, checked: WorkloadVersion) -> tuple[CheckResult, ...] | None:
         """Return what an earlier check of a workload's version found; None if there was none."""

@@ -3,7 +3,7 @@
 import pytest
 from packs import CPU, WORKLOADS, data_of, member, pack_of, shortened, train
 from running import Running
-from torch import Tensor
+from torch import Tensor, nn
 
 from studies.store import Store
 from workers.pack_protocol import EpochReport
@@ -11,7 +11,7 @@ from workers.scale_invariance import find_scale_invariance
 
 __all__: list[str] = []
 
-CNN = WORKLOADS["digits-cnn"]
+CNN, MLP = WORKLOADS["digits-cnn"], WORKLOADS["digits-mlp"]
 
 
 def test_the_defaults_measure_their_layers_and_the_rest_of_a_search_does_not(store: Store) -> None:
@@ -65,6 +65,20 @@ def test_no_more_layers_are_tested_than_time_allows() -> None:
     assert found.weights > 1
 
 
+def test_only_layers_on_which_the_loss_depends_tell_whether_they_are_scale_invariant() -> None:
+    class Headless(type(MLP)):
+        def build_model(self) -> nn.Module:
+            model = super().build_model()
+            weights = [weight for weight in model.parameters() if weight.ndim == 2]
+            nn.init.zeros_(weights[0])
+            return model
+
+    small = shortened(data_of(MLP), 160, 60)
+    found = find_scale_invariance(Headless(), small, batch_size=32, interval_steps=None, device=CPU)
+    assert len(found.layers) == found.weights - 1
+    assert not any(found.layers.values())
+
+
 def test_a_workload_that_cannot_be_tested_trains_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     loss = CNN.loss
@@ -79,5 +93,5 @@ def test_a_workload_that_cannot_be_tested_trains_without_it(monkeypatch: pytest.
     small = shortened(data_of(CNN), 160, 60)
     pack = pack_of(CNN, "adamp", member("adamp"), finds_scale_invariance=True)
     first, _ = train(pack, CNN, small)
-    assert first.scale_invariance == {}
+    assert first.scale_invariance is None
     assert first.members[0].layers is None
