@@ -1,5 +1,6 @@
 """The studies of `examples/paper` and `examples/paper-small` are valid, and cover their benchmarks."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_a_study_of_the_paper_is_valid_and_lacks_only_the_data(
     file: Path, bare: Catalog, complete: Catalog
 ) -> None:
     spec = study_of(file)
-    assert spec.workload == file.stem
+    assert f"{file.stem}-".startswith(f"{spec.workload}-")
     assert {arm.trials for arm in resolve(spec, complete).arms} == {1}
     with pytest.raises(SpecInvalid) as refused:
         resolve(spec, bare)
@@ -51,10 +52,26 @@ def test_a_study_of_the_paper_is_valid_and_lacks_only_the_data(
 
 
 def test_every_published_result_has_an_arm(complete: Catalog) -> None:
-    arms = {file.stem: {arm.optimizer for arm in study_of(file).arms} for file in PAPER}
+    arms = {spec.workload: {arm.optimizer for arm in spec.arms} for spec in map(study_of, PAPER)}
     for card in complete.workloads.values():
         if card.published:
             assert {result.optimizer for result in card.published} <= arms[card.name], card.name
+
+
+def test_arms_of_a_paper_study_differ_in_the_optimizer_alone() -> None:
+    """A verdict ranks all arms of a study, so two data sets or two training settings need two studies."""
+    of_suites: dict[str | None, set[tuple[str, ...]]] = {}
+    settings: Counter[str] = Counter()
+    for spec in map(study_of, PAPER):
+        optimizers = tuple(arm.optimizer for arm in spec.arms)
+        assert len(set(optimizers)) == len(optimizers), spec.name
+        names = {name for arm in spec.arms for name in arm.space}
+        assert not {name for name in names if name.startswith(("workload.", "training."))}, spec.name
+        of_suites.setdefault(spec.suite, set()).add(optimizers)
+        settings[f"{spec.workload} {spec.space}"] += 1
+    assert None not in of_suites
+    assert {len(arms) for arms in of_suites.values()} == {1}
+    assert set(settings.values()) == {1}
 
 
 @pytest.mark.parametrize("file", SMALL, ids=lambda file: file.stem)
