@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adamp._projection import decide
 from studies.training_settings import TrainingSettings
 from workers.pack_protocol import EpochReport, Pack
+from workers.probes import weight_norm
 from workers.seeding import initialisation_seed, seeded
 from workers.training_tasks import training_task
 from workers.trial_files import TrialFolder
@@ -163,7 +164,7 @@ def _is_scale_invariant(
     batch_loss: Callable[[], Tensor], weight: nn.Parameter, gradient: Tensor, *, loss: float
 ) -> bool | None:
     """Return whether doubling a weight leaves the loss as it is; None if the loss hardly depends on it."""
-    dependence = float(weight.detach().norm() * gradient.norm())
+    dependence = float(weight_norm([weight]) * weight_norm([gradient]))
     if dependence <= 10 * _ROUNDING * abs(loss):
         return None
     # Not without gradients: a task refuses a loss that has none.
