@@ -46,11 +46,12 @@ def errors(workload: LoopWorkload, batch_size: int | None = None) -> list[str]:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_attack_finds_the_worst_image_for_a_linear_model(norm: str) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    layer = nn.Linear(12, 2)
+    model = nn.Sequential(nn.Flatten(), layer)
     images, labels = torch.full((4, 3, 2, 2), 0.5), torch.tensor([0, 1, 0, 1])
     found = attacked(model, images, labels, norm=norm, radius=0.1, steps=10)  # pyright: ignore[reportArgumentType]
     change = (found - images).flatten(1)
-    weight = model[1].weight.detach()
+    weight = layer.weight.detach()
     worst = (weight[1] - weight[0]) * torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None]
     if norm == "linf":
         torch.testing.assert_close(change, 0.1 * worst.sign(), atol=1e-6, rtol=0)

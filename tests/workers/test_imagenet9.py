@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from workers.workloads.imagenet9 import (
     CLASSES,
@@ -63,7 +64,7 @@ def test_the_second_network_sees_little() -> None:
     """Its receptive field is 5 pixels: a convolution of 3x3, then one of 3x3 on its outputs."""
     torch.manual_seed(0)
     model = bagnet18().eval()
-    body = model[:-2]
+    body = nn.Sequential(*list(model.children())[:-2])
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
     body(image)[0, :, 2, 2].sum().backward()
     assert image.grad is not None

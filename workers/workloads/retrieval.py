@@ -138,7 +138,7 @@ class Retrieval(LoopWorkload):
             batches = list(_by_class(train.labels, batch_size, steps=steps, per_class=self.per_class))
         else:
             order = torch.randperm(len(train.labels))[: steps * batch_size]
-            batches = cast("list[list[int]]", order.view(steps, batch_size).tolist())
+            batches = cast("Any", order.view(steps, batch_size)).tolist()
         return DataLoader(train.images, batch_sampler=batches, num_workers=self.loaders)
 
     def training_step(self, model: Embedder, batch: Sequence[Tensor]) -> Tensor:
@@ -194,7 +194,7 @@ def _by_class(labels: Tensor, batch_size: int, *, steps: int, per_class: int) ->
     for _ in range(steps):
         chosen = torch.randperm(len(members))[: batch_size // per_class]
         drawn = [_drawn(members[int(label)], per_class) for label in chosen]
-        yield cast("list[int]", torch.cat(drawn).tolist())
+        yield cast("Any", torch.cat(drawn)).tolist()
 
 
 def _drawn(rows: Tensor, count: int) -> Tensor:
