@@ -16,7 +16,7 @@ class MachineView(FrozenModel):
     cpus: int = Field(description="Cores that it lends to trials.")
     cpu_share: float = Field(description="Fraction of all of its cores that were busy, from 0 to 1.")
     gpus: int = Field(default=0, description="Number of its GPUs.")
-    memory_bytes: int = Field(description="Its memory.")
+    memory_bytes: int = Field(gt=0, description="Its memory.")
     memory_used_bytes: int = Field(description="How much of that is in use.")
     workers: int = Field(default=0, description="Processes that train a pack.")
     warm_workers: int = Field(

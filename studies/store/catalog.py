@@ -9,20 +9,24 @@ __all__ = [
     "heartbeat",
     "nodes",
     "report_nodes",
+    "reported",
     "sign_off",
     "stamp",
 ]
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.catalog import BrokenPackage, Catalog, OptimizerCard, WorkloadCard
 from studies.cluster_views import MachineView, NodesView
+from studies.frozen_model import FrozenModel
 from studies.store import clock, tables
 
 HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
@@ -33,6 +37,7 @@ _MAX_PROBLEM_LENGTH = 1000
 _BROKEN = "broken"
 _NODES = "nodes"
 _CARDS = ("optimizer", "workload", _BROKEN)
+_View = TypeVar("_View", bound=FrozenModel)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,20 @@ def nodes(connection: Connection, *, within: timedelta) -> tuple[NodesView, ...]
     o = tables.offer.c
     since = clock.now(connection) - within
     query = select(o.card).where(o.kind == _NODES, o.seen_at > since).order_by(o.name)
-    return tuple(NodesView.model_validate(card) for card in connection.execute(query).scalars())
+    read = (reported(NodesView, card) for card in connection.execute(query).scalars())
+    return tuple(each for each in read if each is not None)
+
+
+def reported(view: type[_View], card: Mapping[str, Any] | None) -> _View | None:
+    """Return a stored report as a view; None if there is none or if it is no such view.
+
+    Fields that another release of Tangent reports are left out.
+    """
+    known = {name: value for name, value in (card or {}).items() if name in view.model_fields}
+    try:
+        return view.model_validate(known) if known else None
+    except ValidationError:
+        return None
 
 
 def sign_off(connection: Connection, *, dispatcher: str) -> None:

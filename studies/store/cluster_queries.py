@@ -38,7 +38,7 @@ def cluster(connection: Connection) -> ClusterView:
             seen_at=beat.at,
             is_alive=now - beat.at < HEARTBEAT_WITHIN,
             problem=beat.problem,
-            machine=None if beat.machine is None else MachineView.model_validate(beat.machine),
+            machine=catalog.reported(MachineView, beat.machine),
         )
         for beat in beats
     )

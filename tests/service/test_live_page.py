@@ -4,6 +4,7 @@ import gzip
 import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -102,6 +103,9 @@ def test_failures_are_grouped_by_reason_with_the_last_log_tail(http: httpx.Clien
     page = http.get(f"/studies/{run.id}").text
     assert "out of memory" in page
     assert "line &lt;39&gt;" in page
+    # An update changes the element that has its id.
+    twice = [name for name, number in Counter(re.findall(r'\sid="([^"]+)"', page)).items() if number > 1]
+    assert twice == []
 
 
 def test_an_update_of_10000_trials_takes_as_many_queries_and_bytes_as_one_of_few(

@@ -32,7 +32,7 @@ __all__: list[str] = []
 
 ROOT = "/tangent"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cluster.md"
-LINK = re.compile(r'\s(?:href|src|action|hx-get)="([^"#][^"]*)"')
+LINK = re.compile(r'\s(?:href|src|action|hx-get|data-icon)="([^"#][^"]*)"')
 # Not "text/html" alone, for which the events of a study are an endless stream.
 PAGE = {"accept": "text/html, application/json"}
 STRIPPING = "a proxy that removes the path"

@@ -4,6 +4,7 @@ import pytest
 from records import Arm, Outcome, around, falling, record
 
 from studies.analysis.analyse import analyse
+from studies.analysis.phrase import verdict_phrase
 from studies.analysis.views import StudyAnalysis
 from studies.states import StudyState
 
@@ -261,3 +262,28 @@ def test_a_search_among_several_that_only_diverged_counts_as_worst() -> None:
 @pytest.mark.parametrize("state", [StudyState.RUNNING, StudyState.PAUSED, StudyState.QUEUED])
 def test_the_finding_of_an_open_study_says_so_far(state: StudyState) -> None:
     assert _two(0.95, 0.8, state=state).finding.sentence.startswith("So far, SGDP is better")
+
+
+@pytest.mark.parametrize(
+    ("words", "phrase"),
+    [
+        ("SGDP>AdamW", "SGDP better than AdamW, Stepper undecided"),
+        ("SGDP>Stepper Stepper>AdamW", "SGDP better than Stepper, AdamW undecided"),
+        ("SGDP>AdamW Stepper>AdamW", "SGDP and Stepper better than AdamW"),
+        ("SGDP>AdamW SGDP>Stepper", "SGDP better than Stepper and AdamW"),
+        ("AdamW>SGDP AdamW>Stepper", "AdamW better than SGDP and Stepper"),
+        ("SGDP>Stepper Stepper>AdamW AdamW>SGDP", "no arm leads"),
+        ("", "undecided"),
+    ],
+)
+def test_the_phrase_calls_an_arm_better_only_than_arms_that_it_beats(words: str, phrase: str) -> None:
+    arms = {"sgdp": _good(0.9), "stepper": _good(0.9, turn=1), "adamw": _good(0.9, turn=3)}
+    analysis = analyse(record(arms))
+    better = {tuple(word.split(">")) for word in words.split()}
+
+    def word(first: str, second: str) -> str:
+        names = analysis.labels[first], analysis.labels[second]
+        return "better" if names in better else "worse" if names[::-1] in better else "undecided"
+
+    pairs = tuple(pair.model_copy(update={"word": word(pair.first, pair.second)}) for pair in analysis.pairs)
+    assert verdict_phrase(analysis.model_copy(update={"pairs": pairs})) == phrase

@@ -13,6 +13,14 @@ from studies.study_filter import StudyFilter, StudyOrder
 __all__: list[str] = []
 
 
+class _NewerMachine(MachineView):
+    disks: int = 3
+
+
+class _NewerNodes(NodesView):
+    disks: int = 3
+
+
 def ids(store: Store, **chosen: Any) -> list[str]:
     return [study.id for study in store.studies(StudyFilter(**chosen)).items]
 
@@ -61,3 +69,14 @@ def test_the_cluster_has_the_queue_the_machines_and_the_nodes(play: SimulatedDis
     assert machine in [each.machine for each in cluster.dispatchers]
     assert [study.id for study in cluster.queue] == waiting
     assert cluster.studies == {StudyState.QUEUED: 2}
+
+
+def test_reports_of_other_releases_do_not_break_the_cluster(play: SimulatedDispatcher) -> None:
+    machine = MachineView(cpus=4, cpu_share=0.5, memory_bytes=100, memory_used_bytes=10)
+    nodes = NodesView(machines=2, cpus=8, cpus_used=3)
+    play.store.heartbeat("newer", machine=_NewerMachine(**machine.model_dump()))
+    play.store.heartbeat("broken", machine=machine.model_copy(update={"memory_bytes": 0}))
+    play.store.report_nodes(_NewerNodes(**nodes.model_dump()), cluster="head:6379")
+    cluster = play.store.cluster()
+    assert [each.machine for each in cluster.dispatchers if each.machine] == [machine]
+    assert cluster.nodes == (nodes,)
