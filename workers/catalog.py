@@ -5,10 +5,7 @@ __all__ = ["installed_catalog"]
 from studies.catalog import BrokenPackage, Catalog, PackageVersion, WorkloadCard
 from workers.optimizers import load_optimizers
 from workers.training_tasks import takes_label_smoothing
-from workers.workloads import AnyWorkload, ScriptWorkload, kind_of, load_workloads
-
-# Every page of a study keeps it.
-_MAX_LENGTH = 1000
+from workers.workloads import AnyWorkload, ScriptWorkload, kind_of, load_workloads, what_is_missing
 
 
 def installed_catalog() -> Catalog:
@@ -37,15 +34,6 @@ def _announced(workload: AnyWorkload, *, package: PackageVersion | None) -> Work
             "kind": kind_of(workload),
             "package": package,
             "takes_label_smoothing": found,
-            "missing": _missing(workload),
+            "missing": what_is_missing(workload),
         }
     )
-
-
-def _missing(workload: AnyWorkload) -> str:
-    """Return what is missing to train a workload, or the error of the workload's own answer."""
-    try:
-        return (workload.missing() or "")[:_MAX_LENGTH]
-    # A package's workload may raise anything; it must not end the dispatcher.
-    except Exception as error:  # noqa: BLE001
-        return f"its method missing raised {type(error).__name__}: {error}"[:_MAX_LENGTH]

@@ -316,6 +316,8 @@ def _rank_resources(cpus: float, gpus: float) -> "_Resources":
 
 def _check_machine(pack: Pack, versions: str, resources: "_Resources") -> None:
     """Raise MachineUnfit if this machine lacks what the pack needs, or has another version of it."""
+    from workers.workloads import what_is_missing
+
     expected = {version.name: version for version in map(PackageVersion.model_validate, json.loads(versions))}
     for kind, name, installed in (
         ("workload", pack.workload, resources.workloads),
@@ -324,7 +326,7 @@ def _check_machine(pack: Pack, versions: str, resources: "_Resources") -> None:
         unfit = installed.why_unfit(name, kind=kind, expected=expected)
         if unfit is not None:
             raise MachineUnfit(unfit)
-    missing = resources.workloads[pack.workload].missing()
+    missing = what_is_missing(resources.workloads[pack.workload])
     if missing:
         raise MachineUnfit(f"{pack.workload} cannot be trained on {socket.gethostname()}: {missing}")
 

@@ -207,6 +207,17 @@ def test_wikitext_is_read_word_by_word_and_trained(tmp_path: Path) -> None:
     assert len(set(losses(whole))) == 3
 
 
+@pytest.mark.usefixtures("wikitext")
+def test_the_memory_ends_with_the_pass() -> None:
+    workload = Wikitext()
+    model = workload.build_model()
+    sizes: list[int] = []
+    for batch in workload.train_batches(batch_size=2, epoch=1):
+        workload.training_step(model, batch)
+        sizes.append(model.state_dict()["_extra_state"].numel())
+    assert sizes == [SMALL.layers * 2 * 8 * SMALL.width] * 8 + [0]
+
+
 def test_a_word_that_is_not_in_the_training_text_is_refused(wikitext: Path) -> None:
     (wikitext / "wiki.test.tokens").write_text(" new words \n")
     with pytest.raises(ValueError, match=r"wiki\.test\.tokens"):

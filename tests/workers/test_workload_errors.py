@@ -13,6 +13,7 @@ from studies.trials import CardDifference
 from workers.pack_protocol import EpochReport, Member, Pack
 from workers.trainable import PackTrainable
 from workers.workload_errors import WorkloadFault
+from workers.workloads.digits import DigitsMlp
 
 __all__: list[str] = []
 
@@ -71,6 +72,22 @@ def test_an_error_names_the_workloads_function_and_what_to_change(
     assert re.search(r"\(tangent_plugin\.py, line \d+\)$", fault.reason)
     files = re.findall(r'File "(.+?)", line', fault.traceback)
     assert set(files) == {str(PLUGIN / "tangent_plugin.py")}, "only the user's frames"
+
+
+@pytest.mark.parametrize("answer", [1 / 3, PermissionError("/data")])
+def test_a_workload_that_cannot_tell_what_is_missing_is_a_fault_of_the_machine(
+    answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(_self: object) -> object:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(DigitsMlp, "missing", missing)
+    fault = fault_of("digits-mlp")
+    assert fault.unfit_machine is not None
+    assert fault.is_for_all
+    assert re.search("0.333|PermissionError: /data", fault.reason)
 
 
 def test_a_traceback_has_all_frames_of_the_user() -> None:

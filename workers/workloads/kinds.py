@@ -1,9 +1,10 @@
 """The kinds of workload, and the data that a worker keeps of them."""
 
-__all__ = ["AnyWorkload", "DataCache", "ModelWorkload", "kind_of"]
+__all__ = ["AnyWorkload", "DataCache", "ModelWorkload", "kind_of", "what_is_missing"]
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -17,8 +18,12 @@ from workers.workloads.tensor_workload import Data, TensorWorkload, load_data
 
 ModelWorkload = TensorWorkload | LoopWorkload
 """A workload whose model Tangent's loop trains."""
+
 AnyWorkload = ModelWorkload | ScriptWorkload
 """A workload of any kind."""
+
+# Every page of a study keeps what is missing.
+_MAX_MISSING = 1000
 
 
 def kind_of(workload: AnyWorkload) -> WorkloadKind:
@@ -26,6 +31,18 @@ def kind_of(workload: AnyWorkload) -> WorkloadKind:
     if isinstance(workload, TensorWorkload):
         return "tensors"
     return "loop" if isinstance(workload, LoopWorkload) else "script"
+
+
+def what_is_missing(workload: AnyWorkload) -> str:
+    """Return what this machine lacks to train a workload, or why the workload cannot tell; else ""."""
+    try:
+        missing: Any = workload.missing()
+    # A package's workload may raise anything; it must end neither the dispatcher nor a worker.
+    except Exception as error:  # noqa: BLE001
+        return f"its method missing raised {type(error).__name__}: {error}"[:_MAX_MISSING]
+    if isinstance(missing, str):
+        return missing[:_MAX_MISSING]
+    return "" if missing is None else f"its method missing returned {missing!r}"[:_MAX_MISSING]
 
 
 class DataCache:

@@ -139,8 +139,8 @@ class _MemoryBlock(nn.Module):
 class TransformerXl(nn.Module):
     """A causal decoder with relative positions whose blocks also see their inputs of the last segment.
 
-    Embeddings and softmax share one matrix. In training the memory is kept between steps: it is part of
-    `state_dict`, so that a trial that continues within a text continues with its memory.
+    Embeddings and softmax share one matrix. In training the memory is kept between steps: within a text it is
+    part of `state_dict`, so that a trial that continues there continues with its memory.
 
     Args:
         sizes: the sizes.
@@ -275,9 +275,13 @@ class _MemoryLm(LoopWorkload):
         )
 
     def training_step(self, model: TransformerXl, batch: dict[str, Any]) -> Tensor:
-        """Return the mean cross-entropy in nats per token, and keep the memory in the model."""
+        """Return the mean cross-entropy in nats per token, and keep the memory in the model.
+
+        The next pass starts without memory, so the last segment leaves none: it would be in every checkpoint.
+        """
         memory = None if batch["is_first"] else model.memory
-        states, model.memory = model(batch["tokens"], memory, self.memory)
+        states, memory = model(batch["tokens"], memory, self.memory)
+        model.memory = memory.new_zeros(0) if batch["is_last"] else memory
         return model.negative_log_likelihood(states, batch["targets"]) / batch["targets"].numel()
 
     def evaluate(
@@ -307,6 +311,7 @@ def _segments(text: Tensor, *, streams: int, length: int, segment: int) -> Itera
             "tokens": tokens[:, part].long(),
             "targets": targets[:, part].long(),
             "is_first": start == 0,
+            "is_last": start + segment >= length,
         }
 
 
