@@ -61,6 +61,20 @@ def test_the_attack_finds_the_worst_image_for_a_linear_model(norm: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_the_attack_moves_images_of_confident_predictions_in_16_bits() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(12, 2)
+    with torch.no_grad():
+        linear.weight[1] = -linear.weight[0]
+        linear.bias.copy_(torch.tensor([7.0, -7.0]))
+    model = nn.Sequential(nn.Flatten(), linear)
+    images = torch.full((4, 3, 2, 2), 0.5)
+    with torch.autocast("cpu", dtype=torch.float16):
+        found = attacked(model, images, torch.zeros(4).long(), norm="linf", radius=0.1, steps=10)
+    worst = linear.weight[1].detach().expand(4, 12)
+    torch.testing.assert_close((found - images).flatten(1), 0.1 * worst.sign(), atol=1e-6, rtol=0)
+
+
 def test_an_attacked_image_is_an_image() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))

@@ -22,6 +22,7 @@ __all__: list[str] = []
 
 BOXES = torch.tensor([[4.0, 8.0, 20.0, 24.0], [22.0, 3.0, 30.0, 15.0]])
 LABELS = torch.tensor([2, 0])
+LEVELS = (Level(cells=4, sides=(8, 12)), Level(cells=2, sides=(16,)))
 
 
 def truth_of(*boxes: tuple[float, ...]) -> Any:
@@ -111,6 +112,39 @@ def test_a_perfect_centernet_has_no_loss_and_finds_the_boxes() -> None:
     assert scores[0, 2] < 0.01
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_detectors_are_judged_in_float32_by_outputs_in_16_bits(dtype: torch.dtype) -> None:
+    truth, defaults = Truth.of([BOXES], [LABELS]), default_boxes(LEVELS, size=32)
+    torch.manual_seed(0)
+    for output, loss_of, boxes_of in (
+        (perfect_centernet(), centernet_loss, lambda each: centernet_boxes(each, most=2)),
+        (
+            torch.randn(1, len(defaults), 8),
+            lambda each, objects: ssd_loss(each, objects, defaults),
+            lambda each: ssd_boxes(each, defaults, most=9)[0],
+        ),
+    ):
+        rounded = output.to(dtype)
+        with torch.autocast("cpu", dtype=dtype):
+            losses, boxes = loss_of(rounded, truth), boxes_of(rounded)
+        assert {each.dtype for each in losses.values()} == {torch.float32}
+        torch.testing.assert_close(losses, loss_of(rounded.float(), truth))
+        torch.testing.assert_close(boxes, boxes_of(rounded.float()))
+
+
+def test_a_bump_has_the_radius_of_the_authors_code() -> None:
+    """CornerNet's formula is 1.91 for sides of 7 cells, and 2.19 for the 8 to which 7.25 are rounded up."""
+    for side, reach in ((8.0, 0), (28.0, 1), (29.0, 2)):
+        box = torch.tensor([[32.0 - side / 2, 32.0 - side / 2, 32.0 + side / 2, 32.0 + side / 2]])
+        truth = Truth.of([box], [torch.tensor([0])])
+        flat = torch.zeros(1, 5, 16, 16, requires_grad=True)
+        centernet_loss(flat, truth)["heat"].backward()
+        assert flat.grad is not None
+        row = flat.grad[0, 0, 8, 9:]
+        # Cells outside the bump count in full.
+        assert int((row < row.max()).sum()) == reach
+
+
 def test_padding_and_pictures_without_objects_add_nothing_to_centernets_loss() -> None:
     output = torch.randn(1, 7, 8, 8)
     alone = centernet_loss(output, Truth.of([BOXES], [LABELS]))
@@ -131,9 +165,6 @@ def test_cells_near_a_centre_count_less_as_background() -> None:
     near[0, 0, 8, 9] = far[0, 0, 8, 15] = 5
     losses = [centernet_loss(output, big)["heat"] for output in (near, far)]
     assert losses[0] < losses[1] / 2
-
-
-LEVELS = (Level(cells=4, sides=(8, 12)), Level(cells=2, sides=(16,)))
 
 
 def test_default_boxes_are_centred_in_their_cells() -> None:

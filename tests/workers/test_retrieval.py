@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
+from torch import nn
 from torch.nn import functional
 
 from workers.workload_check import check_workload
 from workers.workloads import LoopWorkload, builtin_workloads, configured
-from workers.workloads.retrieval import RETRIEVAL, Retrieval, recall_at_1
+from workers.workloads.retrieval import RETRIEVAL, Embedder, Retrieval, recall_at_1
 from workers.workloads.retrieval_benchmarks import RETRIEVAL_BENCHMARKS, RetrievalBenchmark
 
 __all__: list[str] = []
@@ -36,6 +37,20 @@ def test_recall_is_the_precision_at_one_of_the_library() -> None:
     in_gallery = library.get_accuracy(found, labels, gallery, classes)["precision_at_1"]
     assert recall_at_1(found, labels) == pytest.approx(among_themselves)
     assert recall_at_1(found, labels, gallery=(gallery, classes)) == pytest.approx(in_gallery)
+
+
+def test_recall_under_autocast_is_that_of_float32() -> None:
+    torch.manual_seed(0)
+    body = nn.Linear(4, 8)
+    nn.init.ones_(body.bias)
+    model, images, labels = Embedder(body, nn.Identity()), 0.1 * torch.randn(200, 4), torch.arange(200) // 2
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(images)
+        recall = recall_at_1(found, labels)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(200))
+    assert recall == recall_at_1(found, labels)
+    # All cosines are near 1, where bfloat16 has steps of 0.004.
+    assert (found @ found.T).min() > 0.8
 
 
 @pytest.mark.parametrize("name", SMALL)

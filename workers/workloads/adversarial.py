@@ -3,7 +3,7 @@
 The attack is projected gradient descent (PGD): steps that raise the loss, from a random start, within a ball
 around each image. Each step is a quarter of the ball's radius, as in the configuration of
 MadryLab/cifar10_challenge (radius 8, step 2, 10 steps). The attack sees the network as it is trained, with
-the batch statistics of its normalisation, as there.
+the batch statistics of its normalisation, whose running means count the images of its steps too, as there.
 """
 
 __all__ = ["ADVERSARIAL", "AdversarialTraining", "attacked", "wide_resnet"]
@@ -113,6 +113,9 @@ def attacked(
 ) -> Tensor:
     """Return images near the given ones that raise the cross-entropy of a model, by PGD.
 
+    It is computed in float32 under any precision of the training: in 16 bits the slopes of confident
+    predictions vanish.
+
     Args:
         model: returns logits [B, classes]; its parameters get no gradients.
         images: floats from 0 to 1, [B, C, H, W].
@@ -130,7 +133,9 @@ def attacked(
     found = nearest_allowed(images + torch.empty_like(images).uniform_(-radius, radius))
     for _ in range(steps):
         found.requires_grad_()
-        (slope,) = torch.autograd.grad(functional.cross_entropy(model(found), labels), found)
+        with torch.autocast(images.device.type, enabled=False):
+            loss = functional.cross_entropy(model(found), labels, reduction="sum")
+            (slope,) = torch.autograd.grad(loss, found)
         uphill = functional.normalize(slope.flatten(1)).view_as(slope) if norm == "l2" else slope.sign()
         found = nearest_allowed(found.detach() + _STEP * radius * uphill)
     return found.detach()
@@ -170,7 +175,8 @@ class Cifar10Adversarial(AdversarialTraining):
             "32x32 colour images in ten classes, shifted and flipped at random. Wide ResNet 28-10, trained "
             "on images that PGD with 10 steps has changed within a radius of 4/255 (linf) or 80/255 (l2); "
             "cross-entropy loss. AdamP's project page names neither depth nor width; 28-10 is that of "
-            "MadryLab/cifar10_challenge, as are batch size and epochs (80,000 steps of 128)."
+            "MadryLab/cifar10_challenge, as is the batch size; its 80,000 steps are 205 epochs of all 50,000 "
+            "training images."
         ),
         source="CIFAR-10 (Krizhevsky, 2009), the user's copy; no licence is stated",
         metric="attacked accuracy",

@@ -78,6 +78,8 @@ def centernet_loss(output: Tensor, truth: Truth, *, size_weight: float = 0.1) ->
         truth: the boxes in pixels; none of them may be outside the picture.
         size_weight: weight of the error of sizes in cells; the paper's is for objects of up to 128 cells.
     """
+    # In 16 bits cells beside a peak round to it.
+    output = output.float()
     logits, (height, width) = output[:, :-4], output.shape[-2:]
     is_object = truth.labels >= 0
     cells = truth.boxes / STRIDE
@@ -108,6 +110,7 @@ def centernet_boxes(output: Tensor, *, most: int = 100) -> tuple[Tensor, Tensor,
         output: the head's output [B, classes + 4, H, W].
         most: boxes of each picture, at most the number of cells times classes.
     """
+    output = output.float()
     heat = output[:, :-4].sigmoid()
     peaks = heat * (functional.max_pool2d(heat, kernel_size=3, stride=1, padding=1) == heat)
     scores, at = peaks.flatten(start_dim=1).topk(most)
@@ -122,8 +125,10 @@ def centernet_boxes(output: Tensor, *, most: int = 100) -> tuple[Tensor, Tensor,
 def _radius(sizes: Tensor) -> Tensor:
     """Return the radius [...] of an object's bump in whole cells, for sizes [..., 2] in cells.
 
-    It is CornerNet's as the authors' code computes it, about a quarter of the side of a square.
+    It is CornerNet's as the authors' code computes it, of sizes in whole cells: about a quarter of the side
+    of a square.
     """
+    sizes = sizes.ceil()
     area, sides = sizes.prod(dim=-1), _OVERLAP * sizes.sum(dim=-1)
     radius = (sides.square() + 4 * _OVERLAP * (1 - _OVERLAP) * area).sqrt() - sides
     return radius.clamp(min=0).floor()

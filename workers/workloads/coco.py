@@ -302,8 +302,9 @@ class CocoCenterNet(_Coco):
         for picture in pictures:
             mean, deviation = (picture.new_tensor(of)[:, None, None] for of in (_MEAN, _DEVIATION))
             below, right = (-length % 32 for length in picture.shape[-2:])
-            padded = functional.pad((picture - mean) / deviation, (0, right, 0, below))
-            boxes, labels, scores = centernet_boxes(model(padded[None]))
+            # Black, as in training and in the authors' code.
+            padded = functional.pad(picture, (0, right, 0, below))
+            boxes, labels, scores = centernet_boxes(model(((padded - mean) / deviation)[None]))
             yield boxes[0], labels[0], scores[0]
 
 

@@ -67,7 +67,8 @@ class Embedder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return embeddings of length 1, [B, E]."""
-        return functional.normalize(self.body(images))
+        # 16 bits cannot tell cosines near 1 from each other.
+        return functional.normalize(self.body(images).float())
 
 
 class Retrieval(LoopWorkload):
@@ -144,7 +145,9 @@ class Retrieval(LoopWorkload):
     def training_step(self, model: Embedder, batch: Sequence[Tensor]) -> Tensor:
         """Return the loss of a batch of images and classes."""
         images, labels = batch
-        return model.criterion(model(images), labels)
+        embeddings = model(images)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return model.criterion(embeddings, labels)
 
     def evaluate(self, model: Embedder, split: SplitName, *, device: torch.device) -> dict[str, float]:
         """Return recall@1: the part of the queries whose nearest image is of their class."""
@@ -175,7 +178,8 @@ def recall_at_1(queries: Tensor, labels: Tensor, *, gallery: tuple[Tensor, Tenso
     images, classes = gallery or (queries, labels)
     right = 0
     for start in range(0, len(queries), _QUERIES):
-        cosines = queries[start : start + _QUERIES] @ images.T
+        with torch.autocast(queries.device.type, enabled=False):
+            cosines = queries[start : start + _QUERIES] @ images.T
         if gallery is None:
             rows = torch.arange(len(cosines), device=cosines.device)
             cosines[rows, start + rows] = -torch.inf

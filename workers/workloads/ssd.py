@@ -97,6 +97,7 @@ def ssd_loss(output: Tensor, truth: Truth, defaults: Tensor) -> dict[str, Tensor
         truth: the objects.
         defaults: the default boxes [N, 4].
     """
+    output = output.float()
     is_object = truth.labels >= 0
     overlap = overlaps(truth.boxes, _edges(defaults)).masked_fill(~is_object[..., None], -1)  # [B, M, N]
     best, matched = overlap.max(dim=1)  # [B, N]
@@ -129,6 +130,7 @@ def ssd_boxes(output: Tensor, defaults: Tensor, *, most: int) -> list[tuple[Tens
         defaults: the default boxes [N, 4].
         most: candidates of each picture before suppression.
     """
+    output = output.float()
     centres = defaults[:, :2] + output[..., :2] * _VARIANCES[0] * defaults[:, 2:]
     sizes = defaults[:, 2:] * (output[..., 2:4] * _VARIANCES[1]).clamp(max=_LARGEST).exp()
     boxes = torch.cat([centres - sizes / 2, centres + sizes / 2], dim=-1)
