@@ -12,6 +12,7 @@ from packs import CPU
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from workers.workload_check import check_workload
+from workers.workload_errors import MachineUnfit
 from workers.workloads import LoopWorkload
 from workers.workloads.audio import AUDIO, Dcase2017Task4, MagnaTagATune, SpeechCommands
 from workers.workloads.harmonic_cnn import (
@@ -171,6 +172,26 @@ def test_clips_are_split_as_published(folder: Path) -> None:
     segments = Dcase2017Task4().clips("test")[1].segments
     assert segments is not None
     assert np.argwhere(segments).tolist() == [[1, 2], [1, 3], [11, 2], [11, 3]]
+
+
+@pytest.mark.parametrize("workload", AUDIO, ids=lambda workload: workload.card.name)
+def test_lists_without_clips_are_a_fault_of_the_machine(workload: LoopWorkload, folder: Path) -> None:
+    MAKERS[workload.card.name](folder)
+    for file in (*folder.rglob("*.wav"), *folder.rglob("*.mp3")):
+        file.unlink()
+    with pytest.raises(MachineUnfit, match=r"clips of the train split in .*, got none; put "):
+        workload.steps_per_epoch(2)
+    with pytest.raises(MachineUnfit, match="clips of the test split"):
+        workload.evaluate(workload.build_model(), "test", device=CPU)
+
+
+@pytest.mark.parametrize("row", ["video0_30.000_40.000.wav\t0\t10\tTrombone", "video0_30.000_40.000.wav"])
+def test_an_unknown_sound_is_named_with_its_list(row: str, folder: Path) -> None:
+    dcase2017(folder)
+    file = folder / "dcase2017-task4" / "metadata" / "groundtruth_strong_label_testing_set.csv"
+    file.write_text(f"{row}\n")
+    with pytest.raises(ValueError, match=r"testing_set\.csv, got \['video0"):
+        Dcase2017Task4().clips("train")
 
 
 def test_another_sample_rate_is_refused(folder: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from workers.workloads import LoopWorkload
+from workers.workload_errors import MachineUnfit
+from workers.workloads import LoopWorkload, configured
 from workers.workloads.boxes import Found, Truth, average_precision, ground_truth, overlaps, suppressed
 from workers.workloads.centernet import STRIDE, centernet_boxes, centernet_loss
 from workers.workloads.coco import CocoCenterNet, coco_split, read_annotations
@@ -251,6 +252,15 @@ def test_a_missing_copy_of_coco_is_explained(tmp_path: Path, monkeypatch: pytest
     missing = workload.missing()
     assert missing is not None
     assert "detection" in missing or "instances_train2017.json" in missing
+
+
+@pytest.mark.parametrize("workload", DETECTION[:2], ids=lambda workload: workload.card.name)
+def test_missing_imagenet_weights_are_a_fault_of_the_machine(
+    workload: LoopWorkload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MachineUnfit, match=r"download them with .*IMAGENET1K_V1"):
+        configured(workload, {"workload.pretrained": True}).build_model()
 
 
 TRAIN = """

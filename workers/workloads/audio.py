@@ -10,6 +10,7 @@ __all__ = ["AUDIO", "AudioClip", "Dcase2017Task4", "MagnaTagATune", "SpeechComma
 import csv
 import functools
 import math
+import socket
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -21,8 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from studies.catalog import MetricCard, PublishedResult, WorkloadCard
+from workers.workload_errors import MachineUnfit
 from workers.workloads.harmonic_cnn import (
     SAMPLE_RATE,
     HarmonicCnn,
@@ -100,9 +103,26 @@ class _AudioFolder(LoopWorkload):
     loaders: ClassVar[int] = 4
     """Processes that read files. Their number determines the random places, so it is fixed."""
 
+    @staticmethod
     @abstractmethod
+    def read(folder: Path) -> Mapping[str, Sequence[AudioClip]]:
+        """Return the clips of each split whose files are in a folder, in the order of the list."""
+
     def clips(self, split: str) -> Sequence[AudioClip]:
-        """Return the clips of a split."""
+        """Return the clips of a split.
+
+        Raises:
+            MachineUnfit: none of its files is in the folder.
+        """
+        folder = data_folder(self.folder_name)
+        found = self.read(folder)[split]
+        if not found:
+            raise MachineUnfit(
+                f"expected clips of the {split} split in {folder} on {socket.gethostname()}, got none; put "
+                f"{self.layout} there",
+                function=self.read,
+            )
+        return found
 
     def missing(self) -> str | None:
         """Return what must be installed or downloaded first."""
@@ -130,9 +150,6 @@ class _AudioFolder(LoopWorkload):
         return clip_loss(model(waveforms), tags)
 
     def _loader(self, clips: _Waveforms, **options: Any) -> Iterable[Any]:
-        # Its import would slow down every worker's start.
-        from torch.utils.data import DataLoader
-
         # Any object with a length and items can be loaded.
         return DataLoader(cast("Any", clips), num_workers=self.loaders, **options)
 
@@ -155,9 +172,9 @@ def _published(optimizer: str, value: float, *, metric: str | None = None) -> Pu
 
 
 def _rows(file: Path) -> Iterator[list[str]]:
-    """Yield the rows of a list with tabs."""
+    """Yield the rows of a list with tabs, without empty ones."""
     with file.open(encoding="utf-8", newline="") as lines:
-        yield from csv.reader(lines, delimiter="\t")
+        yield from filter(None, csv.reader(lines, delimiter="\t"))
 
 
 class MagnaTagATune(_AudioFolder):
@@ -197,9 +214,10 @@ class MagnaTagATune(_AudioFolder):
         ),
     )
 
-    def clips(self, split: str) -> Sequence[AudioClip]:
-        """Return the clips of a split, in the order of the list."""
-        return _magnatagatune(data_folder(self.folder_name))[split]
+    @staticmethod
+    def read(folder: Path) -> Mapping[str, Sequence[AudioClip]]:
+        """Return the clips in the order of `annotations_final.csv`."""
+        return _magnatagatune(folder)
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
         """Return both areas under curves; a clip's scores are means over its parts of 3.07 seconds."""
@@ -275,9 +293,10 @@ class SpeechCommands(_AudioFolder):
         ),
     )
 
-    def clips(self, split: str) -> Sequence[AudioClip]:
-        """Return the clips of a split, in the order of their names."""
-        return _speech_commands(data_folder(self.folder_name))[split]
+    @staticmethod
+    def read(folder: Path) -> Mapping[str, Sequence[AudioClip]]:
+        """Return the clips in the order of their names."""
+        return _speech_commands(folder)
 
     def training_step(self, model: Any, batch: Any, label_smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy of the clips' words."""
@@ -369,9 +388,14 @@ class Dcase2017Task4(_AudioFolder):
         ),
     )
 
-    def clips(self, split: str) -> Sequence[AudioClip]:
-        """Return the clips of a split, in the order of the list."""
-        return _dcase2017(data_folder(self.folder_name))[split]
+    @staticmethod
+    def read(folder: Path) -> Mapping[str, Sequence[AudioClip]]:
+        """Return the clips in the order of the lists.
+
+        Raises:
+            ValueError: a row of a list is not one of the published lists.
+        """
+        return _dcase2017(folder)
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, float | Tensor]:
         """Return the F1 scores of clips and of segments of a second."""
@@ -392,7 +416,13 @@ def _dcase2017(folder: Path) -> dict[str, list[AudioClip]]:
         ("test", "evaluation", "strong"),
     ):
         found: dict[Path, NDArray[np.float32]] = {}
-        for row in _rows(folder / "metadata" / f"groundtruth_{strength}_label_{part}_set.csv"):
+        path = folder / "metadata" / f"groundtruth_{strength}_label_{part}_set.csv"
+        for row in _rows(path):
+            if len(row) != 4 or row[-1] not in number:
+                raise ValueError(
+                    f"expected a file's name, a start, an end and one of the 17 sounds in each row of "
+                    f"{path}, got {row}; use the published list"
+                )
             name, onset, offset, label = row
             file = folder / part / f"Y{name}"
             # Videos disappear, so that no copy has all clips.

@@ -7,6 +7,7 @@ __all__ = ["CocoCenterNet", "CocoSsd"]
 
 import functools
 import json
+import socket
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
@@ -22,9 +23,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from studies.catalog import Hyperparameter, PublishedResult, WorkloadCard
 from studies.space import Choices
+from workers.workload_errors import MachineUnfit
 from workers.workloads.boxes import Found, Truth, average_precision, ground_truth
 from workers.workloads.centernet import CenterNet, CenterNetHead, centernet_boxes, centernet_loss
 from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.picture_files import missing_weights
 from workers.workloads.requirements import data_folder, missing_extra, missing_files
 
 CLASSES = 80
@@ -46,8 +49,8 @@ _PAPER = "AdamP paper (Heo et al. 2021), Table 3"
 _PRETRAINED = Hyperparameter(
     name="pretrained",
     description=(
-        "Whether the backbone starts from torchvision's ImageNet weights, which it downloads once to "
-        "TORCH_HOME."
+        "Whether the backbone starts from torchvision's ImageNet weights, which must lie in TORCH_HOME on "
+        "every machine that trains; docs/benchmarks.md has the commands that download them."
     ),
     default=False,
     search=Choices(choices=(False, True)),
@@ -229,6 +232,19 @@ class _Coco(LoopWorkload):
                 found.append(Found(picture, boxes[known], categories[labels[known]], scores[known]))
         return {"average precision": average_precision(_truth(data_folder("coco"), split), found)}
 
+    def _backbone(self, model: str, file: str) -> Any:
+        """Return a network of torchvision, with the ImageNet weights of a file if the configuration says so.
+
+        Raises:
+            MachineUnfit: the file is not on this machine. A trial does not download: not every machine has
+                a network, and trials that start together would write the same file.
+        """
+        is_pretrained = bool(self.config["pretrained"])
+        missing = missing_weights(model, file) if is_pretrained else None
+        if missing is not None:
+            raise MachineUnfit(f"{missing} on {socket.gethostname()}", function=type(self).build_model)
+        return getattr(_torchvision("models"), model)(weights="IMAGENET1K_V1" if is_pretrained else None)
+
     @abstractmethod
     def _training_transform(self) -> Callable[[Any], Any]:
         """Return the augmentation, which ends with pictures of one size as the model takes them."""
@@ -262,9 +278,12 @@ class CocoCenterNet(_Coco):
     )
 
     def build_model(self) -> nn.Module:
-        """Return the network of the authors' code, `resdcn_18`."""
-        weights = "IMAGENET1K_V1" if self.config["pretrained"] else None
-        resnet = _torchvision("models").resnet18(weights=weights)
+        """Return the network of the authors' code, `resdcn_18`.
+
+        Raises:
+            MachineUnfit: it starts from ImageNet weights, which are not on this machine.
+        """
+        resnet = self._backbone("resnet18", "resnet18-f37072fd.pth")
         *backbone, _pool, _classifier = resnet.children()
         neck: list[nn.Module] = []
         for channels_in, channels_out in ((512, 256), (256, 128), (128, 64)):
@@ -331,10 +350,13 @@ class CocoSsd(_Coco):
     )
 
     def build_model(self) -> nn.Module:
-        """Return torchvision's `ssd300_vgg16`, whose backbone has batch normalisation here."""
+        """Return torchvision's `ssd300_vgg16`, whose backbone has batch normalisation here.
+
+        Raises:
+            MachineUnfit: it starts from ImageNet weights, which are not on this machine.
+        """
+        features = self._backbone("vgg16_bn", "vgg16_bn-6c64b313.pth").features
         ssd = _torchvision("models.detection.ssd")
-        weights = "IMAGENET1K_V1" if self.config["pretrained"] else None
-        features = _torchvision("models").vgg16_bn(weights=weights).features
         backbone = ssd.SSDFeatureExtractorVGG(features, highres=False)
         # Those of torchvision's ssd300_vgg16.
         defaults = ssd.DefaultBoxGenerator(

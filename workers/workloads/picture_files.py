@@ -1,12 +1,13 @@
 """Images in the user's files, decoded and cropped as for ImageNet; needs the extra `vision`."""
 
-__all__ = ["PictureFiles", "missing_vision"]
+__all__ = ["PictureFiles", "missing_vision", "missing_weights"]
 
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,6 +20,22 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def missing_vision() -> str | None:
     """Return the command that installs what reads the images and builds the networks, or None."""
     return missing_extra("vision", "torchvision", "PIL")
+
+
+def missing_weights(model: str, file: str) -> str | None:
+    """Return the command that downloads torchvision's ImageNet weights of a model, or None.
+
+    Args:
+        model: a function of `torchvision.models`, such as `resnet50`.
+        file: the name of its `IMAGENET1K_V1`.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / file
+    if path.exists():
+        return None
+    return (
+        f"expected torchvision's ImageNet weights of {model} in {path}; download them with `python -c "
+        f"\"import torchvision.models as m; m.{model}(weights='IMAGENET1K_V1')\"`"
+    )
 
 
 class PictureFiles(Dataset[tuple[Tensor, int]]):

@@ -18,7 +18,7 @@ from torch import nn
 
 from studies.catalog import PublishedResult, WorkloadCard
 from workers.workloads.loop_workload import SplitName
-from workers.workloads.picture_files import PictureFiles, missing_vision
+from workers.workloads.picture_files import PictureFiles, missing_vision, missing_weights
 from workers.workloads.requirements import data_folder, missing_files
 from workers.workloads.retrieval import LOSS, LabelledImages, Retrieval
 
@@ -70,7 +70,7 @@ class RetrievalBenchmark(Retrieval):
             super().missing()
             or missing_vision()
             or missing_files(data_folder(self.data_set), self.layout, *self.files)
-            or _missing_weights()
+            or missing_weights("resnet50", "resnet50-0676ba61.pth")
         )
 
     def train_images(self) -> LabelledImages:
@@ -116,20 +116,6 @@ def _labelled(files: Files, *, is_training: bool = False) -> LabelledImages:
     labels = [numbers[label] if is_training else label for _, label in files]
     pictures = PictureFiles([path for path, _ in files], labels, is_training=is_training)
     return LabelledImages(images=pictures, labels=torch.tensor(labels))
-
-
-_WEIGHTS = "resnet50-0676ba61.pth"
-
-
-def _missing_weights() -> str | None:
-    """Return the command that downloads the pretrained weights, or None."""
-    file = Path(torch.hub.get_dir()) / "checkpoints" / _WEIGHTS
-    if file.exists():
-        return None
-    return (
-        f"expected the weights of a ResNet-50 trained on ImageNet in {file}; download them with `python -c "
-        "\"import torchvision.models as m; m.resnet50(weights='IMAGENET1K_V1')\"`"
-    )
 
 
 def _lines(file: Path) -> list[list[str]]:
