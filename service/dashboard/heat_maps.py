@@ -49,11 +49,13 @@ class HeatMap:
         arm: the arm.
         across: the texts of the columns.
         rows: (text, cells) of the rows, the highest values first.
+        left_out: how many trials are in no cell, because a value lies outside the space.
     """
 
     arm: ArmView
     across: tuple[str, ...]
     rows: tuple[tuple[str, tuple[HeatCell, ...]], ...]
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -172,4 +174,5 @@ def _map(
         (text, tuple(cell((row, column)) for column in range(len(x.texts))))
         for row, text in enumerate(y.texts)
     ]
-    return HeatMap(arm, x.texts, tuple(reversed(rows)))
+    placed = sum(len(some) for some in members.values())
+    return HeatMap(arm, x.texts, tuple(reversed(rows)), left_out=len(trials) - placed)

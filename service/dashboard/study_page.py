@@ -29,7 +29,7 @@ from service.dashboard.figures import (
     narrowing_chart,
     study_charts,
 )
-from service.dashboard.heat_maps import heat_maps, pair_choice
+from service.dashboard.heat_maps import HeatMap, PairChoice, heat_maps, pair_choice
 from service.dashboard.leader_text import ranked
 from service.dashboard.live_section import live_section, tab_icon, tab_title
 from service.dashboard.pack_text import describe_stacking
@@ -81,30 +81,20 @@ class StudyPageQuery(BaseModel):
     down: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(default=None, max_length=96)
     columns: Annotated[tuple[Annotated[str, Field(max_length=96)], ...], Field(max_length=64)] = ()
 
-    @property
-    def view(self) -> "_View":
-        """What of the evidence depends on the query."""
-        return _View(self.against, self.across, self.down)
-
     def address(self, path: str, **changes: object) -> str:
         """Return the address of a path with this query and some changes; default values are left out."""
         query = self.model_dump(mode="json") | changes
         default = StudyPageQuery().model_dump(mode="json")
         return address(path, **{name: value for name, value in query.items() if value != default.get(name)})
 
-
-@dataclass(frozen=True)
-class _View:
-    """What a reader chose of a study's evidence.
-
-    Attributes:
-        against: the unit of the budget chart.
-        across, down: the hyperparameters of the heat maps; None for the most telling pair.
-    """
-
-    against: Against
-    across: str | None
-    down: str | None
+    def fields(self, *own: str) -> list[tuple[str, str]]:
+        """Return (name, value) of the hidden fields that keep this query in a form with fields of its own."""
+        query = self.model_dump(mode="json", exclude=set(own), exclude_defaults=True)
+        return [
+            (name, value)
+            for name, values in query.items()
+            for value in (values if isinstance(values, list) else [values])
+        ]
 
 
 @dataclass(frozen=True)
@@ -167,7 +157,7 @@ def study_html(
         SpecInvalid: the order or page token is not valid.
     """
     # The evidence first, so that the study has every arm of the analysis, even one added in between.
-    found = _evidence(analyses, study_id, query.view, wait_s=_PAGE_WAIT_S)
+    found = _evidence(analyses, study_id, query.against, wait_s=_PAGE_WAIT_S)
     study, arms = store.study(study_id), store.arms(study_id)
     evidence = found or _Evidence(_WITHOUT_EVIDENCE, _PageVersion("", "", _NO_EVIDENCE), age_s=0.0)
     outage = _outage(store, study)
@@ -176,7 +166,7 @@ def study_html(
     page = render(
         "study.html",
         **_context(store, study, arms, query, reader, version=version, outage=outage),
-        **evidence.shown,
+        **evidence.shown | _other_pair(analyses, study_id, arms, query, evidence.shown),
         artifacts=store.artifacts(study_id),
         section=live_section(store, analyses, study, arms, wait_s=_PAGE_WAIT_S),
         has_charts=True,
@@ -215,7 +205,7 @@ def study_update_html(
     evidence = (
         None
         if before.evidence == now.evidence
-        else _evidence(analyses, study_id, query.view, wait_s=_UPDATE_WAIT_S if had_none else None)
+        else _evidence(analyses, study_id, query.against, wait_s=_UPDATE_WAIT_S if had_none else None)
     )
     is_behind = before.evidence != now.evidence
     if evidence is None or evidence.version.evidence == before.evidence:
@@ -227,12 +217,15 @@ def study_update_html(
     if before.study == now.study and not has_new_rungs:
         return None
     arms = store.arms(study_id)
-    section = live_section(store, analyses, study, arms, wait_s=_UPDATE_WAIT_S)
+    # An update that has waited already must not wait so long again.
+    wait_s = _PAGE_WAIT_S if had_none else _UPDATE_WAIT_S
+    section = live_section(store, analyses, study, arms, wait_s=wait_s)
     if evidence is not None:
-        shown, version = evidence.shown, replace(evidence.version, study=now.study)
+        shown = evidence.shown | _other_pair(analyses, study_id, arms, query, evidence.shown)
+        version = replace(evidence.version, study=now.study)
     else:
         rungs = rung_table(study, arms, store.every_trial(study_id)) if has_new_rungs else None
-        known = None if is_pending else analyses.last(_page_key(study_id, query.view))
+        known = None if is_pending else analyses.last(_page_key(study_id, query.against))
         # Without one, the page keeps the sentence that it has.
         shown = (
             {"analysis": None}
@@ -280,19 +273,19 @@ _WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
 }
 
 
-def _page_key(study_id: str, view: _View) -> Key:
-    return "page", study_id, view.against, view.across or "", view.down or ""
+def _page_key(study_id: str, against: Against) -> Key:
+    return "page", study_id, against
 
 
 def _evidence(
-    analyses: AnalysisCache, study_id: str, view: _View, *, wait_s: float | None
+    analyses: AnalysisCache, study_id: str, against: Against, *, wait_s: float | None
 ) -> _Evidence | None:
     """Return the slow parts of a page, computed once for all readers.
 
     Args:
         analyses: the analyses.
         study_id: the study.
-        view: what the reader chose of them.
+        against: the unit of the budget chart.
         wait_s: the longest wait for the first ones; then they are None. None: until they are there.
     """
 
@@ -300,10 +293,10 @@ def _evidence(
         # The analysis first, so that the record has every arm of it, even one added in between.
         known = analyses.current_study(study_id)
         if known is not None:
-            return analyses.compute(partial(_draw_evidence, known, view))
-        return analyses.compute_with_study(study_id, partial(_analyse_and_draw, study_id, view))
+            return analyses.compute(partial(_draw_evidence, known, against))
+        return analyses.compute_with_study(study_id, partial(_analyse_and_draw, study_id, against))
 
-    key, ids = _page_key(study_id, view), (study_id,)
+    key, ids = _page_key(study_id, against), (study_id,)
     found = (
         analyses.get(key, ids, draw) if wait_s is None else analyses.get_soon(key, ids, draw, wait_s=wait_s)
     )
@@ -313,22 +306,22 @@ def _evidence(
     return replace(found.value, shown=shown, age_s=found.age_s)
 
 
-def _analyse_and_draw(study_id: str, view: _View, store: Store) -> tuple[_Evidence, StudyAnalysis]:
+def _analyse_and_draw(study_id: str, against: Against, store: Store) -> tuple[_Evidence, StudyAnalysis]:
     """Return the slow parts of a page and the analysis in them, with one read of the study."""
     # Imported here, because statistics take a second to import.
     from studies.analysis.analyse import analyse
 
     record = store.study_record(study_id)
     analysis = analyse(record)
-    return _evidence_of(record, analysis, view, store), analysis
+    return _evidence_of(record, analysis, against, store), analysis
 
 
-def _draw_evidence(analysis: StudyAnalysis, view: _View, store: Store) -> _Evidence:
+def _draw_evidence(analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
     """Return the slow parts of a page, drawn from the study as it is now."""
-    return _evidence_of(store.study_record(analysis.study_id), analysis, view, store)
+    return _evidence_of(store.study_record(analysis.study_id), analysis, against, store)
 
 
-def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, view: _View, store: Store) -> _Evidence:
+def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against, store: Store) -> _Evidence:
     """Return an analysis, its tables, and the figures of a study."""
     pruned = {arm.name: furthest_pruned(record.trials, arm, arms=len(record.arms)) for arm in record.arms}
     data = FigureData(
@@ -352,14 +345,14 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, view: _View, stor
     narrowed = narrowing(record) if is_open else ()
     layers = store.study_layers(record.study.id).arms
     by_name = {arm.name: arm for arm in record.arms}
-    pair = pair_choice(record.arms, view.across, view.down)
+    pair = pair_choice(record.arms, None, None)
     shown = {
         "narrowing": narrowing_chart(record.study, record.arms, narrowed),
         "analysis": analysis,
         "is_by_budget": has_budget_verdict(analysis),
         "tables": tables_of(analysis, record.arms),
         "confirmed_charts": confirmed_charts(data),
-        "budget_charts": budget_charts(data, view.against) if has_results else (),
+        "budget_charts": budget_charts(data, against) if has_results else (),
         "groups": study_charts(data) if has_results else (),
         "layer_charts": layer_charts(record.arms, layers),
         "arm_layer_charts": [
@@ -373,6 +366,33 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, view: _View, stor
         "failures": failure_groups((*record.trials, *record.confirmations), record.arms),
     }
     return _Evidence(shown, _PageVersion.of(record.study, outage=None), age_s=0.0)
+
+
+def _other_pair(
+    analyses: AnalysisCache,
+    study_id: str,
+    arms: Sequence[ArmView],
+    query: StudyPageQuery,
+    shown: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the heat maps of a pair that the evidence does not show; nothing if it shows the reader's pair.
+
+    A part of its own, so that a choice of names does not draw every chart again.
+    """
+    pair = pair_choice(arms, query.across, query.down)
+    if pair is None or shown.get("pair") in {None, pair}:
+        return {}
+
+    def draw() -> Timed[tuple[HeatMap, ...]]:
+        return analyses.compute(partial(_draw_pair, study_id, pair))
+
+    found = analyses.get(("pair", study_id, pair.across, pair.down), (study_id,), draw, is_patient=True)
+    return {"pair": pair, "heat_maps": found.value}
+
+
+def _draw_pair(study_id: str, pair: PairChoice, store: Store) -> tuple[HeatMap, ...]:
+    card = store.study(study_id).workload_card
+    return heat_maps(store.arms(study_id), store.every_trial(study_id), pair, card)
 
 
 def _seed_runs(

@@ -169,5 +169,5 @@ def _runs(store: Store, compared: Sequence[tuple[ChartArm, ComparedArm]]) -> lis
             measured = store.measurements_of(ids or [best.trial_id])
             if measured:
                 steps = steps_of_epoch(study, best.parameters)
-                found.append(ArmRuns(arm, tuple(measured.values()), steps))
+                found.append(ArmRuns(arm, tuple(measured.values()), steps, is_confirmed=bool(ids)))
     return found

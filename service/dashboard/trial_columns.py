@@ -57,7 +57,9 @@ def trial_columns(
     """
     card = study.workload_card
     has_rungs = not isinstance(study.spec.pruner, NoPruner)
-    usual = {"value", "test", "changes", "cost"} | ({"epochs", "left"} if has_rungs else set())
+    usual = {"value", "test", "changes", "cost"}
+    if has_rungs:
+        usual |= {"epochs", "left"}
     if phase == "confirmation":
         usual.add("seed")
     names = dict.fromkeys(

@@ -448,7 +448,10 @@ def test_layers_are_drawn_for_all_arms_and_only_scale_invariant_ones_by_epoch(
         assert len(traces_of(charts["layers-projected-by-layer"], of.arm)) == (
             2 if of.arm.endswith("p") else 0
         )
-    assert figure_of(charts["layers-step-by-layer"])["layout"]["yaxis"]["ticktext"] == ["0 *", "4"]
+    assert figure_of(charts["layers-step-by-layer"])["layout"]["yaxis"]["ticktext"] == [
+        "0.weight *",
+        "4.weight",
+    ]
     assert layer_charts(confirmed.arms, ()) == ()
 
 

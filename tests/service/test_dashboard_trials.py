@@ -43,6 +43,32 @@ def test_the_table_of_trials_shows_the_chosen_columns_and_what_differs_from_the_
     assert "columns=seed&amp;columns=parameter.lr" in link[1], "sorting must keep the columns"
 
 
+def test_each_form_keeps_what_the_other_has_asked_for(store: Store, pages: httpx.Client) -> None:
+    run = Trained(store).train().close()
+    asked = {"phase": "search", "arm": "adamp", "order": "cost", "columns": "seed"}
+    pair = {"across": "beta1", "down": "beta2"}
+    text = pages.get(f"/studies/{run.id}", params=asked | pair | {"against": "seconds"}).text
+    _, one, other = text.split('<form class="filters"')
+    hidden = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)">')
+    fields = [dict(hidden.findall(form.split("</form>")[0])) for form in (one, other)]
+    rest = {"order": "cost", "against": "seconds"}
+    assert fields == [{"arm": "adamp", "columns": "seed"} | rest, pair | rest]
+
+
+def test_heat_maps_of_a_chosen_pair_leave_the_other_charts_as_they_are(
+    store: Store, pages: httpx.Client
+) -> None:
+    run = Trained(store).train().close()
+
+    def heading(**chosen: str) -> str:
+        text = pages.get(f"/studies/{run.id}", params=chosen).text
+        return re.sub(r"<[^>]+>", "", text.split('<h3 id="pairs-of-hyperparameters">')[1].split("</h3>")[0])
+
+    usual, chosen = heading(), heading(across="delta", down="lr")
+    assert (usual, chosen) == ("lr × weight_decay", "delta × lr")
+    assert heading(across="delta", down="no such name") == usual
+
+
 def test_trials_are_compared_side_by_side(store: Store, pages: httpx.Client) -> None:
     run = Trained(store).train().close()
     page = pages.get(f"/compare?trial={run.id}.adamp.1&trial={run.id}.adamw.1").text

@@ -164,12 +164,10 @@ def _of_arms(
 
 def _runs_of(data: FigureData, arm: ArmView) -> ArmRuns | None:
     """Return every confirmation run of an arm's best configuration, else its best trial, if it has one."""
-    runs = data.seed_runs.get(arm.name) or tuple(filter(None, (data.best_runs.get(arm.name),)))
-    return (
-        ArmRuns(arm, runs, steps_of_epoch(data.study, {} if arm.best is None else arm.best.parameters))
-        if runs
-        else None
-    )
+    confirmed = data.seed_runs.get(arm.name, ())
+    runs = confirmed or tuple(filter(None, (data.best_runs.get(arm.name),)))
+    steps = steps_of_epoch(data.study, {} if arm.best is None else arm.best.parameters)
+    return ArmRuns(arm, runs, steps, is_confirmed=bool(confirmed)) if runs else None
 
 
 def _chart_of_runs(
@@ -230,12 +228,19 @@ def _chart_of_runs(
 
 def _end(quantity: _Quantity, measured: Sequence[tuple[ArmRuns, Sequence[SeedPoint]]]) -> str:
     """Return the best arm at the end, or the span of all arms of a quantity that has no best."""
-    ends = sorted(((points[-1].mean, one.arm.label) for one, points in measured), key=lambda end: end[0])
+    confirmed = [(one, points) for one, points in measured if one.is_confirmed]
+    is_mixed = 0 < len(confirmed) < len(measured)
+    # A best trial was chosen for its value, so it must not be held against means over fresh seeds.
+    compared = confirmed if is_mixed and quantity.direction is not None else measured
+    ends = sorted(((points[-1].mean, one.arm.label) for one, points in compared), key=lambda end: end[0])
     if quantity.direction is None:
         low, high = quantity.write(ends[0][0]), quantity.write(ends[-1][0])
         return f"At the end: {low}." if low == high else f"At the end: {low} to {high}."
     best = ends[-1 if quantity.direction == "maximize" else 0]
-    return f"Best at the end: {best[1]}, {quantity.write(best[0])}."
+    single = ", ".join(one.arm.label for one, _ in measured if not one.is_confirmed) if is_mixed else ""
+    return f"Best{' confirmed' if is_mixed else ''} at the end: {best[1]}, {quantity.write(best[0])}." + (
+        f" Only the best trial, not yet confirmed: {single}." if single else ""
+    )
 
 
 def _pruned_lines(drawing: Drawing, data: FigureData, quantity: _Quantity, *, best: Sequence[float]) -> str:

@@ -254,7 +254,7 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _LayerQuantity) -> Chart | Non
     every = -(-len(of.epochs) // _MOST_POINTS)
     # Counted from the last epoch, which is always drawn.
     drawn = of.epochs[(len(of.epochs) - 1) % every :: every] if of.epochs else ()
-    values = [[quantity.of(m)[n] for m in drawn] for n in range(len(of.names))]
+    values = [[_rounded(quantity.of(m)[n]) for m in drawn] for n in range(len(of.names))]
     if not any(value is not None for line in values for value in line):
         return None
     epochs = [m.epoch for m in drawn]
@@ -342,8 +342,15 @@ def _offset(place: int, shown: Sequence[tuple[ArmView, ArmLayers]]) -> float:
     return 0.0 if len(shown) == 1 else 0.5 * (place / (len(shown) - 1) - 0.5)
 
 
+def _rounded(value: float | None) -> float | None:
+    """Return a value with as many digits as a page of hundreds of lines can afford."""
+    return None if value is None else float(f"{value:.6g}")
+
+
 def _short(name: str) -> str:
-    return name.removesuffix(".weight")
+    short = name.removesuffix(".weight")
+    # Layers of `nn.Sequential` have no other name than their place.
+    return name if short.isdigit() else short
 
 
 def _invariance(of: Sequence[bool | None], layer: int) -> str:

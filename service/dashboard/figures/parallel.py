@@ -85,10 +85,10 @@ def parallel_charts(data: FigureData) -> tuple[Chart, ...]:
     return (
         Chart(
             id="parallel-coordinates",
-            title=f"The best {percent(_BEST)} of each arm's trials",
+            title="Each arm's best trials",
             caption=(
-                f"One line for each trial, at least {_LEAST} of an arm: where its values lie in the searched "
-                f"ranges.{more}"
+                f"One line for each of the best {percent(_BEST)} of an arm's completed trials, at least "
+                f"{_LEAST}: where its values lie in the searched ranges.{more}"
             ),
             headers=("Arm", "Trial", f"Validation {data.card.metric}", *names),
             rows=tuple(

@@ -38,11 +38,13 @@ class ArmRuns:
         arm: the arm.
         runs: measurements of its best configuration on every fresh seed, or of its best trial alone.
         steps: optimizer steps of an epoch; None if they are not known.
+        is_confirmed: whether the runs are on fresh seeds; a best trial was chosen for its own result.
     """
 
     arm: ArmView | ChartArm
     runs: tuple[tuple[Measurement, ...], ...]
     steps: int | None
+    is_confirmed: bool = False
 
     def points(self, of: Callable[[Measurement], float | None]) -> list[SeedPoint]:
         """Return the quantity at every epoch that every run has measured."""

@@ -102,7 +102,8 @@
     }
     rescale(figure);
     for (const [axis, range] of Object.entries(zooms.get(id) ?? {})) {
-      if (figure.layout[axis]) Object.assign(figure.layout[axis], { range: [...range], autorange: false });
+      // The step between ticks is chosen for the whole range.
+      if (figure.layout[axis]) Object.assign(figure.layout[axis], { range: [...range], autorange: false, dtick: undefined });
     }
     return figure;
   }
@@ -133,6 +134,7 @@
       if (!isZoomed) return;
       zooms.set(plot.id, axes);
       remember();
+      draw(plot, true);
     });
     plot.on("plotly_doubleclick", () => {
       zooms.delete(plot.id);
@@ -226,14 +228,18 @@
   // Every point that is drawn, with full precision.
   function csvOf(id) {
     const figure = figureOf(id);
-    const quoted = (value) => (/[",\n]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
+    const quoted = (value) => (/[",\r\n]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
+    // A row of names stands at a whole number, and its marks a little above or below.
+    const named = (axis, value) => figure.layout[axis]?.ticktext?.[Math.round(value)] ?? value;
     const title = (axis) => figure.layout[axis]?.title?.text || axis;
-    const rows = [["arm", "series", "mark", title("xaxis"), "value", "value of"]];
+    const rows = [["arm", "series", "mark", title("xaxis"), "value", "value of", "label"]];
     figure.data.forEach((trace, n) => {
       const axis = `yaxis${(trace.yaxis ?? "y").slice(1)}`;
       const kind = trace.fill ? "band" : trace.mode;
       trace.x.forEach((x, i) => {
-        if (x !== null && trace.y[i] !== null) rows.push([trace.name, n, kind, x, trace.y[i], title(axis)]);
+        const y = trace.y[i];
+        if (x === null || y === null) return;
+        rows.push([trace.name, n, kind, named("xaxis", x), named(axis, y), title(axis), trace.text?.[i]]);
       });
     });
     const text = rows.map((row) => row.map(quoted).join(",")).join("\r\n");

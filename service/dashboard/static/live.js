@@ -11,12 +11,24 @@
   // What belongs to the reader: charts with their zoom, fields with what was typed, and times in their zone.
   const KEPT = ".plot, input:not([type=hidden]), select, textarea, .copy";
 
+  // A chart that is kept still gets the height of its new rows.
+  const HEIGHT = /^(of-\d+|is-tall)$/;
+  function takeHeight(plot, wanted) {
+    const heightOf = (element) => [...element.classList].find((name) => HEIGHT.test(name));
+    const [before, after] = [heightOf(plot), heightOf(wanted)];
+    if (before === after) return;
+    if (before) plot.classList.remove(before);
+    if (after) plot.classList.add(after);
+  }
+
   const callbacks = {
     beforeNodeMorphed(before, after) {
       if (before.nodeType === Node.TEXT_NODE) return !isSelected(before);
       if (before.nodeType !== Node.ELEMENT_NODE) return true;
       if (before.matches("time") && before.getAttribute("datetime") === after.getAttribute("datetime")) return false;
-      return !(before.matches(KEPT) && before.id === after.id);
+      if (!before.matches(KEPT) || before.id !== after.id) return true;
+      if (before.matches(".plot")) takeHeight(before, after);
+      return false;
     },
     beforeNodeRemoved(node) {
       // Added by page.js to what the server sends.
