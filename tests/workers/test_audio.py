@@ -138,7 +138,7 @@ def dcase2017(folder: Path) -> None:
             lines.append("\t".join([name, *times, "Car"]))
             lines.append("\t".join([name, *times, "Air horn, truck horn" if number % 2 else "Bus"]))
             sound(root / part / f"Y{name}", seconds=1, pitch=200 + 100 * (number % 2))
-        lines.append("\t".join(["gone_0.000_10.000.wav", *times, "Train"]))
+        lines.append("gone_0.000_10.000.wav\t0.000\t10.000\tTrain")
         file = root / "metadata" / f"groundtruth_{strength}_label_{part}_set.csv"
         file.write_text("\n".join(lines) + "\n")
 

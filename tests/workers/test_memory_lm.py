@@ -211,6 +211,7 @@ def test_wikitext_is_read_word_by_word_and_trained(tmp_path: Path) -> None:
 def test_the_memory_ends_with_the_pass() -> None:
     workload = Wikitext()
     model = workload.build_model()
+    assert isinstance(model, TransformerXl)
     sizes: list[int] = []
     for batch in workload.train_batches(batch_size=2, epoch=1):
         workload.training_step(model, batch)
