@@ -1,15 +1,14 @@
-"""The state of the cluster, read at most every two seconds for all readers."""
+"""The state of the cluster, read about every two seconds for all readers."""
 
 __all__ = ["ClusterStatus"]
 
-import threading
 import time
 from datetime import UTC, datetime
 from typing import Final
 
 from service.dispatcher_health import DispatcherHealth
 from studies.cluster_views import ClusterView
-from studies.formatting import duration, percent, plural
+from studies.formatting import percent, plural
 from studies.store import Store
 from studies.store.catalog import Heartbeat
 
@@ -21,7 +20,6 @@ class ClusterStatus:
     """The state of the cluster of one service. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._last: tuple[Store, float, ClusterView] | None = None
 
     def read(self, store: Store) -> ClusterView:
@@ -30,13 +28,13 @@ class ClusterStatus:
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
-        with self._lock:
-            last = self._last
-            if last is None or last[0] is not store or time.monotonic() - last[1] > _FRESH_FOR_S:
-                view = store.cluster()
-                view = view.model_copy(update={"problems": _problems(store, view)})
-                self._last = last = store, time.monotonic(), view
-            return last[2]
+        last = self._last
+        if last is None or last[0] is not store or time.monotonic() - last[1] > _FRESH_FOR_S:
+            view = store.cluster()
+            view = view.model_copy(update={"problems": _problems(store, view)})
+            # Without a lock: readers would wait for one another while the database cannot be reached.
+            self._last = last = store, time.monotonic(), view
+        return last[2]
 
 
 def _problems(store: Store, view: ClusterView) -> tuple[str, ...]:
@@ -49,7 +47,7 @@ def _problems(store: Store, view: ClusterView) -> tuple[str, ...]:
         found += [f"A dispatcher can start no run: {problem}." for problem in health.problems]
     gone = [each for each in view.dispatchers if not each.is_alive]
     if health.able and gone:
-        ago = duration((now - max(each.seen_at for each in gone)).total_seconds())
+        ago = _roughly((now - max(each.seen_at for each in gone)).total_seconds())
         found.append(f"{plural(len(gone), 'dispatcher')} without a heartbeat, the last one {ago} ago.")
     machines = [each.machine for each in view.dispatchers if each.is_alive and each.machine is not None]
     found += [
@@ -65,3 +63,10 @@ def _problems(store: Store, view: ClusterView) -> tuple[str, ...]:
             "the catalogue says why."
         )
     return tuple(found)
+
+
+def _roughly(seconds: float) -> str:
+    """Return seconds in whole minutes or hours, so that the sentence seldom changes."""
+    if seconds < 60:
+        return "less than a minute"
+    return plural(int(seconds // 60), "minute") if seconds < 3600 else plural(int(seconds // 3600), "hour")

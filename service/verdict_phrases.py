@@ -89,11 +89,11 @@ class VerdictPhrases:
             began = time.monotonic()
             try:
                 self._phrase(study_id)
-            except (HTTPProblem, StoreUnavailable, StudyNotFound):
+            except StoreUnavailable:
                 # The next list asks again.
                 pass
             except Exception:  # noqa: BLE001 # logged
-                _LOG.exception("study %s: no verdict for the list of studies", study_id)
+                _LOG.exception("no verdicts for the list of studies")
             time.sleep(min(5.0, _PAUSE_FACTOR * (time.monotonic() - began)))
 
     def _phrase(self, study_id: str) -> None:
@@ -103,7 +103,15 @@ class VerdictPhrases:
         stamp = self._store.change_stamps([study_id]).get(study_id)
         if stamp is None:
             return
-        text = verdict_phrase(self._analyse(study_id))
+        try:
+            text = verdict_phrase(self._analyse(study_id))
+        except (HTTPProblem, StoreUnavailable, StudyNotFound):
+            # The next list asks again.
+            return
+        except Exception:  # noqa: BLE001 # logged
+            # It would fail again until the study changes.
+            _LOG.exception("study %s: no verdict for the list of studies", study_id)
+            text = ""
         with self._guard:
             self._known[study_id] = _Phrase(text, stamp, time.monotonic())
             self._known.move_to_end(study_id)

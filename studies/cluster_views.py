@@ -62,7 +62,7 @@ class ClusterView(FrozenModel):
     at: datetime = Field(description="When this was read.")
     problems: tuple[str, ...] = Field(description="What is wrong, each in a sentence; empty if all is well.")
     dispatchers: tuple[DispatcherView, ...] = Field(
-        description="The dispatchers, those that were heard last first."
+        description="The dispatchers that were heard in the last day, those that were heard last first."
     )
     nodes: tuple[NodesView, ...] = Field(
         default=(), description="Each Ray cluster on which a run was active in the last minute."

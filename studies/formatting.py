@@ -5,6 +5,7 @@ A fraction is shown in percent. A value that is missing or not finite is shown a
 
 __all__ = [
     "ABSENT",
+    "NO_REASON",
     "ago",
     "byte_size",
     "change",
@@ -32,9 +33,11 @@ __all__ = [
     "score",
     "significant",
     "spread",
+    "without_numbers",
 ]
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeGuard
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from studies.space import Scalar
 
 ABSENT: Final = "–"
+NO_REASON: Final = "no reason was recorded"
+_NUMBER: Final = re.compile(r"0x[0-9a-f]+|\b\d[\d.,]*(?:e[+-]?\d+)?\b", re.IGNORECASE)
 _RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MINUS: Final = "\N{MINUS SIGN}"
 _NBSP: Final = "\N{NO-BREAK SPACE}"
@@ -259,6 +264,11 @@ def listed(names: Sequence[str], *, most: int = _MOST_NAMES) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} and {plural(len(names) - most, 'other')}"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def without_numbers(reason: str) -> str:
+    """Return why a trial ended with "…" for addresses and numbers, which differ from trial to trial."""
+    return _NUMBER.sub("…", reason.strip())
 
 
 def duration(seconds: float | None) -> str:

@@ -11,11 +11,13 @@ __all__ = [
     "TrialsByEpochs",
 ]
 
+import zlib
 from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
 
+from studies.formatting import without_numbers
 from studies.frozen_model import FrozenModel
 from studies.states import StudyState, TrialState
 from studies.trials import Phase
@@ -46,7 +48,9 @@ class LivePack(FrozenModel):
     )
     arm: str = Field(description="Name of their arm.")
     phase: Phase = Field(description="Whether they belong to the search or to the confirmation.")
-    started_at: datetime = Field(description="When they started.")
+    started_at: datetime = Field(
+        description="When they started; of trials promoted at a rung, the last of their first starts."
+    )
     ended_at: datetime | None = Field(description="When the last of them ended; none while one is running.")
     trials: int = Field(description="Number of trials.")
     running: int = Field(description="How many of them are still in training.")
@@ -67,11 +71,16 @@ class TrialsByEpochs(FrozenModel):
 class LiveFailure(FrozenModel):
     """Trials that failed for the same reason, with what the last of them printed."""
 
-    reason: str = Field(description="Why they failed.")
+    reason: str = Field(description='Why they failed, with "…" for numbers that differ between them.')
     trials: int = Field(description="Number of trials.")
     last_trial: str = Field(description="Id of the trial that failed last.")
     last_at: datetime | None = Field(description="When it failed.")
     output: str = Field(description="The last lines that its worker printed; empty if it printed nothing.")
+
+    @property
+    def key(self) -> str:
+        """A short name of the reason, the same for every count and number in it."""
+        return f"{zlib.crc32(without_numbers(self.reason).encode('utf-8', 'replace')):x}"
 
 
 class TimeLeft(FrozenModel):

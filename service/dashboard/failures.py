@@ -2,21 +2,18 @@
 
 __all__ = ["FailureGroup", "failure_groups"]
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from studies.formatting import NO_REASON, without_numbers
 from studies.states import TrialState
 from studies.views import ArmView, TrialView
 
-# Addresses and numbers, which differ from trial to trial.
-_VARYING: Final = re.compile(r"0x[0-9a-f]+|\b\d[\d.,]*(?:e[+-]?\d+)?\b", re.IGNORECASE)
 _STATES: Final = (TrialState.FAILED, TrialState.DIVERGED, TrialState.CANCELLED)
 _EXAMPLES: Final = 5
 _MOST: Final = 30
-_UNKNOWN: Final = "no reason was recorded"
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def failure_groups(trials: Iterable[TrialView], arms: Sequence[ArmView]) -> tupl
     found: dict[tuple[TrialState, str], list[TrialView]] = {}
     for trial in trials:
         if trial.state in _STATES and trial.arm in by_name:
-            reason = _VARYING.sub("…", (trial.reason or _UNKNOWN).strip())
+            reason = without_numbers(trial.reason or NO_REASON)
             found.setdefault((trial.state, reason), []).append(trial)
     groups = [
         FailureGroup(

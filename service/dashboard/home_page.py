@@ -4,7 +4,8 @@ __all__ = ["HomeQuery", "home_html", "home_update_html"]
 
 import zlib
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -22,7 +23,7 @@ from studies.cluster_views import ClusterView
 from studies.states import CLOSED_STUDY_STATES, StudyState
 from studies.store import Store
 from studies.study_filter import StudyFilter, StudyOrder
-from studies.views import StudySummary
+from studies.views import Page, StudySummary
 
 _STUDIES_PER_PAGE: Final = 25
 _ORDERS: Final[dict[StudyOrder, str]] = {
@@ -93,7 +94,7 @@ def home_html(request: Request, query: HomeQuery, *, reader: Actor) -> str:
     Raises:
         SpecInvalid: the page token is not valid.
     """
-    return render("studies.html", **_context(request, query, reader))
+    return render("studies.html", **_context(request, query, reader, _read(request, query)))
 
 
 def home_update_html(request: Request, query: HomeQuery, *, reader: Actor, seen: str) -> str | None:
@@ -102,21 +103,44 @@ def home_update_html(request: Request, query: HomeQuery, *, reader: Actor, seen:
     Raises:
         SpecInvalid: the page token is not valid.
     """
-    context = _context(request, query, reader)
-    return None if context["version"] == seen else render("home/update.html", **context, oob=OUT_OF_BAND)
+    listed = _read(request, query)
+    if listed.version == seen:
+        return None
+    return render("home/update.html", **_context(request, query, reader, listed), oob=OUT_OF_BAND)
 
 
-def _context(request: Request, query: HomeQuery, reader: Actor) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Listed:
+    """What decides whether a reader's list is up to date."""
+
+    page: Page[StudySummary]
+    ids: list[tuple[str, str]]
+    verdicts: dict[str, str]
+    cluster: ClusterView
+
+    @cached_property
+    def version(self) -> str:
+        """A short text that changes with anything that a reader would notice."""
+        studies = [study.model_dump(exclude=_NOT_LISTED) for study in self.page.items]
+        page = studies, self.page.total, self.page.next_page_token
+        shown = (page, self.verdicts, _rounded(self.cluster))
+        return f"{zlib.crc32(repr(shown).encode('utf-8', 'replace')):x}"
+
+
+def _read(request: Request, query: HomeQuery) -> _Listed:
     store: Store = request.app.state.store
     status: ClusterStatus = request.app.state.cluster
     analyses: AnalysisCache = request.app.state.analyses
     page = store.studies(query.chosen, page_size=_STUDIES_PER_PAGE, page_token=query.page_token)
     ids = [("study", study.id) for study in page.items if study.progress.finished]
     verdicts = analyses.phrases.of([study_id for _, study_id in ids])
-    cluster = status.read(store)
+    return _Listed(page, ids, verdicts, status.read(store))
+
+
+def _context(request: Request, query: HomeQuery, reader: Actor, listed: _Listed) -> dict[str, Any]:
+    store: Store = request.app.state.store
+    page, cluster, version, ids = listed.page, listed.cluster, listed.version, listed.ids
     running = cluster.studies.get(StudyState.RUNNING, 0)
-    shown = (page, verdicts, _rounded(cluster))
-    version = f"{zlib.crc32(repr(shown).encode('utf-8', 'replace')):x}"
     token = {} if query.page_token is None else {"page_token": query.page_token}
     return {
         "page": page,
@@ -124,7 +148,7 @@ def _context(request: Request, query: HomeQuery, reader: Actor) -> dict[str, Any
         "shown_with": partial(query.address, "/"),
         "orders": _ORDERS,
         "has_archived": not page.total and store.studies(_ARCHIVED, page_size=1).total > 0,
-        "verdicts": verdicts,
+        "verdicts": listed.verdicts,
         "leaders": _leaders(store, page.items),
         "closed_states": CLOSED_STUDY_STATES,
         "may_submit": may_submit(reader),
@@ -136,11 +160,13 @@ def _context(request: Request, query: HomeQuery, reader: Actor) -> dict[str, Any
         "live_url": query.address("/live", seen=version, **token),
         "tab_title": f"{running} running · Studies" if running else "Studies",
         "tab_icon": "icon-running.svg" if running else "icon.svg",
-        "json_url": query.address("/v1/studies"),
+        "json_url": query.address("/v1/studies", page_size=_STUDIES_PER_PAGE, **token),
         "more_json": ["/v1/cluster", *([f"/v1/verdicts?{urlencode(ids)}"] if ids else [])],
     }
 
 
+# An update for each epoch of any study would send the list to every reader all the time.
+_NOT_LISTED: Final = {"progress": {"epochs": True, "epochs_done": True}}
 _ARCHIVED: Final = StudyFilter(is_archived=True)
 
 
@@ -161,6 +187,9 @@ def _rounded(cluster: ClusterView) -> tuple[object, ...]:
     """Return what a reader would notice of a change: not the time, and of a machine only whole tenths."""
     machines = [
         (
+            each.cpus,
+            each.gpus,
+            each.memory_bytes,
             round(10 * each.cpu_share),
             round(10 * each.memory_used_bytes / each.memory_bytes),
             each.workers,
@@ -169,5 +198,10 @@ def _rounded(cluster: ClusterView) -> tuple[object, ...]:
         for dispatcher in cluster.dispatchers
         if dispatcher.is_alive and (each := dispatcher.machine) is not None
     ]
-    counts = (cluster.problems, cluster.studies, cluster.trials_running, cluster.packs_running, cluster.queue)
-    return *counts, machines
+    alive = sum(dispatcher.is_alive for dispatcher in cluster.dispatchers)
+    unseen = {"at", "dispatchers"}
+    return (
+        *(getattr(cluster, name) for name in ClusterView.model_fields if name not in unseen),
+        alive,
+        machines,
+    )

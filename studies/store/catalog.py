@@ -2,6 +2,7 @@
 
 __all__ = [
     "HEARTBEAT_WITHIN",
+    "REMEMBERED_FOR",
     "Heartbeat",
     "announce",
     "catalog",
@@ -31,6 +32,9 @@ from studies.store import clock, tables
 
 HEARTBEAT_WITHIN: Final = timedelta(seconds=30)
 """A dispatcher without a heartbeat for this long counts as gone."""
+
+REMEMBERED_FOR: Final = timedelta(days=1)
+"""A dispatcher that signed off by no word is shown for this long after its last heartbeat."""
 
 _MAX_PROBLEM_LENGTH = 1000
 # The kind of a package that a dispatcher could not load.
@@ -96,6 +100,7 @@ def announce(connection: Connection, cards: Catalog, *, dispatcher: str) -> None
             dispatcher=dispatcher,
         )
     heartbeat(connection, dispatcher=dispatcher)
+    _forget_gone(connection)
 
 
 def heartbeat(
@@ -145,6 +150,16 @@ def sign_off(connection: Connection, *, dispatcher: str) -> None:
     o = tables.offer.c
     connection.execute(delete(tables.offer).where(o.kind == "dispatcher", o.name == dispatcher))
     _forget_broken(connection, dispatcher=dispatcher)
+
+
+def _forget_gone(connection: Connection) -> None:
+    """Delete what is left of dispatchers that were killed, and of clusters that have ended."""
+    o = tables.offer.c
+    before = clock.now(connection) - REMEMBERED_FOR
+    gone = select(o.name).where(o.kind == "dispatcher", o.seen_at < before).order_by(o.name)
+    for name in connection.execute(gone).scalars().all():
+        sign_off(connection, dispatcher=name)
+    connection.execute(delete(tables.offer).where(o.kind == _NODES, o.seen_at < before))
 
 
 def _forget_broken(connection: Connection, *, dispatcher: str) -> None:

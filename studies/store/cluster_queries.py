@@ -10,7 +10,7 @@ from sqlalchemy import Connection, String, cast, distinct, func, select
 from studies.cluster_views import ClusterView, DispatcherView, MachineView, QueuedStudy
 from studies.states import CLOSED_STUDY_STATES, StudyState, TrialState
 from studies.store import catalog, fair_share, tables
-from studies.store.catalog import HEARTBEAT_WITHIN
+from studies.store.catalog import HEARTBEAT_WITHIN, REMEMBERED_FOR
 
 _S, _T = tables.study.c, tables.trial.c
 _MOST_QUEUED: Final = 20
@@ -41,6 +41,7 @@ def cluster(connection: Connection) -> ClusterView:
             machine=catalog.reported(MachineView, beat.machine),
         )
         for beat in beats
+        if now - beat.at < REMEMBERED_FOR
     )
     trials, packs = connection.execute(_RUNNING).one()
     queue = fair_share.claim_queue(connection)

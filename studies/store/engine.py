@@ -84,6 +84,8 @@ def _sqlite(url: URL, lock_wait_s: float) -> Engine:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # SQLite's own only knows the letters of ASCII.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @event.listens_for(engine, "begin")
     # Registered by the decorator.
@@ -95,6 +97,10 @@ def _sqlite(url: URL, lock_wait_s: float) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("tangent_write", False) else "BEGIN")
 
     return engine
+
+
+def _lower(text: object) -> object:
+    return text.lower() if isinstance(text, str) else text
 
 
 def _make_database_private(path: Path) -> None:

@@ -5,8 +5,9 @@ __all__ = ["live"]
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, case, func, select
+from sqlalchemy import Boolean, Connection, and_, bindparam, case, func, null, select
 
+from studies.formatting import NO_REASON, without_numbers
 from studies.live_views import EpochsDone, LiveFailure, LivePack, LiveStudy, LiveTrial, TrialsByEpochs
 from studies.pruner import NoPruner
 from studies.states import FINISHED_TRIAL_STATES, StudyState, TrialState
@@ -20,6 +21,8 @@ _MOST_TRIALS: Final = 24
 _MOST_POINTS: Final = 100
 _MOST_PACKS: Final = 120
 _MOST_REASONS: Final = 5
+# Of these, many differ only by a number.
+_REASONS_READ: Final = 100
 _OUTPUT_LINES: Final = 12
 _T, _M, _P, _O = tables.trial.c, tables.measurement.c, tables.pack_output.c, tables.trial_output.c
 _PARTS: Final[tuple[EpochsDone, ...]] = ("none", "first half", "second half", "all")
@@ -57,13 +60,22 @@ _VALUES = (
     .where(_M.trial_id.in_(bindparam("ids", expanding=True)))
     .order_by(_M.trial_id, _M.epoch)
 )
-# A worker trains one pack at a time, whose trials start together.
+# A worker trains one pack at a time, whose trials start together. Above a rung, a pack has trials that
+# started in several others.
+_STARTED = case(
+    (
+        and_(bindparam("has_rungs", type_=Boolean), _T.phase == "search", _RUNNING, _T.worker.is_not(None)),
+        null(),
+    ),
+    else_=_T.started_at,
+).label("started_together")
 _PACKS = (
     select(
         _T.worker,
         _T.arm,
         _T.phase,
-        _T.started_at,
+        func.max(_T.started_at).label("started_at"),
+        _STARTED,
         func.count().label("trials"),
         func.sum(case((_RUNNING, 1), else_=0)).label("running"),
         # A trial that waits at a rung has no end, but its pack has.
@@ -72,8 +84,8 @@ _PACKS = (
         func.max(case((_RUNNING, _T.to_epoch - _T.epochs_done), else_=0)).label("epochs_left"),
     )
     .where(_OF_STUDY, _T.started_at.is_not(None))
-    .group_by(_T.worker, _T.arm, _T.phase, _T.started_at)
-    .order_by(_T.started_at.desc(), _T.worker)
+    .group_by(_T.worker, _T.arm, _T.phase, "started_together")
+    .order_by(func.max(_T.started_at).desc(), _T.worker)
     .limit(_MOST_PACKS)
 )
 _REASONS = (
@@ -81,7 +93,7 @@ _REASONS = (
     .where(_OF_STUDY, _T.state == TrialState.FAILED.value)
     .group_by(_T.reason)
     .order_by(func.max(_T.ended_at).desc())
-    .limit(_MOST_REASONS)
+    .limit(_REASONS_READ)
 )
 
 
@@ -97,7 +109,9 @@ def live(connection: Connection, study_id: str) -> LiveStudy:
     given = {"study_id": study_id, "epochs": planned.plan.epochs}
     states = connection.execute(_STATES, given).all()
     state, now = StudyState(row.state), clock.now(connection)
-    packs = tuple(_pack(each) for each in connection.execute(_PACKS, {"study_id": study_id}).mappings())
+    has_rungs = not isinstance(planned.spec.pruner, NoPruner)
+    of_packs = connection.execute(_PACKS, {"study_id": study_id, "has_rungs": has_rungs})
+    packs = tuple(_pack(each) for each in of_packs.mappings())
     is_moving = state in {StudyState.QUEUED, StudyState.RUNNING} and any(pack.running for pack in packs)
     left = _epochs_left(states, progress, planned)
     return LiveStudy(
@@ -146,24 +160,28 @@ def _thinned(points: Sequence[tuple[int, float | None]]) -> Sequence[tuple[int, 
 
 
 def _pack(row: Mapping[Any, Any]) -> LivePack:
-    fields: dict[str, Any] = {**row, "ended_at": None if row["running"] else row["ended_at"]}
-    return LivePack(**fields)
+    fields: dict[str, Any] = {name: row[name] for name in LivePack.model_fields}
+    return LivePack(**fields | ({"ended_at": None} if row["running"] else {}))
 
 
 def _failures(connection: Connection, study_id: str) -> tuple[LiveFailure, ...]:
-    found: list[LiveFailure] = []
+    groups: dict[str, list[Any]] = {}
     for row in connection.execute(_REASONS, {"study_id": study_id}).all():
-        is_reason = _T.reason.is_(None) if row.reason is None else _T.reason == row.reason
+        groups.setdefault(without_numbers(row.reason or NO_REASON), []).append(row)
+    found: list[LiveFailure] = []
+    for shared, rows in list(groups.items())[:_MOST_REASONS]:
+        newest = rows[0]
+        is_reason = _T.reason.is_(None) if newest.reason is None else _T.reason == newest.reason
         failed = and_(_T.study_id == study_id, _T.state == TrialState.FAILED.value, is_reason)
         last = select(_T.id, _P.text).outerjoin(tables.trial_output, _O.trial_id == _T.id)
         last = last.outerjoin(tables.pack_output, _P.pack_id == _O.pack_id).where(failed)
         trial_id, text = connection.execute(last.order_by(_T.ended_at.desc(), _T.id).limit(1)).one()
         found.append(
             LiveFailure(
-                reason=row.reason or "no reason was recorded",
-                trials=row.trials,
+                reason=(newest.reason or NO_REASON) if len(rows) == 1 else shared,
+                trials=sum(row.trials for row in rows),
                 last_trial=trial_id,
-                last_at=row.last_at,
+                last_at=newest.last_at,
                 output="\n".join((text or "").rstrip().splitlines()[-_OUTPUT_LINES:]),
             )
         )

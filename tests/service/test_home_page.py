@@ -5,6 +5,8 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,13 +14,16 @@ import httpx
 import pytest
 from catalogs import catalog
 from playwright.sync_api import expect, sync_playwright
+from sqlalchemy import update
 from trained_studies import Trained
 
 from service.app import create_app
 from service.settings import ServiceSettings
-from studies.cluster_views import MachineView
+from service.verdict_phrases import VerdictPhrases
+from studies.analysis.views import StudyAnalysis
+from studies.cluster_views import MachineView, NodesView
 from studies.states import StudyMove
-from studies.store import Store
+from studies.store import Store, tables
 from studies.study_filter import StudyFilter
 
 __all__: list[str] = []
@@ -60,6 +65,12 @@ def test_search_filters_and_order_stay_in_the_address(http: httpx.Client, store:
         assert _SHOWN.findall(page.text) == expected, query
         listed = http.get(f"/v1/studies?{query.replace('state=&owner=&page_token=', '')}").json()
         assert [study["id"] for study in listed["items"]] == expected, query
+    token = http.get("/v1/studies?order=oldest&page_size=1").json()["next_page_token"]
+    second_page = http.get("/", params={"order": "oldest", "page_token": token}).text
+    twin = unescape(re.findall(r'href="(/v1/studies\?[^"]+)"', second_page)[0])
+    assert (
+        [study["id"] for study in http.get(twin).json()["items"]] == _SHOWN.findall(second_page) == [second]
+    )
     page = http.get("/?q=thesis&order=name").text
     assert 'href="/?q=thesis&amp;state=completed&amp;order=name"' in page
     assert 'href="/?q=thesis&amp;tag=thesis&amp;order=name"' in page
@@ -79,7 +90,7 @@ def test_the_list_is_live_and_gets_the_verdicts_from_the_background(http: httpx.
     run.train().confirm().close()
     update = http.get(ask).text
     assert 'id="home-list" hx-swap-oob="morph"' in update
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while "being analysed" in update:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -105,6 +116,57 @@ def test_the_list_shows_the_queue_the_machines_and_what_is_wrong(http: httpx.Cli
     page = page.replace("\N{NO-BREAK SPACE}", " ")
     for shown in ("16 GB of 64 GB", "50 %", "Ray has ended", f'href="/studies/{waiting.id}">Next</a>'):
         assert shown in page
+
+
+def test_the_list_is_sent_again_after_a_change_that_it_shows_and_only_then(
+    http: httpx.Client, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.cluster_status._FRESH_FOR_S", 0.0)
+    run = Trained(store, budget={"trials_per_arm": 3, "epochs": 4}).train(1)
+    nodes = NodesView(machines=1, cpus=8, cpus_used=2)
+    store.heartbeat("here", machine=_MACHINE)
+    store.heartbeat("killed")
+    store.report_nodes(nodes, cluster="head:6379")
+    _set_age(store, "killed", 3.2)
+
+    def version() -> str:
+        return _LIVE.findall(http.get("/").text)[0].partition("seen=")[2]
+
+    first = version()
+    run.train(1)
+    _set_age(store, "killed", 3.8)
+    store.heartbeat("here", machine=_MACHINE.model_copy(update={"cpu_share": 0.51}))
+    assert http.get("/live", params={"seen": first}).status_code == 204
+    store.report_nodes(nodes.model_copy(update={"cpus_used": 4}), cluster="head:6379")
+    lent = version()
+    _set_age(store, "killed", 25)
+    forgotten = version()
+    store.submit(run.study.spec)
+    assert len({first, lent, forgotten, version()}) == 4
+    assert len(http.get("/v1/cluster").json()["dispatchers"]) == 1
+
+
+def test_a_study_whose_analysis_fails_is_not_analysed_again_until_it_changes(store: Store) -> None:
+    run, asked = trained(store), list[str]()
+
+    def analyse(study_id: str) -> StudyAnalysis:
+        asked.append(study_id)
+        raise ValueError(study_id)
+
+    phrases, deadline = VerdictPhrases(store, analyse), time.monotonic() + 20
+    while phrases.of([run.id]) != {run.id: ""}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert phrases.of([run.id]) == {run.id: ""}
+    assert asked == [run.id]
+
+
+def _set_age(store: Store, dispatcher: str, hours: float) -> None:
+    """Let a dispatcher's last heartbeat be some hours old."""
+    at = datetime.now(UTC) - timedelta(hours=hours)
+    with store._database.write() as connection:  # pyright: ignore[reportPrivateUsage]
+        row = tables.offer.c.name == dispatcher
+        connection.execute(update(tables.offer).where(row).values(seen_at=at))
 
 
 @pytest.mark.browser

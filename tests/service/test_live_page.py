@@ -95,9 +95,14 @@ def test_failures_are_grouped_by_reason_with_the_last_log_tail(http: httpx.Clien
     writer = run._writer  # pyright: ignore[reportPrivateUsage]
     writer.record_output("pack", {trial.id: 1 for trial in failed}, text=lines, size=400)
     for reason, some in (("out of memory", failed[:3]), ("no such file", failed[3:4])):
-        writer.requeue([(trial.id, 1) for trial in some], reason=reason, max_retries=0)
+        for n, trial in enumerate(some):
+            of_trial = f"{reason}: {n + 2} GB at 0x{n:x}" if reason == "out of memory" else reason
+            writer.requeue([(trial.id, 1)], reason=of_trial, max_retries=0)
     found = http.get(f"/v1/studies/{run.id}/live").json()["failures"]
-    assert [(each["reason"], each["trials"]) for each in found] == [("no such file", 1), ("out of memory", 3)]
+    assert [(each["reason"], each["trials"]) for each in found] == [
+        ("no such file", 1),
+        ("out of memory: … GB at …", 3),
+    ]
     assert found[0]["last_trial"] == failed[3].id
     assert found[0]["output"].splitlines() == [f"line <{n}>" for n in range(28, 40)]
     page = http.get(f"/studies/{run.id}").text

@@ -1,5 +1,6 @@
 """Trials that wait at rungs are promoted or pruned, and a run killed at any moment loses no decision."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,6 +177,19 @@ def test_a_promoted_trial_resumes_from_its_checkpoint_at_the_same_attempt(play: 
     assert (run.trial(trial).state, run.trial(trial).started_at) == (TrialState.RUNNING, began)
     reach(run, going, 0.6)
     assert (run.trial(trial).epochs_done, run.trial(trial).is_waiting) == (3, True)
+
+
+def test_promoted_trials_of_several_starts_are_one_pack(play: SimulatedDispatcher) -> None:
+    run = asha(play)
+    trials = [begin(run, number)[0] for number in range(3)]
+    for trial in trials:
+        reach(run, trial, 0.5)
+    going = [promote(run, trial, 3) for trial in trials[:2]]
+    run.writer.start(going)
+    run.writer.record([replace(report(trial, 2), worker="node:1") for trial in going])
+    packs = run.store.live(run.claim.study_id).packs
+    assert [(pack.worker, pack.trials, pack.running) for pack in packs if pack.running] == [("node:1", 2, 2)]
+    assert sum(pack.trials for pack in packs) == 3
 
 
 def test_a_trial_pruned_at_a_rung_has_no_value(play: SimulatedDispatcher) -> None:
