@@ -5,6 +5,7 @@ __all__ = ["CHECK_EVERY", "Solo", "projection_of", "restore_optimizer"]
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -30,7 +31,7 @@ from workers.probes import (
 )
 from workers.results import EpochResult, epoch_result
 from workers.schedules import factor, scheduled
-from workers.seeding import initialisation_seed, noise_seed, seeded
+from workers.seeding import GeneratorStates, initialisation_seed, noise_seed, seeded
 from workers.sharded_state import sharded_state
 from workers.signs_of_life import note
 from workers.tensor_states import on_cpu
@@ -264,7 +265,17 @@ class Solo:
         if self._update.needs != "closure":
             return self._accumulate(batches), None
         given = [next(batches) for _ in range(self._settings.accumulation_steps)]
-        return self._accumulate(iter(given)), lambda: self._accumulate(iter(given))
+        draws = GeneratorStates.current(self._device)
+        return self._accumulate(iter(given)), partial(self._again, given, draws)
+
+    def _again(self, batches: Sequence[Any], draws: GeneratorStates) -> Tensor:
+        """Do what `_accumulate` did with these batches, with the same random draws of the model."""
+        now = GeneratorStates.current(self._device)
+        draws.restore()
+        try:
+            return self._accumulate(iter(batches))
+        finally:
+            now.restore()
 
     def _accumulate(self, batches: Iterator[Any]) -> Tensor:
         """Add the gradients of a step's mean loss to the weights' own, and return it detached."""

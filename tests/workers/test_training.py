@@ -214,6 +214,37 @@ def test_a_matrix_that_an_optimizer_cannot_factor_is_divergence(settings: dict[s
     assert math.isnan(found[0].weight_norm if last else found[0].train_loss)
 
 
+class _Repeating(torch.optim.SGD):
+    """Keeps by how much the gradients of a second pass at the same weights differ from those of the first."""
+
+    def __init__(self, groups: Any, differences: list[float]) -> None:
+        super().__init__(groups, lr=0.01)
+        self.differences = differences
+
+    def step(self, closure: Any = None) -> Any:
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        first = [weight.grad.clone() for weight in weights]
+        self.zero_grad()
+        closure()
+        pairs = zip(first, weights, strict=True)
+        self.differences.append(max((grad - weight.grad).abs().max().item() for grad, weight in pairs))
+        return super().step()
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulation_steps": 2}])
+def test_a_second_pass_over_a_batch_draws_what_the_first_drew(settings: dict[str, Any]) -> None:
+    one, sgd = member("sgd", lr=0.01), OPTIMIZERS["sgd"]
+    differences: list[float] = []
+    entry = replace(
+        sgd,
+        card=sgd.card.model_copy(update={"needs": "closure"}),
+        build=lambda groups, _: _Repeating(groups, differences),
+    )
+    pack = pack_of(MLP, "sgd", one, **settings)
+    Solo(one, pack=pack, workload=Restless(), entry=entry, data=data_of(MLP), device=CPU).train_epoch(1)
+    assert set(differences) == {0.0}
+
+
 def test_checking_the_loss_rarely_finds_the_same_diverged_step() -> None:
     def divergence(check_every: int) -> str | None:
         wild = member("sgd", lr=1e8)
