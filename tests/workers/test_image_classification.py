@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from workers.seeding import seeded
 from workers.workload_check import check_workload
-from workers.workloads import LoopWorkload, builtin_workloads, configured
+from workers.workloads import LoopWorkload, builtin_workloads, configured, own_generator
 from workers.workloads.image_models import (
     CutMix,
     StochasticDepth,
@@ -156,6 +156,30 @@ def _narrow(classes: int) -> nn.Module:
         nn.Flatten(),
         nn.Linear(4, classes),
     )
+
+
+@pytest.mark.parametrize("name", ["cifar10-resnet18", "cifar10-adversarial"])
+@pytest.mark.usefixtures("copies")
+def test_crops_do_not_depend_on_what_is_drawn_between_two_batches(name: str) -> None:
+    workload: Any = WORKLOADS[name]
+
+    def batches(drawn: int) -> list[Tensor]:
+        found: list[Tensor] = []
+        with seeded(0, device=CPU):
+            for images, targets in workload.train_batches(batch_size=3, epoch=1):
+                torch.rand(drawn)
+                found += [images, targets]
+        return found
+
+    assert all(map(torch.equal, batches(0), batches(5)))
+
+
+def test_each_process_of_a_trial_has_draws_of_its_own() -> None:
+    draws: list[float] = []
+    for rank in (0, 1, 0):
+        with seeded(0, device=CPU):
+            draws.append(float(torch.rand((), generator=own_generator(rank=rank, world_size=2))))
+    assert draws[0] == draws[2] != draws[1]
 
 
 def test_the_labels_of_cifar_100_are_its_fine_classes(copies: Path) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "kind_of",
     "load_data",
     "load_workloads",
+    "own_generator",
     "to_device",
     "what_is_missing",
     "with_kinds",
@@ -44,7 +45,7 @@ from workers.workloads.digits import DigitsCnn, DigitsMlp
 from workers.workloads.image_classification import IMAGE_CLASSIFICATION
 from workers.workloads.imagenet9 import IMAGENET9
 from workers.workloads.kinds import AnyWorkload, DataCache, ModelWorkload, kind_of, what_is_missing
-from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, to_device
+from workers.workloads.loop_workload import LoopWorkload, MetricValue, SplitName, own_generator, to_device
 from workers.workloads.memory_lm import MEMORY_LM
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.pydoc_lm import PydocLm

@@ -21,7 +21,7 @@ from studies.space import Choices
 from workers.workloads.cifar10 import cropped_and_flipped, missing_cifar10, read_cifar10
 from workers.workloads.classification import digit_images, mnist5k_images, split_images
 from workers.workloads.digits import DigitsCnn
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import LoopWorkload, SplitName, own_generator, to_device
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.tensor_workload import Data
 
@@ -61,8 +61,9 @@ class AdversarialTraining(LoopWorkload):
     def images(self) -> Data:
         """Return the splits: images [N, C, H, W], floats from 0 to 1 or uint8, and classes [N]."""
 
-    def augmented(self, images: Tensor) -> Tensor:
-        """Return training images as an epoch sees them; by default unchanged."""
+    def augmented(self, images: Tensor, draws: torch.Generator) -> Tensor:
+        """Return training images as an epoch sees them, changed by random draws; by default unchanged."""
+        del draws
         return images
 
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -72,9 +73,9 @@ class AdversarialTraining(LoopWorkload):
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images, [B, C, H, W], and classes, [B], in random order."""
         del epoch
-        train = self.images().train
-        for rows in torch.split(torch.randperm(len(train)), batch_size):
-            yield self.augmented(train.inputs[rows]), train.targets[rows]
+        train, draws = self.images().train, own_generator()
+        for rows in torch.split(torch.randperm(len(train), generator=draws), batch_size):
+            yield self.augmented(train.inputs[rows], draws), train.targets[rows]
 
     def training_step(
         self, model: nn.Module, batch: tuple[Tensor, Tensor], *, label_smoothing: float = 0.0
@@ -205,9 +206,9 @@ class Cifar10Adversarial(AdversarialTraining):
         """Return 45,000, 5,000 and 10,000 images, uint8 [N, 3, 32, 32]."""
         return read_cifar10()
 
-    def augmented(self, images: Tensor) -> Tensor:
+    def augmented(self, images: Tensor, draws: torch.Generator) -> Tensor:
         """Return the images shifted by up to 4 pixels, and half of them flipped."""
-        return cropped_and_flipped(images)
+        return cropped_and_flipped(images, generator=draws)
 
     def build_model(self) -> nn.Module:
         """Return a Wide ResNet 28-10."""

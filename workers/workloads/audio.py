@@ -34,7 +34,7 @@ from workers.workloads.harmonic_cnn import (
     segment_logits,
     tagging_metrics,
 )
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import READERS, LoopWorkload, SplitName, to_device
 from workers.workloads.requirements import data_folder, missing_extra, missing_files
 
 
@@ -100,8 +100,8 @@ class _AudioFolder(LoopWorkload):
     classes: ClassVar[int]
     samples: ClassVar[int]
     channels: ClassVar[int] = 128
-    loaders: ClassVar[int] = 4
-    """Processes that read files. Their number determines the random places, so it is fixed."""
+    loaders: ClassVar[int] = READERS
+    """Processes that read files."""
 
     @staticmethod
     @abstractmethod

@@ -113,21 +113,22 @@ def _records(file: Path, layout: _Layout) -> tuple[Tensor, Tensor]:
     return records[:, layout.labels :].reshape(-1, 3, 32, 32), records[:, layout.labels - 1].long()
 
 
-def cropped_and_flipped(images: Tensor, *, padding: int = 4) -> Tensor:
+def cropped_and_flipped(images: Tensor, *, padding: int = 4, generator: torch.Generator) -> Tensor:
     """Return images each shifted by up to `padding` pixels, with zeros beyond the edge, half of them flipped.
 
-    It draws from torch's global generator. Source: He et al., Deep Residual Learning (CVPR 2016), 4.2.
+    Source: He et al., Deep Residual Learning (CVPR 2016), 4.2.
 
     Args:
         images: [B, C, H, W] of any dtype.
         padding: pixels added on each side before the crop.
+        generator: draws the shifts and flips, on the device of the images.
     """
     count, _, height, width = images.shape
     padded = functional.pad(images, [padding] * 4)
-    tops, lefts = torch.randint(2 * padding + 1, (2, count, 1), device=images.device)
+    tops, lefts = torch.randint(2 * padding + 1, (2, count, 1), device=images.device, generator=generator)
     rows = tops + torch.arange(height, device=images.device)
     columns = lefts + torch.arange(width, device=images.device)
-    is_flipped = torch.rand(count, 1, device=images.device) < 0.5
+    is_flipped = torch.rand(count, 1, device=images.device, generator=generator) < 0.5
     columns = torch.where(is_flipped, columns.flip(1), columns)
     each = torch.arange(count, device=images.device)[:, None, None]
     # Indices around a slice put the channels last.

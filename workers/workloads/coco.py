@@ -26,7 +26,7 @@ from studies.space import Choices
 from workers.workload_errors import MachineUnfit
 from workers.workloads.boxes import Found, Truth, average_precision, ground_truth
 from workers.workloads.centernet import CenterNet, CenterNetHead, centernet_boxes, centernet_loss
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import READERS, LoopWorkload, SplitName, to_device
 from workers.workloads.picture_files import missing_weights
 from workers.workloads.requirements import data_folder, missing_extra, missing_files
 
@@ -45,7 +45,7 @@ _SOURCE = "COCO 2017 (Lin et al.), https://cocodataset.org; annotations CC-BY-4.
 _SPLITS = (
     "Trained on train2017 without 5,000 pictures that are the validation split; the test split is val2017."
 )
-_PAPER = "AdamP paper (Heo et al. 2021), Table 3"
+_PAPER = "Heo et al., AdamP (ICLR 2021), Table 3, project page clovaai.github.io/AdamP"
 _PRETRAINED = Hyperparameter(
     name="pretrained",
     description=(
@@ -61,7 +61,7 @@ _PRETRAINED = Hyperparameter(
 def _published(scratch: tuple[float, float], pretrained: tuple[float, float]) -> tuple[PublishedResult, ...]:
     """Return results for Adam and AdamP, given in percent."""
     return tuple(
-        PublishedResult(optimizer=optimizer, value=value / 100, setting=setting, source=_PAPER)
+        PublishedResult(optimizer=optimizer, value=round(value / 100, 4), setting=setting, source=_PAPER)
         for setting, values in (("from scratch", scratch), ("backbone pretrained on ImageNet", pretrained))
         for optimizer, value in zip(("adam", "adamp"), values, strict=True)
     )
@@ -200,7 +200,7 @@ class _Coco(LoopWorkload):
         return len(coco_split(data_folder("coco"), "train").ids) // batch_size
 
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterable[tuple[Tensor, Truth]]:
-        """Return pictures [B, 3, H, W] and their objects, read by one process for each core."""
+        """Return pictures [B, 3, H, W] and their objects."""
         del epoch
         pictures = _Pictures(coco_split(data_folder("coco"), "train"), self._training_transform())
         return DataLoader(
@@ -209,7 +209,7 @@ class _Coco(LoopWorkload):
             shuffle=True,
             drop_last=True,
             collate_fn=_batch,
-            num_workers=_readers(),
+            num_workers=READERS,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -218,9 +218,7 @@ class _Coco(LoopWorkload):
         v2 = _torchvision("transforms.v2")
         part = coco_split(data_folder("coco"), split)
         transform = v2.Compose([v2.ConvertBoundingBoxFormat("XYXY"), v2.ToDtype(torch.float32, scale=True)])
-        loader = DataLoader(
-            _Pictures(part, transform), batch_size=16, collate_fn=list, num_workers=_readers()
-        )
+        loader = DataLoader(_Pictures(part, transform), batch_size=16, collate_fn=list, num_workers=READERS)
         categories = torch.tensor(part.annotations.categories)
         found: list[Found] = []
         for items in loader:
@@ -416,9 +414,3 @@ class _Deformable(nn.Module):
 def _torchvision(module: str) -> Any:
     """Return a module of torchvision, which takes seconds to import, and which not every installation has."""
     return import_module(f"torchvision.{module}")
-
-
-def _readers() -> int:
-    """Return the number of processes that read pictures: none beside a trial on one core."""
-    cores = torch.get_num_threads()
-    return cores if cores > 1 else 0

@@ -31,12 +31,13 @@ from workers.workloads.image_models import (
     small_resnet,
     with_stochastic_depth,
 )
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import READERS, LoopWorkload, SplitName, own_generator, to_device
 from workers.workloads.requirements import data_folder, missing_extra, missing_files
 from workers.workloads.tensor_workload import Data, Split
 
 _TABLE_1: Final = "AdamP's project page (clovaai.github.io/AdamP), Table 1"
 _TABLE_2: Final = "AdamP's project page (clovaai.github.io/AdamP), Table 2"
+_DECAY: Final = 'the page\'s "Adam"; it has no AdamW, and does not say which weight decay this is'
 _PROBABILITY: Final = Bounds(low=0, high=1)
 
 
@@ -246,9 +247,10 @@ class Cifar(_ImageLoop):
     def train_batches(self, *, batch_size: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield shuffled batches of standardised images, cropped and flipped."""
         del epoch
-        split = self._data.train
-        for rows in torch.split(torch.randperm(len(split)), batch_size):
-            yield _standardised(cropped_and_flipped(split.inputs[rows])), split.targets[rows]
+        split, draws = self._data.train, own_generator()
+        for rows in torch.split(torch.randperm(len(split), generator=draws), batch_size):
+            images = cropped_and_flipped(split.inputs[rows], generator=draws)
+            yield _standardised(images), split.targets[rows]
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, Tensor]:
         """Return the metrics over a split."""
@@ -337,7 +339,8 @@ class ImageNet(_ImageLoop):
         images = _photographs("train", [*steps, *([] if chosen is None else [chosen()])])
         whole = len(images) // batch_size * batch_size
         batches = torch.randperm(len(images))[:whole].view(-1, batch_size)
-        return _loader(images, batches[:, self.rank :: self.world_size])
+        draws = own_generator(rank=self.rank, world_size=self.world_size)
+        return _loader(images, batches[:, self.rank :: self.world_size], generator=draws)
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, Tensor]:
         """Return the metrics over the centre crops of a split."""
@@ -399,15 +402,18 @@ def _photographs(split: str, transform: Sequence[Any]) -> _Photographs:
     return _Photographs(read, _rows(folder)[split], whole)
 
 
-def _loader(images: _Photographs, batches: Iterable[Tensor]) -> DataLoader[Any]:
-    """Return batches of images by their rows, read by as many processes as torch has further threads."""
+def _loader(
+    images: _Photographs, batches: Iterable[Tensor], *, generator: torch.Generator | None = None
+) -> DataLoader[Any]:
+    """Return batches of images by their rows; a generator seeds the processes that read them."""
     return DataLoader(
         images,
         batch_sampler=[
             cast("list[int]", batch.tolist())  # pyright: ignore[reportUnknownMemberType]
             for batch in batches
         ],
-        num_workers=torch.get_num_threads() - 1,
+        num_workers=READERS,
+        generator=generator,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -417,7 +423,12 @@ def _published(
 ) -> list[PublishedResult]:
     """Return published accuracies, given in percent, by optimizer."""
     return [
-        PublishedResult(optimizer=name, value=round(value / 100, 4), setting=setting, source=source)
+        PublishedResult(
+            optimizer=name,
+            value=round(value / 100, 4),
+            setting=setting or (_DECAY if name == "adam" else ""),
+            source=source,
+        )
         for name, value in values.items()
     ]
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from studies.catalog import MetricCard, PublishedResult, WorkloadCard
 from workers.workloads.biased import REBIAS, NetworkPair
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import READERS, LoopWorkload, SplitName, to_device
 from workers.workloads.picture_files import PictureFiles, missing_vision
 from workers.workloads.requirements import data_folder, missing_files
 
@@ -132,7 +132,7 @@ class ImageNet9(LoopWorkload):
         """Return batches of images [B, 3, 224, 224] and classes [B], in random order."""
         del epoch
         train = _pictures(class_images(data_folder("imagenet") / "train"), is_training=True)
-        return DataLoader(train, batch_size, shuffle=True, num_workers=torch.get_num_threads() - 1)
+        return DataLoader(train, batch_size, shuffle=True, num_workers=READERS)
 
     def training_step(self, model: NetworkPair, batch: Sequence[Tensor]) -> Tensor:
         """Return the mean loss of both networks."""
@@ -158,7 +158,7 @@ def _right(model: NetworkPair, files: Files, device: torch.device) -> tuple[Tens
     """Return whether each image is classified correctly, bool [N], and the mean loss."""
     right: list[Tensor] = []
     loss = 0.0
-    for batch in DataLoader(_pictures(files), 128, num_workers=torch.get_num_threads() - 1):
+    for batch in DataLoader(_pictures(files), 128, num_workers=READERS):
         images, labels = to_device(batch, device)
         logits = model(images)
         right.append((logits.argmax(1) == labels).cpu())

@@ -1,12 +1,21 @@
 """A workload with its own batches, training step and evaluation, trained by Tangent's loop."""
 
-__all__ = ["ComputedMetric", "LoopWorkload", "MetricValue", "SplitName", "moved", "to_device"]
+__all__ = [
+    "READERS",
+    "ComputedMetric",
+    "LoopWorkload",
+    "MetricValue",
+    "SplitName",
+    "moved",
+    "own_generator",
+    "to_device",
+]
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Literal, Protocol, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +26,12 @@ from workers.workloads.configuration import Configurable
 
 B = TypeVar("B")
 SplitName = Literal["validation", "test"]
+
+READERS: Final = 4
+"""Processes that read the files of a built-in workload.
+
+Their number determines what they draw, so it does not depend on the machine.
+"""
 
 
 class ComputedMetric(Protocol):
@@ -40,7 +55,9 @@ class LoopWorkload(Configurable, ABC):
 
     A trial must depend on nothing but its configuration and its seed. Before each epoch the global generators
     of torch, numpy and `random` are seeded. Draw from these: a `DataLoader` without a `generator` of its own
-    does, in its workers too.
+    does, in its workers too, but give it the same `num_workers` everywhere: each worker draws from a stream
+    of its own. In this process the model and the optimizer draw between two batches: draw what differs from
+    batch to batch from `own_generator()`, so that every optimizer sees the same batches.
     """
 
     splits_batches: ClassVar[bool] = False
@@ -147,6 +164,19 @@ class LoopWorkload(Configurable, ABC):
             split: `validation` or `test`.
             device: the model's device.
         """
+
+
+def own_generator(*, rank: int = 0, world_size: int = 1) -> torch.Generator:
+    """Return a generator on the CPU, seeded from torch's global one, for the draws of a pass's batches.
+
+    What the model and the optimizer draw between two batches then changes no batch.
+
+    Args:
+        rank: the process of a trial that gets it; each process gets one with other draws.
+        world_size: how many processes train the trial.
+    """
+    seeds = torch.randint(2**62, (world_size,))
+    return torch.Generator().manual_seed(int(seeds[rank]))
 
 
 def to_device(batch: B, device: torch.device) -> B:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from studies.catalog import PublishedResult, WorkloadCard
-from workers.workloads.loop_workload import SplitName
+from workers.workloads.loop_workload import READERS, SplitName
 from workers.workloads.picture_files import PictureFiles, missing_vision, missing_weights
 from workers.workloads.requirements import data_folder, missing_files
 from workers.workloads.retrieval import LOSS, LabelledImages, Retrieval
@@ -56,8 +56,8 @@ class RetrievalBenchmark(Retrieval):
 
     @property
     def loaders(self) -> int:
-        """One process fewer than this one has threads."""
-        return torch.get_num_threads() - 1
+        """As many as the other workloads of files have."""
+        return READERS
 
     @staticmethod
     @abstractmethod
