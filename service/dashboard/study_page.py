@@ -51,6 +51,7 @@ from studies.trials import Measurement, Phase
 from studies.views import ArmView, StudyRecord, StudyView
 
 _TRIALS_PER_PAGE = 25
+_MOST_FILES = 100
 # The longest wait of a page for its first analysis, and of an update of a page that has none yet: less than
 # the scripts of a page wait for a response.
 _PAGE_WAIT_S = 0.15
@@ -167,7 +168,8 @@ def study_html(
         "study.html",
         **_context(store, study, arms, query, reader, version=version, outage=outage),
         **evidence.shown | _other_pair(analyses, study_id, arms, query, evidence.shown),
-        artifacts=store.artifacts(study_id),
+        artifacts=store.artifacts(study_id, most=_MOST_FILES + 1),
+        most_files=_MOST_FILES,
         section=live_section(store, analyses, study, arms, wait_s=_PAGE_WAIT_S),
         has_charts=True,
         json_url=f"/v1/studies/{study_id}",
@@ -487,7 +489,7 @@ def _weights(store: Store, study: StudyView) -> dict[str, list[ArtifactView]]:
     """Return the weights that a study keeps, by arm."""
     kept: dict[str, list[ArtifactView]] = {name: [] for name in study.arms}
     if study.spec.keep.weights != "none":
-        for file in store.artifacts(study.id):
-            if file.kind == "weights" and file.is_kept:
+        for file in store.artifacts(study.id, kind="weights"):
+            if file.is_kept:
                 kept[file.arm].append(file)
     return kept

@@ -3,12 +3,13 @@
 __all__ = ["comparison_html", "suite_html", "suites_html"]
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from service.analysis_cache import AnalysisCache
 from service.cache_entry import Aged
 from service.dashboard.figures import comparison_charts, suite_charts
-from service.dashboard.figures.chart import ChartArm
+from service.dashboard.figures.chart import Chart, ChartArm
 from service.dashboard.figures.seed_bands import ArmRuns, steps_of_epoch
 from service.dashboard.rendering import address, render
 from service.dashboard.tables import budget_pair_rows
@@ -131,9 +132,11 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
     )
     queried = "&".join(f"study={study_id}" for study_id in study_ids)
     arms = [(by_label[arm.label], arm) for arm in comparison.arms]
-    charts = comparison_charts(
-        comparison, arms, _runs(store, arms), store.study(comparison.arms[0].study_id).workload_card
-    )
+    charts = analyses.get(
+        ("comparison charts", *study_ids),
+        study_ids,
+        lambda: analyses.compute(partial(_comparison_charts, comparison, arms)),
+    ).value
     page = render(
         "compare.html",
         comparison=comparison,
@@ -148,6 +151,13 @@ def comparison_html(store: Store, analyses: AnalysisCache, study_ids: Sequence[s
         list_url=address("/", workload=comparison.workload),
     )
     return Aged(page, comparison.age_s)
+
+
+def _comparison_charts(
+    comparison: Comparison, arms: Sequence[tuple[ChartArm, ComparedArm]], store: Store
+) -> tuple[Chart, ...]:
+    card = store.study(comparison.arms[0].study_id).workload_card
+    return comparison_charts(comparison, arms, _runs(store, arms), card)
 
 
 def _runs(store: Store, compared: Sequence[tuple[ChartArm, ComparedArm]]) -> list[ArmRuns]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import Connection
 
 from studies.actors import OPERATOR, Actor
-from studies.artifacts import ArtifactView
+from studies.artifacts import ArtifactKind, ArtifactView
 from studies.catalog import Catalog
 from studies.errors import StudyNotFound
 from studies.extension import Extension
@@ -429,15 +429,22 @@ class Store(Accounts, Archive, Dispatching, Layers, Watching, WebhookQueue):
         with self._database.read() as connection:
             return trial_outputs.read(connection, trial_queries.trial(connection, trial_id))
 
-    def artifacts(self, study_id: str) -> tuple[ArtifactView, ...]:
+    def artifacts(
+        self, study_id: str, *, kind: ArtifactKind | None = None, most: int | None = None
+    ) -> tuple[ArtifactView, ...]:
         """Return the files of a study's trials that it keeps, or could not keep.
+
+        Args:
+            study_id: the study.
+            kind: only files of this kind.
+            most: only this many files.
 
         Raises:
             StudyNotFound: the study does not exist.
         """
         with self._database.read() as connection:
             summaries.state(connection, study_id)
-            return artifacts.read(connection, study_id=study_id)
+            return artifacts.read(connection, study_id=study_id, kind=kind, most=most)
 
     def trial_artifacts(self, trial_id: str) -> tuple[ArtifactView, ...]:
         """Return the files of a trial that its study keeps, or could not keep.

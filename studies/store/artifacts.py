@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from studies.artifacts import ArtifactView, NewArtifact
+from studies.artifacts import ArtifactKind, ArtifactView, NewArtifact
 from studies.errors import ArtifactNotFound
 from studies.space import ConfigurationKey, configuration_key
 from studies.spec import StudySpec
@@ -103,12 +103,29 @@ def weights_kept(connection: Connection, study_id: str) -> dict[str, set[Configu
 
 
 def read(
-    connection: Connection, *, study_id: str | None = None, trial_id: str | None = None
+    connection: Connection,
+    *,
+    study_id: str | None = None,
+    trial_id: str | None = None,
+    kind: ArtifactKind | None = None,
+    most: int | None = None,
 ) -> tuple[ArtifactView, ...]:
-    """Return the artifacts of a study or of a trial, in the order of arms, kinds and names."""
+    """Return the artifacts of a study or of a trial, in the order of arms, kinds and names.
+
+    Args:
+        connection: the database.
+        study_id: the study.
+        trial_id: the trial, instead of a study.
+        kind: only those of this kind.
+        most: only this many.
+    """
     query = select(*_COLUMNS, _A.url, _T.arm).join(tables.trial, _T.id == _A.trial_id)
     query = query.where(_A.study_id == study_id) if trial_id is None else query.where(_A.trial_id == trial_id)
-    rows = connection.execute(query.order_by(_T.arm, _A.kind.desc(), _A.weights_of, _A.name, _A.id))
+    if kind is not None:
+        query = query.where(_A.kind == kind)
+    rows = connection.execute(
+        query.order_by(_T.arm, _A.kind.desc(), _A.weights_of, _A.name, _A.id).limit(most)
+    )
     return tuple(_view(row) for row in rows)
 
 

@@ -87,6 +87,15 @@ def traces_of(chart: Chart, arm: str) -> list[dict[str, Any]]:
     return [trace for trace in figure_of(chart)["data"] if trace.get("meta") == {"arm": arm}]
 
 
+def test_an_arm_without_confirmation_is_not_called_the_best_among_confirmed_arms(data: FigureData) -> None:
+    last, *_ = sorted(data.arms, key=lambda arm: data.best_runs[arm.name][-1].validation_metric or 0.0)
+    mixed = replace(data, seed_runs={last.name: (data.best_runs[last.name],)})
+    caption = charts_of(mixed)["validation-metric"].caption
+    assert f"at the end: {last.label}," in caption
+    others = [arm.label for arm in data.arms if arm != last]
+    assert all(label in caption.split("at the end")[1] for label in others), "they are named as not confirmed"
+
+
 def test_plotly_knows_every_attribute_that_is_drawn(
     data: FigureData, confirmed: FigureData, store: Store
 ) -> None:

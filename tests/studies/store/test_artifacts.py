@@ -56,6 +56,9 @@ def test_the_first_seed_that_completes_holds_the_weights_of_its_configuration(
     assert kept(play, run) == [("2", True)], "weights that were not kept replace none"
     view, url = play.store.artifact_location(weights(2).id)
     assert (view.trial_id, view.arm, url) == (second.id, "adamp", weights(2).url)
+    assert play.store.artifacts(run.claim.study_id, kind="weights") == (view,)
+    assert play.store.artifacts(run.claim.study_id, kind="file") == ()
+    assert play.store.artifacts(run.claim.study_id, most=0) == ()
 
 
 def test_weights_of_another_configuration_take_the_place_of_those_before(play: SimulatedDispatcher) -> None:
