@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 from packs import CPU
 
 from workers.workload_check import check_workload
@@ -57,4 +56,7 @@ def test_sequences_say_who_speaks_when(workload: VowelsTagging | VowelsEvents) -
         assert not (active.amax(dim=1).bool() & silent).any()
     tags = VowelsTagging().sequences("train")[1].amax(dim=-1).sum(dim=1)
     assert tags.unique().tolist() == [2, 3, 4]
-    assert not torch.equal(workload.sequences("validation")[0], workload.sequences("test")[0])
+    # Each split is a draw of its own, of other speakers at other times.
+    train, validation, test = (workload.sequences(split)[1] for split in ("train", "validation", "test"))
+    for one, other in ((validation, test), (train[:500], validation), (train[:500], test)):
+        assert (one == other).all(dim=-1).all(dim=-1).float().mean() < 0.1

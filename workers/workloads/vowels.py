@@ -99,12 +99,12 @@ class _LargestInTime(nn.Module):
 
 
 class VowelsKeywords(Classification):
-    """The speaker of an utterance: a small sibling of keyword spotting."""
+    """The speaker of a piece of an utterance: a small sibling of keyword spotting."""
 
     shares_data = True
     card = WorkloadCard(
         name="vowels-keywords",
-        title="Japanese vowels, speaker of an utterance",
+        title="Japanese vowels, speaker of a piece",
         description=(
             "Pieces of four frames (45 ms) of utterances by nine speakers, as series of 12 cepstra; the "
             "speaker is predicted. The utterances of the published test part are for validation and for the "
@@ -182,7 +182,7 @@ class _ComposedVowels(LoopWorkload):
 @functools.cache
 def _composed(kind: type[_ComposedVowels], split: str) -> tuple[Tensor, Tensor]:
     workload, pieces = kind(), _pieces()[split]
-    generator = torch.Generator().manual_seed(_COMPOSITION_SEED)
+    generator = torch.Generator().manual_seed(_COMPOSITION_SEED + list(kind.counts).index(split))
     count = kind.counts[split]
     inputs = torch.zeros(count, CEPSTRA, kind.steps * _PIECE)
     active = torch.zeros(count, kind.speakers, kind.steps)
