@@ -62,6 +62,18 @@ def test_dependence_is_the_unbiased_estimate() -> None:
     assert dependence(one, one) > dependence(one, other)
 
 
+def test_dependence_is_measured_in_float32_and_of_equal_features() -> None:
+    torch.manual_seed(0)
+    one, other = (10 + torch.rand(32, 16)).bfloat16(), torch.rand(32, 16).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = dependence(one, other)
+    torch.testing.assert_close(found, dependence(one.double(), other.double()).float(), atol=1e-6, rtol=1e-3)
+    equal = torch.full((32, 16), 0.3, requires_grad=True)
+    dependence(equal, other.float(), is_adaptive=True).backward()
+    assert equal.grad is not None
+    assert equal.grad.isfinite().all()
+
+
 def test_each_network_of_a_pair_has_its_own_loss() -> None:
     torch.manual_seed(0)
     pair = Mnist5kBiased().build_model()

@@ -37,6 +37,7 @@ COLOURS = (
 _CLASSES = len(COLOURS)
 _UNBIASED = 1 / _CLASSES
 _EVALUATION_BATCH = 500
+_LEAST_WIDTH = 1e-6
 
 REBIAS = Hyperparameter(
     name="rebias",
@@ -109,17 +110,21 @@ def dependence(one: Tensor, other: Tensor, *, is_adaptive: bool = False) -> Tens
             (there of a quarter of the training images, once an epoch); otherwise it is 1.
     """
     count = len(one)
-    first, second = (_kernel(each, is_adaptive=is_adaptive) for each in (one, other))
-    by_row = first.sum(0) @ second.sum(0)
-    both = (first * second).sum() + first.sum() * second.sum() / ((count - 1) * (count - 2))
-    return (both - 2 * by_row / (count - 2)) / (count * (count - 3))
+    # It is a small difference of large sums.
+    with torch.autocast(one.device.type, enabled=False):
+        first, second = (_kernel(each, is_adaptive=is_adaptive) for each in (one, other))
+        by_row = first.sum(0) @ second.sum(0)
+        both = (first * second).sum() + first.sum() * second.sum() / ((count - 1) * (count - 2))
+        return (both - 2 * by_row / (count - 2)) / (count * (count - 3))
 
 
 def _kernel(features: Tensor, *, is_adaptive: bool) -> Tensor:
     """Return the kernel's values between examples, [B, B], with zeros on the diagonal."""
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
     norms = features.square().sum(1)
-    distances = norms[:, None] + norms - 2 * features @ features.T
-    width = distances.detach().median() if is_adaptive else 1.0
+    distances = (norms[:, None] + norms - 2 * features @ features.T).clamp(min=0)
+    # Equal features have distances of 0.
+    width = distances.detach().median().clamp(min=_LEAST_WIDTH) if is_adaptive else 1.0
     return torch.exp(-distances / (2 * width)) * (1 - torch.eye(len(features), device=features.device))
 
 
