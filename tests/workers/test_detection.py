@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.workload_errors import MachineUnfit
 from workers.workloads import LoopWorkload, configured
@@ -80,8 +80,17 @@ def test_average_precision_without_boxes_is_zero() -> None:
     nothing = Found(5, torch.empty(0, 4), torch.empty(0), torch.empty(0))
     assert average_precision(truth_of((0, 0, 10, 10)), [nothing]) == 0
     assert average_precision(truth_of(), [found((0, 0, 10, 10))]) == 0
-    diverged = found((0, 0, 10, 10))._replace(scores=torch.tensor([math.nan]))
-    assert average_precision(truth_of((0, 0, 10, 10)), [diverged]) == 0
+
+
+@pytest.mark.parametrize("workload", DETECTION[2:], ids=lambda workload: workload.card.name)
+def test_a_detector_without_finite_outputs_has_diverged(workload: LoopWorkload) -> None:
+    model = workload.build_model().eval()
+    last = [each for each in model.modules() if isinstance(each, nn.Conv2d) and each.bias is not None][-1]
+    nn.init.constant_(last.get_parameter("bias"), math.nan)
+    with torch.no_grad():
+        values = workload.evaluate(model, "validation", device=torch.device("cpu"))
+    assert set(values) == {"average precision", "loss"}
+    assert all(math.isnan(float(value)) for value in values.values())  # pyright: ignore[reportArgumentType]
 
 
 def perfect_centernet() -> Tensor:

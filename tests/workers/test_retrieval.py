@@ -1,5 +1,6 @@
 """Retrieval: recall@1 as the library has it, batches for triplets, and each data set's published lists."""
 
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_recall_under_autocast_is_that_of_float32() -> None:
     assert recall == recall_at_1(found, labels)
     # All cosines are near 1, where bfloat16 has steps of 0.004.
     assert (found @ found.T).min() > 0.8
+
+
+def test_a_network_without_finite_embeddings_has_diverged() -> None:
+    workload = SMALL["digits-retrieval"]
+    model = Embedder(nn.Sequential(nn.Flatten(), nn.Linear(64, 8)), nn.Identity())
+    assert set(workload.evaluate(model, "test", device=CPU)) == {"recall@1"}
+    nn.init.constant_(model.body[1].bias, math.nan)  # pyright: ignore[reportIndexIssue, reportArgumentType]
+    found = workload.evaluate(model, "test", device=CPU)
+    assert [math.isnan(found[name]) for name in ("recall@1", "loss")] == [True, True]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -219,18 +219,21 @@ class MagnaTagATune(_AudioFolder):
         """Return the clips in the order of `annotations_final.csv`."""
         return _magnatagatune(folder)
 
-    def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
-        """Return both areas under curves; a clip's scores are means over its parts of 3.07 seconds."""
+    def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, float | Tensor]:
+        """Return both areas under curves, and the loss; a clip's are means over its parts of 3.07 seconds."""
         scores: list[Tensor] = []
         tags: list[Tensor] = []
+        loss = torch.zeros((), device=device)
         for clip in self.clips(split):
             with _opened(clip.file) as sound:
                 parts = max(1, sound.frames // self.samples)
             whole, target = _Waveforms([clip], parts * self.samples, is_random=False)[0]
             waveforms = to_device(torch.tensor(whole).view(parts, self.samples), device)
-            scores.append(model(waveforms).amax(dim=-1).sigmoid().mean(dim=0))
-            tags.append(torch.as_tensor(target))
-        return tagging_metrics(torch.stack(scores), torch.stack(tags))
+            logits, tag = model(waveforms).float(), torch.as_tensor(target)
+            scores.append(logits.amax(dim=-1).sigmoid().mean(dim=0))
+            tags.append(tag)
+            loss += clip_loss(logits, tag.to(device).expand(parts, -1))
+        return {**tagging_metrics(torch.stack(scores), torch.stack(tags)), "loss": loss / len(tags)}
 
 
 @functools.cache
@@ -398,12 +401,12 @@ class Dcase2017Task4(_AudioFolder):
         return _dcase2017(folder)
 
     def evaluate(self, model: Any, split: SplitName, *, device: torch.device) -> Mapping[str, float | Tensor]:
-        """Return the F1 scores of clips and of segments of a second."""
+        """Return the F1 scores of clips and of segments of a second, and the loss."""
         logits = torch.cat(
-            [segment_logits(each, self.segments) for each, _ in self._logits(model, split, device)]
+            [segment_logits(each.float(), self.segments) for each, _ in self._logits(model, split, device)]
         )
-        truth = torch.stack([torch.as_tensor(clip.segments) for clip in self.clips(split)])
-        return event_metrics(logits, truth.to(device))
+        truth = torch.stack([torch.as_tensor(clip.segments) for clip in self.clips(split)]).to(device)
+        return {**event_metrics(logits, truth), "loss": clip_loss(logits, truth.amax(dim=-1))}
 
 
 @functools.cache

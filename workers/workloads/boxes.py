@@ -103,11 +103,15 @@ def ground_truth(
 def average_precision(truth: Any, found: Iterable[Found]) -> float:
     """Return COCO's average precision, a fraction: the mean over overlaps from 0.5 to 0.95 and categories.
 
+    It is NaN if a box or a score is not finite, as those of a diverged model.
+
     Args:
         truth: what `ground_truth` returned.
-        found: the boxes found in its pictures; the best 100 of each picture count, and none that is not
-            finite, as those of a diverged model.
+        found: the boxes found in its pictures; the best 100 of each picture count.
     """
+    found = list(found)
+    if not all(each.boxes.isfinite().all() and each.scores.isfinite().all() for each in found):
+        return math.nan
     guesses: list[dict[str, Any]] = [
         {
             "image_id": each.picture,
@@ -119,7 +123,6 @@ def average_precision(truth: Any, found: Iterable[Found]) -> float:
         for (left, top, right, bottom), label, score in zip(
             numbers(each.boxes), numbers(each.labels), numbers(each.scores), strict=True
         )
-        if all(map(math.isfinite, (left, top, right, bottom, score)))
     ]
     judged = _evaluation().COCOeval_faster(
         truth, truth.loadRes(guesses), "bbox", print_function=_print_nothing

@@ -26,7 +26,7 @@ from studies.space import Choices
 from workers.workload_errors import MachineUnfit
 from workers.workloads.boxes import Found, Truth, average_precision, ground_truth
 from workers.workloads.centernet import CenterNet, CenterNetHead, centernet_boxes, centernet_loss
-from workers.workloads.loop_workload import READERS, LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import READERS, LoopWorkload, SplitName, diverged_if_nan, to_device
 from workers.workloads.picture_files import missing_weights
 from workers.workloads.requirements import data_folder, missing_extra, missing_files
 
@@ -228,7 +228,8 @@ class _Coco(LoopWorkload):
                 # A model that has seen less than all categories may still name the others.
                 known = labels < len(categories)
                 found.append(Found(picture, boxes[known], categories[labels[known]], scores[known]))
-        return {"average precision": average_precision(_truth(data_folder("coco"), split), found)}
+        precision = average_precision(_truth(data_folder("coco"), split), found)
+        return diverged_if_nan({"average precision": precision})
 
     def _backbone(self, model: str, file: str) -> Any:
         """Return a network of torchvision, with the ImageNet weights of a file if the configuration says so.

@@ -16,7 +16,7 @@ from workers.workloads.boxes import Found, Truth, average_precision, ground_trut
 from workers.workloads.centernet import CenterNet, CenterNetHead, centernet_boxes, centernet_loss
 from workers.workloads.classification import read_images
 from workers.workloads.coco import CocoCenterNet, CocoSsd
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import LoopWorkload, SplitName, diverged_if_nan, to_device
 from workers.workloads.requirements import missing_extra
 from workers.workloads.ssd import Level, Ssd, default_boxes, ssd_boxes, ssd_loss
 
@@ -56,7 +56,7 @@ class _DigitScenes(LoopWorkload):
         for batch in torch.split(pictures, 50):
             for boxes, labels, scores in self._found(model(to_device(batch, device))):
                 found.append(Found(picture=len(found), boxes=boxes, labels=labels, scores=scores))
-        return {"average precision": average_precision(_truth(split), found)}
+        return diverged_if_nan({"average precision": average_precision(_truth(split), found)})
 
     @abstractmethod
     def _found(self, output: Tensor) -> Iterable[tuple[Tensor, Tensor, Tensor]]:

@@ -6,12 +6,14 @@ __all__ = [
     "LoopWorkload",
     "MetricValue",
     "SplitName",
+    "diverged_if_nan",
     "moved",
     "own_generator",
     "to_device",
 ]
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -177,6 +179,14 @@ def own_generator(*, rank: int = 0, world_size: int = 1) -> torch.Generator:
     """
     seeds = torch.randint(2**62, (world_size,))
     return torch.Generator().manual_seed(int(seeds[rank]))
+
+
+def diverged_if_nan(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics, and if one is NaN a loss of NaN, for a workload that measures no loss.
+
+    A trial whose loss is NaN has diverged; a metric that is NaN alone counts as a fault of the workload.
+    """
+    return {**metrics, **({"loss": math.nan} if any(map(math.isnan, metrics.values())) else {})}
 
 
 def to_device(batch: B, device: torch.device) -> B:

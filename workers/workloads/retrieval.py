@@ -7,6 +7,7 @@ paper.
 
 __all__ = ["LOSS", "RETRIEVAL", "Embedder", "LabelledImages", "Retrieval", "recall_at_1"]
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from studies.catalog import Hyperparameter, WorkloadCard
 from studies.space import Choices
 from workers.workloads.classification import digit_images, mnist5k_images
 from workers.workloads.digits import DigitsCnn
-from workers.workloads.loop_workload import LoopWorkload, SplitName, to_device
+from workers.workloads.loop_workload import LoopWorkload, SplitName, diverged_if_nan, to_device
 from workers.workloads.mnist5k import Mnist5kCnn
 from workers.workloads.requirements import missing_extra
 
@@ -154,7 +155,7 @@ class Retrieval(LoopWorkload):
         queries, labels = self._embedded(model, self.query_images(split), device)
         gallery = self.gallery_images(split)
         others = None if gallery is None else self._embedded(model, gallery, device)
-        return {"recall@1": recall_at_1(queries, labels, gallery=others)}
+        return diverged_if_nan({"recall@1": recall_at_1(queries, labels, gallery=others)})
 
     def _embedded(
         self, model: Embedder, images: LabelledImages, device: torch.device
@@ -170,12 +171,16 @@ class Retrieval(LoopWorkload):
 def recall_at_1(queries: Tensor, labels: Tensor, *, gallery: tuple[Tensor, Tensor] | None = None) -> float:
     """Return the part of the queries whose nearest image, by the cosine, is of their class.
 
+    It is NaN if an embedding is not finite, as those of a diverged model.
+
     Args:
         queries: embeddings of length 1, [N, E].
         labels: their classes, [N].
         gallery: the images among which the nearest is sought, with their classes; None for the other queries.
     """
     images, classes = gallery or (queries, labels)
+    if not (queries.isfinite().all() and images.isfinite().all()):
+        return math.nan
     right = 0
     for start in range(0, len(queries), _QUERIES):
         with torch.autocast(queries.device.type, enabled=False):
