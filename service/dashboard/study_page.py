@@ -90,11 +90,13 @@ class StudyPageQuery(BaseModel):
 
     def fields(self, *own: str) -> list[tuple[str, str]]:
         """Return (name, value) of the hidden fields that keep this query in a form with fields of its own."""
-        query = self.model_dump(mode="json", exclude=set(own), exclude_defaults=True)
+        query: dict[str, str | list[str]] = self.model_dump(
+            mode="json", exclude=set(own), exclude_defaults=True
+        )
         return [
             (name, value)
             for name, values in query.items()
-            for value in (values if isinstance(values, list) else [values])
+            for value in ([values] if isinstance(values, str) else values)
         ]
 
 
