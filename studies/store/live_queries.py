@@ -161,7 +161,9 @@ def _thinned(points: Sequence[tuple[int, float | None]]) -> Sequence[tuple[int, 
 
 def _pack(row: Mapping[Any, Any]) -> LivePack:
     fields: dict[str, Any] = {name: row[name] for name in LivePack.model_fields}
-    return LivePack(**fields | ({"ended_at": None} if row["running"] else {}))
+    if row["running"]:
+        fields["ended_at"] = None
+    return LivePack(**fields)
 
 
 def _failures(connection: Connection, study_id: str) -> tuple[LiveFailure, ...]:
