@@ -461,8 +461,8 @@ class RunWriter:
         """Store whether each tested layer is scale-invariant, by name, beside what was stored before."""
         with self._database.write() as connection:
             row = self._lock(connection)
-            known = {**found, **(row.scale_invariance or {})}
-            layers.record_scale_invariance(connection, row.id, known)
+            known: dict[str, bool] = row.scale_invariance or {}
+            layers.record_scale_invariance(connection, row.id, {**found, **known})
 
     def known_check(self, checked: WorkloadVersion) -> tuple[CheckResult, ...] | None:
         """Return what an earlier check of a workload's version found; None if there was none."""

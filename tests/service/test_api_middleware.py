@@ -164,7 +164,7 @@ def test_a_preflight_is_not_granted(http: httpx.Client) -> None:
 class _Broken(Store):
     """A store with a bug."""
 
-    def studies(self, **_asked: object) -> Any:
+    def studies(self, *_asked: object, **_named: object) -> Any:
         """Raise an unexpected exception."""
         raise ZeroDivisionError("the secret is 42")
 

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from studies.store import Store
 from workers.pack_protocol import EpochReport
 from workers.scale_invariance import find_scale_invariance
+from workers.workloads.digits import DigitsMlp
 
 __all__: list[str] = []
 
-CNN, MLP = WORKLOADS["digits-cnn"], WORKLOADS["digits-mlp"]
+CNN = WORKLOADS["digits-cnn"]
 
 
 def test_the_defaults_measure_their_layers_and_the_rest_of_a_search_does_not(store: Store) -> None:
@@ -66,15 +67,15 @@ def test_no_more_layers_are_tested_than_time_allows() -> None:
 
 
 def test_only_layers_on_which_the_loss_depends_tell_whether_they_are_scale_invariant() -> None:
-    class Headless(type(MLP)):
+    class WithZeros(DigitsMlp):
         def build_model(self) -> nn.Module:
             model = super().build_model()
             weights = [weight for weight in model.parameters() if weight.ndim == 2]
             nn.init.zeros_(weights[0])
             return model
 
-    small = shortened(data_of(MLP), 160, 60)
-    found = find_scale_invariance(Headless(), small, batch_size=32, interval_steps=None, device=CPU)
+    small = shortened(data_of(WORKLOADS["digits-mlp"]), 160, 60)
+    found = find_scale_invariance(WithZeros(), small, batch_size=32, interval_steps=None, device=CPU)
     assert len(found.layers) == found.weights - 1
     assert not any(found.layers.values())
 

@@ -18,11 +18,11 @@ FOLDER = Path(vowels.__file__).parent / "japanese_vowels"
 
 
 def test_the_files_are_the_published_ones() -> None:
-    listed = dict(
-        reversed(line.split())
+    listed = {
+        line.split()[1]: line.split()[0]
         for line in (FOLDER / "README.md").read_text().splitlines()
         if re.match(r"[0-9a-f]{64} ", line)
-    )
+    }
     assert listed == {
         file.name.removesuffix(".gz"): hashlib.sha256(gzip.decompress(file.read_bytes())).hexdigest()
         for file in FOLDER.glob("*.gz")
