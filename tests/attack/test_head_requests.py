@@ -49,9 +49,11 @@ def test_head_works_wherever_get_does(attacked: AttackTarget) -> None:
             # The counters change with every request, and the file with the time.
             if path in {"/metrics", "/v1/studies/{study_id}/bundle".format(**known)}:
                 continue
+            # The list of studies gets its verdicts in the background.
+            not_compared = NOT_COMPARED | ({"content-length"} if path == "/" else set())
             got, asked = client.get(path, headers=headers), client.head(path, headers=headers)
             expected, found = (
-                {name: value for name, value in answer.headers.items() if name not in NOT_COMPARED}
+                {name: value for name, value in answer.headers.items() if name not in not_compared}
                 for answer in (got, asked)
             )
             if (asked.status_code, found, asked.content) != (got.status_code, expected, b""):
