@@ -126,4 +126,7 @@ def _advice(error: BaseException, module: str, name: str) -> str:
 if __name__ == "__main__":
     # As other programs do when the reader of a pipe ends early (`tangent check ... | head`).
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # What programs that the workload starts print must not mix with the results either.
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     sys.exit(main())
