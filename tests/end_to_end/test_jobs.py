@@ -86,7 +86,9 @@ def jobs(data: Path, packages: Path) -> Iterator[DispatcherProcess]:
 def completed(jobs: DispatcherProcess, name: str) -> str:
     """Run a study of a job, with few and short trials, and return its id."""
     body = read_document(str(JOBS / "studies" / name))
-    budget = {"steps": 22, "evaluate_every": 22} if "steps" in body["budget"] else {"epochs": 1}
+    # A study that prunes needs an epoch after its first rung.
+    epochs = 2 if "pruner" in body else 1
+    budget = {"steps": 22, "evaluate_every": 22} if "steps" in body["budget"] else {"epochs": epochs}
     body |= {"budget": {"trials_per_arm": 2, **budget}, "confirmation": {"seeds": 1}}
     study_id = jobs.store.submit(parse_spec(body)).id
     assert jobs.closed(study_id, timeout_s=500).state is StudyState.COMPLETED
