@@ -51,7 +51,7 @@ class VerdictPhrases:
     def of(self, study_ids: Sequence[str]) -> dict[str, str]:
         """Return the phrases that are known by study; those that are missing or behind follow later.
 
-        An empty phrase means that there is no verdict yet.
+        A study without a verdict has an empty phrase.
         """
         if not study_ids:
             return {}

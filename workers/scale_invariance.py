@@ -66,8 +66,8 @@ def find_scale_invariance(
 ) -> ScaleInvariance:
     """Return which weights of a workload's model can be doubled without a change of the loss on a batch.
 
-    The weights are those of an untrained model. A weight that is zero, or on which the loss hardly depends,
-    tells nothing and is left out. Errors of the workload pass through.
+    The model is untrained. The result leaves out weights that are zero and weights that hardly affect the
+    loss, because doubling these shows nothing. Errors that the workload raises are not caught.
 
     Args:
         workload: what is trained.

@@ -1,10 +1,10 @@
 """Axes of charts: titles, ranges and ticks."""
 
-__all__ = ["Axis", "log_tick", "metric_axis", "metric_range", "whole_axis"]
+__all__ = ["Axis", "fitted", "log_tick", "metric_axis", "metric_range", "sparse", "whole_axis"]
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from studies.catalog import WorkloadCard
@@ -100,3 +100,17 @@ def log_tick(low: float, high: float, *, fits: int = 5) -> int | str | None:
     """
     decades = math.log10(high / low)
     return math.ceil(decades / fits) if decades > 1.5 else "D2" if decades > 0.5 else None
+
+
+def fitted(axis: Axis, values: Sequence[float | None]) -> Axis:
+    """Return an axis with the ticks of a log axis fitted to the values; it is linear if none is positive."""
+    positive = [value for value in values if value is not None and value > 0]
+    if not axis.is_log or not positive:
+        return replace(axis, is_log=False)
+    return replace(axis, tick=log_tick(min(positive), max(positive), fits=8))
+
+
+def sparse(points: int, *, offset: int) -> range:
+    """Return the points of a line with markers: about twelve, shifted by `offset` so that arms differ."""
+    every = max(1, points // 12)
+    return range(offset % every, points, every)

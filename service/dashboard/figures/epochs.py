@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from service.dashboard.figures.axes import Axis, log_tick, metric_axis, whole_axis
+from service.dashboard.figures.axes import Axis, fitted, metric_axis, sparse, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from service.dashboard.figures.seed_bands import ArmRuns, SeedPoint, steps_of_epoch
 from service.dashboard.theme import arm_style
@@ -178,7 +178,7 @@ def _chart_of_runs(
         return None
     drawing = Drawing(
         axis,
-        _fitted(quantity, [end for _, points in measured for p in points for end in (p.low, p.high)]),
+        fitted(quantity.axis, [end for _, points in measured for p in points for end in (p.low, p.high)]),
     )
     faint = (
         ""
@@ -199,7 +199,7 @@ def _chart_of_runs(
             arm,
             x,
             [p.mean for p in points],
-            markers=_sparse(len(points), offset=arm.position),
+            markers=sparse(len(points), offset=arm.position),
             customdata=seconds,
         )
         rows += [
@@ -304,20 +304,6 @@ def _keep_to_best(drawing: Drawing, best: Sequence[float], ends: Sequence[float 
     return f"; {count(out)} end{'s' if out == 1 else ''} outside the axis"
 
 
-def _fitted(quantity: _Quantity, values: Sequence[float]) -> Axis:
-    """Return the quantity's axis, with the ticks of a log axis fitted to the values."""
-    positive = [value for value in values if value > 0]
-    if not quantity.axis.is_log or not positive:
-        return replace(quantity.axis, is_log=False)
-    return replace(quantity.axis, tick=log_tick(min(positive), max(positive), fits=8))
-
-
-def _sparse(points: int, *, offset: int) -> range:
-    """Return the points of a line with markers: about twelve, shifted by `offset` so that arms differ."""
-    every = max(1, points // 12)
-    return range(offset % every, points, every)
-
-
 def side_by_side_charts(runs: Sequence[ArmRuns], card: WorkloadCard) -> tuple[Chart, ...]:
     """Return the curves and probes of several trials of one workload in the same charts."""
     quantities = (_metric(card), *_further_metrics(card), _TRAIN_LOSS, *_validation_loss(card), _LR, *_PROBES)
@@ -340,9 +326,9 @@ def _of_run(arm: ArmView, run: tuple[Measurement, ...], quantity: _Quantity) -> 
     values = [value for m in run if (value := quantity.of(m)) is not None]
     if not values:
         return None
-    drawing = Drawing(whole_axis("epoch", run[-1].epoch), _fitted(quantity, values))
+    drawing = Drawing(whole_axis("epoch", run[-1].epoch), fitted(quantity.axis, values))
     drawing.line(
-        arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=_sparse(len(run), offset=0)
+        arm, [m.epoch for m in run], [quantity.of(m) for m in run], markers=sparse(len(run), offset=0)
     )
     first, last = quantity.write(values[0]), quantity.write(values[-1])
     return Chart(

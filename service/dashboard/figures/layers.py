@@ -7,11 +7,11 @@ effective step, and AdamP and SGDP remove the part of the update that makes them
 __all__ = ["arm_layer_charts", "layer_charts", "layer_rows", "trial_layer_charts"]
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from service.dashboard.figures.axes import Axis, log_tick, whole_axis
+from service.dashboard.figures.axes import Axis, fitted, sparse, whole_axis
 from service.dashboard.figures.chart import Chart, Drawing
 from service.dashboard.theme import arm_style
 from studies.formatting import count, metric, number, plural
@@ -137,12 +137,12 @@ def _by_epoch(shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _LayerQuanti
         return None
     last = max(of.epochs[-1].epoch for _, of, _ in lines)
     drawing = Drawing(
-        whole_axis("epoch", last), _fitted(quantity, [v for _, _, values in lines for v in values])
+        whole_axis("epoch", last), fitted(quantity.axis, [v for _, _, values in lines for v in values])
     )
     rows: list[tuple[str, ...]] = []
     for arm, of, values in lines:
         epochs = [m.epoch for m in of.epochs]
-        drawing.line(arm, epochs, values, markers=_sparse(len(epochs), offset=arm.position))
+        drawing.line(arm, epochs, values, markers=sparse(len(epochs), offset=arm.position))
         rows += [
             (arm.label, str(epoch), quantity.write(value))
             for epoch, value in zip(epochs, values, strict=True)
@@ -170,7 +170,7 @@ def _by_layer(
     values = {(arm.name, name): of_layer(of, n) for arm, of in shown for n, name in enumerate(of.names)}
     if not any(value is not None for value in values.values()):
         return None
-    drawing = _rows_of(names, known, _fitted(quantity, list(values.values())))
+    drawing = _rows_of(names, known, fitted(quantity.axis, list(values.values())))
     drawn = names[:_MOST_LAYERS]
     for place, (arm, _) in enumerate(shown):
         _dots(drawing, arm, drawn, [values.get((arm.name, name)) for name in drawn], _offset(place, shown))
@@ -259,7 +259,7 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _LayerQuantity) -> Chart | Non
         return None
     epochs = [m.epoch for m in drawn]
     drawing = Drawing(
-        whole_axis("epoch", epochs[-1]), _fitted(quantity, [value for line in values for value in line])
+        whole_axis("epoch", epochs[-1]), fitted(quantity.axis, [value for line in values for value in line])
     )
     style = arm_style(arm.style)
     each = zip(of.names, of.is_scale_invariant, values, strict=True)
@@ -399,16 +399,3 @@ def _runs(shown: Sequence[tuple[ArmView, ArmLayers]]) -> str:
 def _left_out(names: Sequence[str]) -> str:
     more = len(names) - _MOST_LAYERS
     return f" The chart has the first {_MOST_LAYERS} of {count(len(names))} layers." if more > 0 else ""
-
-
-def _fitted(quantity: _LayerQuantity, values: Sequence[float | None]) -> Axis:
-    """Return the quantity's axis, with the ticks of a log axis fitted to the values."""
-    positive = [value for value in values if value is not None and value > 0]
-    if not quantity.axis.is_log or not positive:
-        return replace(quantity.axis, is_log=False)
-    return replace(quantity.axis, tick=log_tick(min(positive), max(positive), fits=8))
-
-
-def _sparse(points: int, *, offset: int) -> range:
-    every = max(1, points // 12)
-    return range(offset % every, points, every)
