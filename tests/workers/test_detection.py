@@ -300,6 +300,11 @@ for workload in (CocoCenterNet(), CocoSsd()):
     reports = list(train_pack(pack, workload=workload, entry=OPTIMIZERS["adamp"], data=None, device=CPU))
     outcome = outcome_of(reports, "t")
     assert 0 <= outcome.test_value <= 1, outcome
+    diverged = workload.build_model().eval()
+    with torch.no_grad():
+        next(diverged.parameters()).fill_(float("nan"))
+        values = workload.evaluate(diverged, "validation", device=CPU)
+    assert "loss" in values and values["average precision"] != values["average precision"], values
 """
 
 

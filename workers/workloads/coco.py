@@ -7,6 +7,7 @@ __all__ = ["CocoCenterNet", "CocoSsd"]
 
 import functools
 import json
+import math
 import socket
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -215,6 +216,9 @@ class _Coco(LoopWorkload):
 
     def evaluate(self, model: nn.Module, split: SplitName, *, device: torch.device) -> Mapping[str, float]:
         """Return COCO's average precision on the pictures in their own size."""
+        if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+            # torchvision drops boxes whose score is NaN, so a diverged SSD would only find nothing.
+            return diverged_if_nan({"average precision": math.nan})
         v2 = _torchvision("transforms.v2")
         part = coco_split(data_folder("coco"), split)
         transform = v2.Compose([v2.ConvertBoundingBoxFormat("XYXY"), v2.ToDtype(torch.float32, scale=True)])
