@@ -103,6 +103,14 @@ class PackScheduler:
         """
         return self.mode.is_draining and not self.recorder.is_training
 
+    @property
+    def is_at_its_share(self) -> bool:
+        """Whether other studies want the machines and this one trains all the packs that it may.
+
+        An idle worker of its own would then only keep a core or GPU from them.
+        """
+        return self.mode.is_sharing and self.recorder.in_flight >= self._max_in_flight()
+
     def next_pack(self, pack_id: str) -> Pack | None:
         """Dispatch and return the next pack; None if there is none to dispatch now."""
         pack = self._choose(pack_id)

@@ -33,8 +33,9 @@ from ray.tune import (
 
 # Ray's types are incomplete.
 from ray.tune import with_resources as _with_resources  # pyright: ignore[reportUnknownVariableType]
-from ray.tune.execution import class_cache
+from ray.tune.execution import class_cache, tune_controller
 from ray.tune.search import Searcher
+from ray.tune.utils import object_cache
 
 from studies.catalog import PackageVersion
 from studies.child_environment import trial_environment
@@ -334,6 +335,21 @@ class _RunStopper(_NotPickled, Stopper):
         return False
 
 
+def _cache_of_idle_workers(scheduler: PackScheduler, **options: Any) -> Any:
+    """Return Tune's cache of idle workers, each of which keeps its resources.
+
+    Tune always keeps one for the next pack. While the study may train no more packs, another study needs it.
+    """
+    cache = cast("Any", object_cache)._ObjectCache(**options)  # noqa: SLF001
+    evict = cache.flush_cached_objects
+
+    def flush(*, force_all: bool = False) -> Any:
+        return evict(force_all=force_all or scheduler.is_at_its_share)
+
+    cache.flush_cached_objects = flush
+    return cache
+
+
 def run_packs(
     scheduler: PackScheduler,
     spec: StudySpec,
@@ -361,6 +377,7 @@ def run_packs(
     os.environ.update(_ENVIRONMENT)
     # Ray looks the error class up here when an actor is lost; nothing else uses this name.
     cast("Any", serialization).OutOfMemoryError = _ActorOutOfMemory
+    cast("Any", tune_controller)._ObjectCache = partial(_cache_of_idle_workers, scheduler)  # noqa: SLF001
     # Tune copies variables of this process to its workers, such as keys for S3.
     tune_variables = cast("Any", class_cache)
     tune_variables.ENV_VARS_TO_PROPAGATE &= trial_environment(os.environ).keys()

@@ -1,5 +1,6 @@
 """Studies of several owners on one Ray cluster: no study waits for another to end."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,20 @@ __all__: list[str] = []
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
-def submit(dispatcher: DispatcherProcess, owner: str, trials: int, **resources: float) -> str:
+def submit(
+    dispatcher: DispatcherProcess,
+    owner: str,
+    trials: int,
+    *,
+    arms: Sequence[object] = ("sgd",),
+    epochs: int = 10,
+    **resources: float,
+) -> str:
     """Submit a study of an owner, with every trial in a pack of its own."""
-    budget = {"trials_per_arm": trials}
+    budget = {"trials_per_arm": trials, "epochs": epochs}
     body = {
         "workload": "slow-plane",
-        "arms": ["sgd"],
+        "arms": list(arms),
         "budget": budget,
         "sampler": "random",
         "confirmation": {"seeds": 0},
@@ -71,4 +80,21 @@ def test_a_run_yields_to_an_owner_without_one(tmp_path: Path, monkeypatch: pytes
         for study in large:
             assert dispatcher.store.study(study).state is StudyState.RUNNING
             assert all(trial.retries == 0 for trial in dispatcher.store.every_trial(study))
+        dispatcher.stop()
+
+
+def test_an_idle_worker_is_lent_while_other_packs_train_on(tmp_path: Path) -> None:
+    with dispatcher_process(tmp_path) as dispatcher:
+        arms = [
+            {"optimizer": "sgd", "name": name, "space": {"training.batch_size": size}}
+            for name, size in (("short", 64), ("long", 4))
+        ]
+        large = submit(dispatcher, "ada", 2, arms=arms, epochs=30)
+        until(lambda: dispatcher.store.study(large).progress.running == 2, what="both arms to train")
+        small = submit(dispatcher, "bob", 1)
+        assert dispatcher.closed(small).state is StudyState.COMPLETED
+        (lent,) = dispatcher.store.every_trial(small)
+        long = next(trial for trial in dispatcher.store.every_trial(large) if trial.arm == "long")
+        assert lent.started_at is not None
+        assert long.ended_at is None or lent.started_at < long.ended_at
         dispatcher.stop()
