@@ -3,8 +3,7 @@
 __all__ = ["dashboard_router", "static_files"]
 
 import gzip
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
@@ -15,14 +14,15 @@ from service.body_parsers import body_parsers
 from service.cache_entry import Aged, age_headers
 from service.compression import accepts_gzip, gzip_parts
 from service.dashboard.assets import Assets, assets
+from service.dashboard.catalog_pages import optimizer_html, optimizers_html, workload_html, workloads_html
 from service.dashboard.deletion_page import deletion_html, is_confirmed
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.home_page import HomeQuery, home_html, home_update_html
-from service.dashboard.rendering import render
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
     checked_html,
+    new_study_html,
     refused_html,
     submission_html,
     submitted_spec,
@@ -30,16 +30,14 @@ from service.dashboard.submission_page import (
 )
 from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
-from service.dashboard.trial_page import describe_dimension, trial_html, trial_update_html
+from service.dashboard.trial_page import trial_html, trial_update_html
 from service.dashboard.trials_comparison import trials_comparison_html
 from service.dashboard.trials_csv import trials_csv_parts
 from service.errors import KIND_BY_ERROR
 from service.write_threads import WriteRoute
 from studies.actors import check_may_change, check_role
-from studies.catalog import BrokenPackage, Hyperparameter
 from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
 from studies.extension import more_seeds
-from studies.formatting import scalar
 from studies.spec import StudySpec
 from studies.states import StudyMove
 from studies.store import Store
@@ -48,6 +46,8 @@ StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$")]
 SuiteName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 TrialId = Annotated[str, Path(pattern=r"^[a-z0-9.-]{1,96}$")]
 DocumentName = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
+CardName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+SearchText = Annotated[str, Query(max_length=200)]
 Seen = Annotated[str, Query(max_length=200)]
 
 
@@ -67,7 +67,9 @@ def dashboard_router() -> APIRouter:
     router.add_api_route("/", _studies)
     router.add_api_route("/live", _studies_update)
     router.add_api_route("/optimizers", _optimizers)
+    router.add_api_route("/optimizers/{name}", _optimizer)
     router.add_api_route("/workloads", _workloads)
+    router.add_api_route("/workloads/{name}", _workload)
     router.add_api_route("/help", _help)
     router.add_api_route("/help/{name}", _manual)
     router.add_api_route("/suites", _suites)
@@ -128,7 +130,7 @@ def _studies_update(
     return _aged_page(request, None if html is None else Aged(html, 0.0))
 
 
-def _help(request: Request, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+def _help(request: Request, q: SearchText = "") -> Response:
     return _page(request, help_html(q))
 
 
@@ -136,47 +138,20 @@ def _manual(request: Request, name: DocumentName) -> Response:
     return _page(request, manual_html(name))
 
 
-def _optimizers(request: Request) -> Response:
-    catalog = _store(request).catalog()
-    cards = [(card, _hyperparameters(card.hyperparameters)) for card in catalog.optimizers.values()]
-    return _catalog_page(request, "optimizers", cards=cards, broken=catalog.broken_of("optimizer"))
+def _optimizers(request: Request, q: SearchText = "") -> Response:
+    return _page(request, optimizers_html(_store(request), q))
 
 
-def _hyperparameters(hyperparameters: Iterable[Hyperparameter]) -> list[tuple[str, ...]]:
-    return [
-        (
-            h.name,
-            scalar(h.default) if h.follows is None else f"that of {h.follows}",
-            describe_dimension(h.search),
-            "searched" if h.tuned else "fixed",
-            "" if h.bounds is None else str(h.bounds).replace(" ", "\N{NO-BREAK SPACE}"),
-            h.description,
-        )
-        for h in hyperparameters
-    ]
+def _optimizer(request: Request, reader: CurrentActor, name: CardName) -> Response:
+    return _page(request, optimizer_html(_store(request), name, reader=reader))
 
 
-def _workloads(request: Request) -> Response:
-    catalog = _store(request).catalog()
-    cards = list(catalog.workloads.values())
-    return _catalog_page(
-        request,
-        "workloads",
-        cards=cards,
-        hyperparameters=_hyperparameters,
-        broken=catalog.broken_of("workload"),
-    )
+def _workloads(request: Request, q: SearchText = "") -> Response:
+    return _page(request, workloads_html(_store(request), q))
 
 
-def _catalog_page(
-    request: Request, kind: str, *, broken: Sequence[BrokenPackage], **context: Any
-) -> Response:
-    rows = [(package.package, package.entry_point, package.error) for package in broken]
-    more = ["/v1/broken-packages"] if rows else []
-    page = render(
-        f"{kind}.html", **context, broken=rows, here=f"/{kind}", json_url=f"/v1/{kind}", more_json=more
-    )
-    return _page(request, page)
+def _workload(request: Request, reader: CurrentActor, name: CardName) -> Response:
+    return _page(request, workload_html(_store(request), name, reader=reader))
 
 
 async def _study(
@@ -314,14 +289,19 @@ async def _new(
     caller: CurrentActor,
     study: Annotated[str | None, Query(pattern=r"^[a-z0-9]{1,16}$")] = None,
     check: int | None = None,
+    workload: Annotated[str | None, Query(max_length=64)] = None,
+    optimizer: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     # Refuse before the user has written the study, not after.
     check_role(caller, "submitter")
     store, analyses = _store(request), _analyses(request)
-    return await analyses.run_limited(
-        lambda: _page(request, submission_html(store, analyses, study_id=study, check=check)),
-        caller=caller_of(request),
-    )
+
+    def page() -> Response:
+        if study is None:
+            return _page(request, new_study_html(store, workload=workload, optimizer=optimizer))
+        return _page(request, submission_html(store, analyses, study_id=study, check=check))
+
+    return await analyses.run_limited(page, caller=caller_of(request))
 
 
 async def _submitted(request: Request, form: Form) -> StudySpec | str:

@@ -35,6 +35,8 @@ from studies.formatting import (
 from studies.training_text import schedule_text, unusual_texts
 
 _BACKTICKS = re.compile(r"`([^`]+)`")
+# In escaped text. The last character of an address is not the full stop behind it.
+_PAPER_OR_PAGE = re.compile(r"arXiv:(\d{4}\.\d{4,5})|https?://[\w.~%/?=#&;:+-]*[\w/]")
 # Defaults of what base.html and study/live.html read on every page.
 _DEFAULTS: dict[str, Any] = {
     "json_url": None,
@@ -58,6 +60,16 @@ def address(path: str, **query: object) -> str:
 def _prose(text: str) -> Markup:
     """Return a sentence as HTML, with text in backticks as code."""
     return Markup(_BACKTICKS.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped just here
+
+
+def _linked(text: str) -> Markup:
+    """Return a text as HTML, with links to the arXiv papers and the pages that it names."""
+
+    def link(found: re.Match[str]) -> str:
+        href = f"https://arxiv.org/abs/{found[1]}" if found[1] else found[0]
+        return f'<a href="{href}">{found[0]}</a>'
+
+    return Markup(_PAPER_OR_PAGE.sub(link, str(escape(text))))  # noqa: S704  # escaped just here
 
 
 @cache
@@ -88,7 +100,7 @@ def _environment() -> Environment:
         spread,
         unusual_texts,
     )
-    environment.filters.update(prose=_prose, **{write.__name__: write for write in written})
+    environment.filters.update(linked=_linked, prose=_prose, **{write.__name__: write for write in written})
     environment.globals.update(
         address=address,
         arm_style=arm_style,

@@ -1,6 +1,13 @@
 """The page that submits a study: an example to edit, a clone of a study, or the proposal of a check."""
 
-__all__ = ["checked_html", "refused_html", "submission_html", "submitted_spec", "unresolved_html"]
+__all__ = [
+    "checked_html",
+    "new_study_html",
+    "refused_html",
+    "submission_html",
+    "submitted_spec",
+    "unresolved_html",
+]
 
 import json
 from collections.abc import Sequence
@@ -20,24 +27,45 @@ from studies.spec import StudySpec, as_written, parse_spec, to_copy
 from studies.store import Store
 from studies.views import StudyView
 
-_EXAMPLE = {"workload": "digits-mlp", "arms": ["adamp", "adamw"], "budget": {"trials_per_arm": 16}}
+_EXAMPLE: dict[str, Any] = {
+    "workload": "digits-mlp",
+    "arms": ["adamp", "adamw"],
+    "budget": {"trials_per_arm": 16},
+}
 
 
-def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str | None, check: int | None) -> str:
+def new_study_html(store: Store, *, workload: str | None, optimizer: str | None) -> str:
+    """Return the page with a short example, of this workload and with this optimizer if they are given.
+
+    Raises:
+        NotFound: the catalogue does not have the workload or the optimizer.
+    """
+    catalog = store.catalog()
+    spec = dict(_EXAMPLE)
+    if workload is not None:
+        if workload not in catalog.workloads:
+            raise NotFound(catalog.describe_unknown("workload", workload))
+        spec["workload"] = workload
+    if optimizer is not None:
+        if optimizer not in catalog.optimizers:
+            raise NotFound(catalog.describe_unknown("optimizer", optimizer))
+        spec["arms"] = list(dict.fromkeys([optimizer, "adamw", "adamp"]))[:2]
+    return _page(store, json.dumps(spec, indent=2))
+
+
+def submission_html(store: Store, analyses: AnalysisCache, *, study_id: str, check: int | None) -> str:
     """Return the page with a study to start from.
 
     Args:
         store: the store to read studies from.
         analyses: their analyses.
-        study_id: the study to clone, or the one whose check proposes a study; None for a short example.
+        study_id: the study to clone, or the one whose check proposes a study.
         check: index of the check in the study's analysis; None to clone the study.
 
     Raises:
         StudyNotFound: the study does not exist.
         NotFound: the study has no such check, or the check proposes no study.
     """
-    if study_id is None:
-        return _page(store, json.dumps(_EXAMPLE, indent=2))
     study = store.study(study_id)
     if check is None:
         return _page(store, json.dumps(to_copy(study.spec), indent=2, ensure_ascii=False), of=study)

@@ -1,6 +1,6 @@
 """Results of checks of workloads, so that one version of a workload that has no errors is checked once."""
 
-__all__ = ["read", "record"]
+__all__ = ["of_workload", "read", "record"]
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.store import clock, tables
 from studies.trials import CheckResult, WorkloadVersion
+from studies.workload_records import WorkloadCheck
 
 
 def record(
@@ -41,6 +42,19 @@ def record(
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = insert(tables.workload_check).values(**key, **values)
     connection.execute(row.on_conflict_do_update(index_elements=list(key), set_=values))
+
+
+def of_workload(connection: Connection, workload: str) -> tuple[WorkloadCheck, ...]:
+    """Return the checks of all versions of a workload, the newest first."""
+    c = tables.workload_check.c
+    rows = connection.execute(
+        select(tables.workload_check)
+        .where(c.workload == workload)
+        .order_by(c.checked_at.desc(), c.package, c.batch_size, c.device, c.optimizer, c.budget)
+    )
+    return tuple(
+        WorkloadCheck(**{name: getattr(row, name) for name in WorkloadCheck.model_fields}) for row in rows
+    )
 
 
 def read(connection: Connection, checked: WorkloadVersion) -> tuple[CheckResult, ...] | None:

@@ -52,6 +52,7 @@ def facts(data: PopulatedStore) -> dict[str, Sequence[str]]:
         "hyperparameter": [*dict.fromkeys(names), "betas"],
         "/v1/optimizers/{name} name": list(cards.optimizers),
         "/v1/workloads/{name} name": list(cards.workloads),
+        "/v1/workloads/{name}/record name": list(cards.workloads),
         "/problems/{slug} slug": ["not-json", "cross-site", "spec-invalid"],
     }
 

@@ -295,16 +295,6 @@ def test_a_page_tells_intervals_of_steps_from_epochs(pages: httpx.Client, store:
     assert "Budgets count steps" in html
 
 
-def test_optimizers_and_workloads_are_listed_from_the_catalogue(http: httpx.Client, store: Store) -> None:
-    assert "tangent up" not in read(http, "/optimizers"), "the catalogue must have cards"
-    store.announce(catalog(), dispatcher="here")
-    cards = read(http, "/optimizers")
-    assert "SGDP" in cards
-    assert "lr * weight_decay &lt; 1 - momentum" in cards
-    assert 'href="#adamw"' in cards
-    assert "nats per character" in read(http, "/workloads")
-
-
 def test_the_list_is_filtered_and_paged(pages: httpx.Client, store: Store) -> None:
     for n in range(26):
         store.submit(

@@ -61,8 +61,9 @@ def test_only_name_metric_direction_and_epochs_are_needed() -> None:
 
 
 def test_the_page_and_the_command_line_show_a_short_card(http: httpx.Client, live: str) -> None:
-    page = http.get("/workloads").text
-    assert "recall, higher is better" in page[page.index('id="mine"') :]
+    listed = http.get("/workloads").text
+    assert "recall, higher is better" in listed[listed.index('id="mine"') :]
+    assert "recall, higher is better" in http.get("/workloads/mine").text
     for command in (["workloads", "mine"], ["workloads"]):
         found = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*command, "--url", live])
         assert (found.exit_code, "None" in found.output) == (0, False), found.output
@@ -94,7 +95,8 @@ def test_a_study_whose_workload_lacks_something_is_refused(catalog: Catalog, bod
 
 def test_what_a_workload_lacks_is_shown(http: httpx.Client, live: str) -> None:
     assert http.get("/v1/workloads/elsewhere").json()["missing"] == MISSING.missing
-    assert MISSING.missing in http.get("/workloads").text
+    for path in ("/workloads", "/workloads/elsewhere"):
+        assert MISSING.missing in http.get(path).text
     run = CliRunner(env={"COLUMNS": "200"}).invoke
     states = dict(line.split()[:2] for line in run(app, ["workloads", "--url", live]).output.splitlines()[1:])
     assert (states["mine"], states["elsewhere"]) == ("ready", "missing")
