@@ -29,6 +29,7 @@ from service.compression import Compression
 from service.dashboard.login_pages import login_router
 from service.dashboard.pages import dashboard_router, static_files
 from service.dashboard.rendering import login_html, problem_html
+from service.dashboard.theme_switch import theme_router
 from service.event_streams import EventStreams, StreamSettings
 from service.exception_handlers import ErrorPages, install_exception_handlers
 from service.maintenance import run_maintenance
@@ -47,6 +48,7 @@ from service.rate_limits import RateLimits
 from service.recent_credentials import RecentCredentials
 from service.request_log import RequestLog
 from service.settings import ServiceSettings, is_loopback
+from service.theme_choice import ThemeChoice
 from service.tracing import start_tracing
 from service.webhooks.deliveries import DeliverySettings, DeliveryWorker
 from service.write_threads import LOCK_WAIT_S, WriteThreads
@@ -190,6 +192,7 @@ def create_app(
         # The outermost first.
         middleware=[
             Middleware(RootPath, root=settings.root_path),
+            Middleware(ThemeChoice),
             Middleware(RequestLog, metrics=metrics),
             Middleware(SecurityHeaders),
             Middleware(ErrorBoundary),
@@ -232,6 +235,7 @@ def create_app(
     add_docs(app)
     app.mount("/static", static_files())
     app.include_router(login_router())
+    app.include_router(theme_router())
     app.include_router(dashboard_router())
     app.openapi = lambda: _openapi(app, settings.root_path)
     return app

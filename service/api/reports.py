@@ -24,6 +24,7 @@ from service.report.latex import latex
 from service.report.manifest import bundle_name
 from service.report.markdown import markdown
 from service.report.study_report import StudyReport, report_of
+from service.theme_choice import chosen_theme
 from studies.store import Store
 
 ReportFormat = Literal["json", "markdown", "html", "latex"]
@@ -69,7 +70,7 @@ def _render(report: StudyReport, form: ReportFormat) -> str:
         case "markdown":
             return markdown(report)
         case "html":
-            return html(report)
+            return html(report, theme=chosen_theme())
         case "latex":
             return latex(report)
 
@@ -85,7 +86,7 @@ def _read_report(request: Request, study_id: str) -> StudyReport:
 
 def _report_response(report: StudyReport, form: ReportFormat, *, if_none_match: str | None) -> Response:
     body = _render(report, form).encode("utf-8", "replace")
-    headers = {"etag": etag_of(report.study.version, body), "vary": "Accept"}
+    headers = {"etag": etag_of(report.study.version, body), "vary": "Accept, Cookie"}
     if matches_etag(if_none_match, headers["etag"]):
         return Response(status_code=304, headers=headers)
     if form == "html":

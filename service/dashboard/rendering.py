@@ -14,6 +14,7 @@ from service.dashboard.assets import assets
 from service.dashboard.definitions import chart_definition
 from service.dashboard.theme import arm_style
 from service.public_address import root_path, with_root
+from service.theme_choice import chosen_theme, dark_media
 from studies.direction import higher_or_lower
 from studies.formatting import (
     byte_size,
@@ -106,6 +107,8 @@ def _environment() -> Environment:
         arm_style=arm_style,
         asset=assets().url,
         chart_definition=chart_definition,
+        chosen_theme=chosen_theme,
+        dark_media=dark_media,
         root_path=root_path,
     )
     environment.filters["higher_or_lower"] = higher_or_lower

@@ -1,7 +1,7 @@
 """The content security policy, and the colour, dash and marker of each arm.
 
-Colours are CSS variables (`var(--arm-0)`), which `static/charts.js` looks up, because only style.css has
-their values for the light and the dark theme.
+Colours are CSS variables (`var(--arm-0)`), which `static/charts.js` looks up, because only style.css and
+dark.css have their values.
 """
 
 __all__ = ["CONTENT_SECURITY_POLICY", "ArmStyle", "arm_style"]

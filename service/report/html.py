@@ -9,7 +9,7 @@ import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,28 +18,30 @@ from service.report.sanitize import heading, plain
 from service.report.sections import Code, Items, Paragraph, ReportChart, Table, sections
 from service.report.study_report import StudyReport
 from service.report.svg import budget_svg, confirmed_svg
+from service.theme_choice import Theme, dark_media
 
 
-def _style() -> str:
+def _style(theme: Theme) -> str:
     """Return the style sheet: the dashboard's colours, which start its own sheet, then the report's rules."""
-    colours = (
-        files("service.dashboard")
-        .joinpath("static/style.css")
-        .read_text(encoding="utf-8")
-        .partition("\n*,")[0]
-    )
-    return (
-        f"{colours}\n{files('service.report').joinpath('templates/report.css').read_text(encoding='utf-8')}"
-    )
+    static = files("service.dashboard") / "static"
+    light = (static / "style.css").read_text(encoding="utf-8").partition("\n*,")[0]
+    dark = (static / "dark.css").read_text(encoding="utf-8")
+    rules = (files("service.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    return f"{light}\n@media {dark_media(theme)} {{\n{dark}}}\n{rules}"
 
 
-_STYLE: Final = _style()
-_DIGEST: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
+def _source(style: str) -> str:
+    """Return the expression of a policy that allows a style sheet."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'"
+
+
+_STYLES: Final[dict[Theme, str]] = {theme: _style(theme) for theme in get_args(Theme)}
 
 CONTENT_SECURITY_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_DIGEST}'; base-uri 'none'; form-action 'none'"
+    f"default-src 'none'; style-src {' '.join(map(_source, _STYLES.values()))}; base-uri 'none'; "
+    "form-action 'none'"
 )
-"""The policy of the file: it allows only the included style sheet, wherever the file is opened."""
+"""The policy of the file: it allows only the style sheets of the themes, wherever the file is opened."""
 
 
 @cache
@@ -56,8 +58,8 @@ def _environment() -> Environment:
     return environment
 
 
-def html(report: StudyReport) -> str:
-    """Return the report as a self-contained page."""
+def html(report: StudyReport, *, theme: Theme = "auto") -> str:
+    """Return the report as a self-contained page, which is light in print whatever its theme."""
     charts = {"confirmed": confirmed_svg, "budget": budget_svg}
     kinds = {Paragraph: "paragraph", Items: "items", Table: "table", Code: "code", ReportChart: "chart"}
     parts = [
@@ -81,7 +83,7 @@ def html(report: StudyReport) -> str:
             name=heading(report.study),
             policy=CONTENT_SECURITY_POLICY,
             # The policy contains the hash of exactly this text.
-            style=Markup(_STYLE),  # noqa: S704  # it contains no user text
+            style=Markup(_STYLES[theme]),  # noqa: S704  # it contains no user text
             sections=parts,
         )
     )

@@ -345,7 +345,7 @@ def test_buttons_are_plain_forms_that_lead_back(pages: httpx.Client, store: Stor
         for form in Page(read(pages, f"/studies/{study_id}")).every("form")
         if form.get("method") == "post"
     }
-    assert actions == {f"/studies/{study_id}/{verb}" for verb in ("pause", "stop", "cancel")}
+    assert actions == {"/theme", *(f"/studies/{study_id}/{verb}" for verb in ("pause", "stop", "cancel"))}
     answer = pages.post(f"/studies/{study_id}/pause", headers={"sec-fetch-site": "same-origin"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study_id}")
     assert store.study(study_id).state == "paused"
@@ -501,7 +501,7 @@ def test_static_files_are_cached_under_names_with_their_hash(pages: httpx.Client
         for a in Page(html).every(tag)
         if str(a.get(name)).startswith("/static/")
     ]
-    assert len(served) == 9
+    assert len(served) == 11
     for path in served:
         answer = pages.get(path)
         assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"

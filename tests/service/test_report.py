@@ -327,8 +327,8 @@ def test_a_fence_is_longer_than_any_run_of_backticks_in_the_code() -> None:
 
 
 def test_the_page_has_the_dashboards_colours_in_light_and_dark() -> None:
-    assert html._STYLE.count("--arm-7:") == 2
-    assert "prefers-color-scheme: dark" in html._STYLE
+    assert {style.count("--arm-7:") for style in html._STYLES.values()} == {2}
+    assert "@media screen and (prefers-color-scheme: dark) {" in html._STYLES["auto"]
 
 
 def test_the_report_is_described_in_the_api(open_app: Any) -> None:

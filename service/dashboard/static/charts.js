@@ -311,14 +311,19 @@
     if (isNamed) openNamed();
   });
   isDark.addEventListener("change", () => refresh(true));
+  document.addEventListener("themechange", () => refresh(true));
   isTouch.addEventListener("change", () => refresh(true));
-  // Drawn for the width of a sheet, so that texts keep their size; the style sheet fits them to any other width.
+  // Drawn for the width of a sheet, so that texts keep their size; the style sheet fits them to any other width. Print is light.
   window.addEventListener("beforeprint", () => {
+    const dark = document.getElementById("dark");
+    const { media } = dark;
+    dark.media = "not all";
     for (const plot of document.querySelectorAll(".plot")) {
       if (!plot.offsetParent) continue;
-      draw(plot, false);
+      draw(plot, true);
       Plotly.relayout(plot, { width: PRINT_WIDTH, height: plot.clientHeight });
     }
+    dark.media = media;
   });
   window.addEventListener("afterprint", () => refresh(true));
   // A section that the address names opens, and a section that the reader opens is named by the address.
