@@ -1,53 +1,54 @@
-"""/docs: the API documentation, with a copy of Swagger UI that the service itself serves."""
+"""The API's own documentation: /docs for readers, and /openapi.json for programs."""
 
 __all__ = ["add_docs"]
 
 import gzip
 import json
-from pathlib import Path
+from collections.abc import Callable
 
 from fastapi import FastAPI, Request
-from starlette.responses import HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
+from starlette.responses import Response
 
 from service.compression import accepts_gzip
-from service.public_address import with_root
+from service.dashboard.api_page import api_html
+from service.theme_choice import Theme, chosen_theme
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tangent: API</title>
-<link rel="stylesheet" href="/docs/swagger/swagger-ui.css">
-<link rel="icon" type="image/png" href="/docs/swagger/favicon-32x32.png">
-<div id="swagger-ui"></div>
-<noscript>This page needs JavaScript; \
-<a href="/openapi.json">openapi.json</a> has the same content for programs.</noscript>
-<script src="/docs/swagger/swagger-ui-bundle.js"></script>
-<script src="/docs/swagger/start.js"></script>
-</html>
-"""
+
+class _WrittenOnce:
+    """A response that takes long to write and requires no token, so it is written once and kept."""
+
+    def __init__(self, content: bytes, media_type: str) -> None:
+        self._content = content, gzip.compress(content, mtime=0)
+        self._media_type = media_type
+
+    def response(self, request: Request) -> Response:
+        is_compressed = accepts_gzip(request.headers)
+        # The page has the theme that a cookie names.
+        headers = {"vary": "Accept-Encoding, Cookie"}
+        if is_compressed:
+            headers["content-encoding"] = "gzip"
+        return Response(self._content[is_compressed], media_type=self._media_type, headers=headers)
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add the page, its scripts and the OpenAPI description."""
-    app.mount("/docs/swagger", StaticFiles(directory=Path(__file__).parent / "static" / "swagger"))
+    """Add the page and the OpenAPI description to an app."""
+    written: dict[Theme | None, _WrittenOnce] = {}
 
-    cached: list[bytes] = []
+    def kept(key: Theme | None, media_type: str, write: Callable[[], str]) -> _WrittenOnce:
+        if key not in written:
+            written[key] = _WrittenOnce(write().encode(), media_type)
+        return written[key]
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def get_description(request: Request) -> Response:
-        """Return the OpenAPI description. It is long and needs no token, so it is written only once."""
-        if not cached:
-            plain = json.dumps(app.openapi(), ensure_ascii=False).encode()
-            cached.extend((plain, gzip.compress(plain, mtime=0)))
-        is_compressed = accepts_gzip(request.headers)
-        headers = {"vary": "Accept-Encoding", **({"content-encoding": "gzip"} if is_compressed else {})}
-        return Response(cached[is_compressed], media_type="application/json", headers=headers)
+    def get_description(request: Request) -> Response:
+        """Return the OpenAPI description."""
+        found = kept(None, "application/json", lambda: json.dumps(app.openapi(), ensure_ascii=False))
+        return found.response(request)
 
     @app.get("/docs", include_in_schema=False)
-    async def get_docs() -> HTMLResponse:
+    def get_docs(request: Request) -> Response:
         """Return the page."""
-        return HTMLResponse(with_root(_PAGE))
+        found = kept(chosen_theme(), "text/html; charset=utf-8", lambda: api_html(app.openapi()))
+        return found.response(request)
 
     _ = get_description, get_docs

@@ -30,7 +30,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _API = "/v1"
 _MAX_PATH = 200
 # Requested every few seconds by probes, or with every page.
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/*", "/docs/swagger/*"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/static/*"})
 # No response was sent, because the caller disconnected first. nginx uses the same number.
 _CLIENT_CLOSED_REQUEST = 499
 

@@ -24,9 +24,7 @@ _MAX_STATEMENT = 2000
 def _is_quiet(scope: MutableMapping[str, Any]) -> bool:
     """Return whether a request is not traced: probes are frequent, and streams last for hours."""
     return (
-        scope["path"] in _QUIET
-        or scope["path"].endswith("/events")
-        or scope["path"].startswith(("/static/", "/docs/"))
+        scope["path"] in _QUIET or scope["path"].endswith("/events") or scope["path"].startswith("/static/")
     )
 
 

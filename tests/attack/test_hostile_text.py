@@ -128,7 +128,7 @@ def test_a_thousand_ranges_get_one_response(attacked: AttackTarget) -> None:
     with attacked.client("vera") as client:
         for path in (
             "/static/style.css",
-            "/docs/swagger/swagger-ui.css",
+            "/docs",
             f"/v1/studies/{attacked.data.completed[0]}/bundle",
         ):
             answer = client.get(path, headers={"range": many})
@@ -281,7 +281,7 @@ def test_hostile_text_in_query_header_key_or_path_causes_no_internal_error(
     paths += [
         f"/new?study={text}",
         f"/static/{text}",
-        f"/docs/swagger/{text}",
+        f"/docs/{text}",
         f"/login?next={text}",
         f"/v1/studies/{study}/report?format={text}",
     ]
@@ -390,7 +390,7 @@ def test_sql_in_a_parameter_is_not_executed(attacked: AttackTarget, text: str) -
     ],
 )
 @pytest.mark.parametrize(
-    "below", ["/static/", "/docs/swagger/", "/v1/studies/", "/v1/suites/", "/trials/", "/problems/", "/"]
+    "below", ["/static/", "/docs/", "/v1/studies/", "/v1/suites/", "/trials/", "/problems/", "/"]
 )
 def test_no_path_escapes_the_static_folders(attacked: AttackTarget, below: str, path: str) -> None:
     with socket.create_connection(("127.0.0.1", attacked.port), timeout=60) as one:

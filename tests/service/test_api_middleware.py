@@ -29,7 +29,6 @@ ClientOf = Callable[..., AbstractContextManager[httpx.Client]]
         "/v1",
         "/v1/studies/zzzzzzzz",
         "/docs",
-        "/docs/swagger/swagger-ui.css",
         "/nothing",
         "/healthz",
         "/problems/cross-site",

@@ -1,7 +1,6 @@
 """The service below a path of its host, behind the documentation's nginx, which may also remove the path."""
 
 import re
-import shutil
 import subprocess
 import threading
 import time
@@ -15,7 +14,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from live_servers import serving
-from playwright.sync_api import expect, sync_playwright
 from ports import free_port
 from proxy_servers import certificate, nginx_binary
 
@@ -149,8 +147,8 @@ def test_every_link_of_every_page_stays_below_the_path(
             continue
         seen.add(kind)
         answer = browser.get(page)
-        # Forms have addresses that expect another method or a query.
-        assert answer.status_code in {200, 204, 405, 422}, (page, answer.status_code)
+        # Forms have addresses that expect another method or a query, and the audit log is for admins.
+        assert answer.status_code in {200, 204, 403, 405, 422}, (page, answer.status_code)
         if answer.headers.get("content-type", "").startswith("text/html") and "/report" not in page:
             links = {urljoin(page, unescape(link)) for link in LINK.findall(answer.text)}
             ours = {link for link in links if link.startswith(f"{origin}/")}
@@ -222,23 +220,6 @@ def test_the_api_names_paths_that_exist_below_the_root(url: str, body: Body) -> 
         kind = http.get(urljoin(url, problem["type"]))
         assert (kind.status_code, kind.json()["type"]) == (200, problem["type"])
         assert f"curl {url}/v1/studies" not in http.get(f"{url}/", headers=PAGE).text
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-def test_the_api_documentation_lists_its_operations_below_the_path(url: str) -> None:
-    with sync_playwright() as playwright:
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--ignore-certificate-errors"]
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        page = chromium.new_context(ignore_https_errors=True).new_page()
-        failed: list[str] = []
-        page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 400 else None)
-        page.goto(f"{url}/docs")
-        expect(page.locator(".opblock").first).to_be_visible()
-        assert page.locator(".servers option").first.get_attribute("value") == ROOT
-        page.goto(f"{url}/")
-        assert failed == []
-        chromium.close()
 
 
 @pytest.mark.parametrize("given", ["tangent", "//x", "/a b", "/a?b", "/a/../b", "/ü", "https://x/y"])
