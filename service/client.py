@@ -33,6 +33,7 @@ from service.client_arguments import (
 )
 from service.client_artifacts import ArtifactRequests
 from service.client_layers import LayerRequests
+from service.client_notes import NotesRequests
 from service.client_webhooks import WebhookRequests
 from service.documents import Document, to_document
 from service.schemas import Account, ArmBest, EventList, Health, Readiness, StudyPlan
@@ -82,7 +83,7 @@ def _every(fetch: Callable[..., Page[_Item]]) -> Iterator[_Item]:
             return
 
 
-class Client(ArchiveRequests, ArtifactRequests, LayerRequests, WebhookRequests):
+class Client(ArchiveRequests, ArtifactRequests, LayerRequests, NotesRequests, WebhookRequests):
     """A client of one service. Keep it open, because it reuses its connections.
 
     Do not share it between threads while one of them watches a study.

@@ -44,7 +44,7 @@ def key_header(key: Any) -> dict[str, str]:
 
 
 def version_header(version: int | None) -> dict[str, str]:
-    """Return the header with the version that a study must have; none for any version."""
+    """Return the header with the version that a study or its notes must have; none for any version."""
     try:
         return {} if version is None else {"if-match": f'"{operator.index(version)}"'}
     except TypeError:

@@ -12,6 +12,7 @@ __all__ = [
     "KINDS",
     "KIND_BY_ERROR",
     "METHOD_NOT_ALLOWED",
+    "NOTES_INVALID",
     "NOT_JSON",
     "NOT_OWNER",
     "NOT_READY",
@@ -136,6 +137,14 @@ WEBHOOK_INVALID = ProblemKind(
     "with a JSON pointer to it.",
     "/url: expected a URL such as https://hooks.example/tangent, got 'hooks.example'",
 )
+NOTES_INVALID = ProblemKind(
+    422,
+    "notes-invalid",
+    "The notes cannot be stored as written",
+    "The body is valid JSON but is not an object with a text that is short enough. `errors` lists every "
+    "fault with a JSON pointer to it.",
+    "/text: expected at most 20,000 characters, got 20,001; shorten the notes, or link to a longer text",
+)
 PARAMETER_INVALID = ProblemKind(
     422,
     "parameter-invalid",
@@ -240,8 +249,8 @@ VERSION_CONFLICT = ProblemKind(
     412,
     "version-conflict",
     "The study has changed",
-    "`If-Match` names a version that is no longer current. Read the study, decide again, and send its new "
-    "ETag.",
+    "`If-Match` names a version that is no longer current. Read the study, or its notes, decide again, and "
+    "send the new ETag.",
     "study 'k3f9x2db' is at version 3, not 2; read it again, then retry",
 )
 IDEMPOTENCY_CONFLICT = ProblemKind(
@@ -429,6 +438,7 @@ KIND_BY_ERROR: dict[type[errors.TangentError], ProblemKind] = {
     errors.SuiteNotFound: SUITE_NOT_FOUND,
     errors.TokenNotFound: TOKEN_NOT_FOUND,
     errors.WebhookInvalid: WEBHOOK_INVALID,
+    errors.NotesInvalid: NOTES_INVALID,
     errors.WebhookNotFound: WEBHOOK_NOT_FOUND,
     errors.IllegalMove: ILLEGAL_MOVE,
     errors.Conflict: CONFLICT,

@@ -188,5 +188,8 @@ def encode_event(event: EventView) -> bytes:
 
 
 def closes_study(event: EventView) -> bool:
-    """Return whether an event closes its study. No event follows unless the study is extended."""
+    """Return whether an event closes its study.
+
+    Unless the study is extended, only changes of its notes follow.
+    """
     return event.kind == "study.state" and event.data.get("to") in _CLOSED

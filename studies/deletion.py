@@ -18,6 +18,7 @@ class StudyContents(FrozenModel):
     measurements: int = Field(description="Measurements of these trials, one for each epoch.")
     outputs: int = Field(description="Outputs of packs: what their workers printed.")
     events: int = Field(description="Events of the study.")
+    notes: int = Field(description="Versions of its notes.")
     artifacts: int = Field(description="Files that it keeps, such as weights.")
     artifact_bytes: int = Field(description="Size of these files in bytes.")
     copies: int = Field(description="Copies of its trials in Optuna's tables.")

@@ -1,7 +1,8 @@
 """Domain errors. They know nothing of HTTP; `service/errors.py` maps each to a response.
 
 TangentError
-├── SpecInvalid            the study cannot be run as written; WebhookInvalid for webhooks
+├── SpecInvalid            the study cannot be run as written; WebhookInvalid for webhooks, NotesInvalid for
+│                          notes
 ├── NotFound               StudyNotFound, ArmNotFound, TrialNotFound, ArtifactNotFound, SuiteNotFound,
 │                          TokenNotFound, WebhookNotFound
 ├── IllegalMove            a state transition that the current state does not allow
@@ -25,6 +26,7 @@ __all__ = [
     "NotFound",
     "NotOwner",
     "NotPermitted",
+    "NotesInvalid",
     "QuotaExceeded",
     "SpecInvalid",
     "SpecProblem",
@@ -154,6 +156,10 @@ class WebhookInvalid(SpecInvalid):
     """A webhook cannot be created as written; carries every fault."""
 
 
+class NotesInvalid(SpecInvalid):
+    """A text cannot be a study's notes; carries every fault."""
+
+
 class NotFound(TangentError):
     """Nothing has the requested identifier."""
 
@@ -235,7 +241,7 @@ class Conflict(TangentError):
 
 
 class VersionConflict(Conflict):
-    """The study changed since the version the caller read (`If-Match`)."""
+    """The study, or its notes, changed since the version the caller read (`If-Match`)."""
 
 
 class IdempotencyConflict(Conflict):

@@ -43,6 +43,7 @@ EventKind = Literal[
     "study.submitted",
     "study.state",
     "study.extended",
+    "study.noted",
     "trial.started",
     "trial.requeued",
     "trial.promoted",
@@ -59,6 +60,7 @@ AuditVerb = Literal[
     "extend",
     "archive",
     "unarchive",
+    "note",
     "delete",
     "token.create",
     "token.change",
@@ -233,6 +235,10 @@ class StudyView(StudySummary):
     """A study in full, without its arms."""
 
     version: int = Field(description="Counts changes of the state, and of the archive; used as the ETag.")
+    notes_version: int = Field(
+        default=0,
+        description="Number of its newest notes; 0 if it never had notes. Notes change no other field.",
+    )
     verbs: tuple[str, ...] = Field(
         description="The verbs that are allowed now, of pause, resume, stop, cancel, confirm and extend."
     )

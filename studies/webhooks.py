@@ -53,8 +53,9 @@ WebhookEvent = Literal[
     "study.completed",
     "study.cancelled",
     "study.failed",
+    "study.noted",
 ]
-"""The events that a webhook can subscribe to: a study enters a stable state.
+"""The events that a webhook can subscribe to: a study enters a stable state, or its notes change.
 
 `study.*` subscribes to all of them, including those that later versions add.
 """
@@ -66,6 +67,7 @@ DeliveryEvent = Literal[
     "study.completed",
     "study.cancelled",
     "study.failed",
+    "study.noted",
     "webhook.ping",
 ]
 DeliveryState = Literal["pending", "delivered", "failed"]
@@ -238,9 +240,11 @@ class StudyEventData(FrozenModel):
     workload: str = Field(description="Name of its workload.")
     suite: str | None = Field(description="Label of the suite that it belongs to.")
     owner: str | None = Field(description="Name of the token it was submitted with; none on an open service.")
-    state_before: StudyState | None = Field(description="The previous state; none for a new study.")
-    state: StudyState = Field(description="The new state.")
-    state_reason: str | None = Field(description="The reason, if there is one.")
+    state_before: StudyState | None = Field(
+        description="The previous state; none for a new study, and the same as `state` for `study.noted`."
+    )
+    state: StudyState = Field(description="The state after the event.")
+    state_reason: str | None = Field(description="The reason for this state, if there is one.")
     event: int = Field(
         description=(
             "Number of this event in its study, because deliveries may arrive out of order. The event stream "

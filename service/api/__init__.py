@@ -13,6 +13,7 @@ from service.api.cluster import cluster_router
 from service.api.events import event_router
 from service.api.follow_ups import follow_up_router
 from service.api.index import index_router
+from service.api.notes import notes_router
 from service.api.reports import report_router
 from service.api.studies import study_router
 from service.api.trials import trial_router
@@ -27,6 +28,7 @@ def api_router() -> APIRouter:
         index_router(),
         follow_up_router(),
         archive_router(),
+        notes_router(),
         study_router(),
         event_router(),
         trial_router(),

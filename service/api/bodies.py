@@ -1,9 +1,9 @@
-"""Request bodies: JSON or YAML, parsed into a study, an extension, a number of seeds, a patch or a webhook.
+"""Request bodies: JSON or YAML, parsed into a study, an extension, seeds, a patch, notes or a webhook.
 
 FastAPI does not read the bodies itself, so that the response lists every fault with a JSON pointer to it.
 """
 
-__all__ = ["ExtensionBody", "MoreSeeds", "PatchBody", "SeedsBody", "StudyBody", "WebhookBody"]
+__all__ = ["ExtensionBody", "MoreSeeds", "NotesBody", "PatchBody", "SeedsBody", "StudyBody", "WebhookBody"]
 
 import email.message
 from collections.abc import Awaitable, Callable
@@ -16,9 +16,10 @@ from service import errors
 from service.body_parsers import body_parsers
 from service.errors import HTTPProblem
 from service.request_documents import YAML_TYPES, read_request_body
-from studies.errors import SpecInvalid, SpecProblem, WebhookInvalid, shown
+from studies.errors import NotesInvalid, SpecInvalid, SpecProblem, WebhookInvalid, shown
 from studies.extension import Extension, parse_extension
 from studies.frozen_model import FrozenModel
+from studies.notes import parse_notes
 from studies.spec import StudySpec, parse_spec
 from studies.validation_errors import problems_of
 from studies.webhooks import WebhookSpec, parse_webhook
@@ -128,6 +129,9 @@ SeedsBody = Annotated[int | None, Depends(_json_body(_parse_seeds, without_body=
 
 PatchBody = Annotated[dict[str, Any], Depends(_json_body(_parse_patch, types=_PATCH, without_body={}))]
 """A route's parameter: the JSON merge patch in the body; empty without a body."""
+
+NotesBody = Annotated[str, Depends(_json_body(parse_notes, invalid=NotesInvalid))]
+"""A route's parameter: the text of the notes in the body."""
 
 WebhookBody = Annotated[WebhookSpec, Depends(_json_body(parse_webhook, invalid=WebhookInvalid))]
 """A route's parameter: the webhook in the body."""

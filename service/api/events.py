@@ -120,7 +120,8 @@ def event_router() -> APIRouter:
 
         Each event has its number as `id`, its kind as `event` and itself as JSON in `data`.
 
-        Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `trial.started`,
+        Kinds: `study.submitted`, `study.state`, `study.extended` (with what was added), `study.noted` (with
+        the `version` of the new notes, who wrote them and how long they are), `trial.started`,
         `trial.requeued`, `trial.promoted` (from one rung of the pruner to the next, with `from_epoch` and
         `to_epoch`), `trial.finished` (in any state, including pruned) and `progress`. The `phase` of a trial
         distinguishes the search from the confirmation.

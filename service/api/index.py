@@ -24,6 +24,9 @@ class Links(BaseModel):
         default="/v1/studies/{study_id}/power",
         description="The gap that a study could have detected by its paired trials.",
     )
+    notes: str = Field(
+        default="/v1/studies/{study_id}/notes", description="Notes of a study, with their history."
+    )
     report: str = Field(
         default="/v1/studies/{study_id}/report",
         description="The analysis as a report, in several formats.",

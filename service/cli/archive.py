@@ -83,6 +83,7 @@ def _describe(contents: "StudyContents") -> str:
         if contents.copies
         else "",
         plural(contents.events, "event"),
+        plural(contents.notes, "version of its notes", "versions of its notes") if contents.notes else "",
         _deliveries(contents),
         "" if contents.suite is None else f"its place in the suite {contents.suite}",
     ]

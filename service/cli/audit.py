@@ -27,6 +27,7 @@ Verb = Literal[
     "extend",
     "archive",
     "unarchive",
+    "note",
     "delete",
     "token.create",
     "token.change",

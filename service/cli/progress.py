@@ -134,6 +134,9 @@ class _Lines:
             self._print(f"{self._study_id} {_describe_state(data)}")
         elif event.kind == "study.extended":
             self._print(f"{self._study_id} extended: {_describe_extension(data)}")
+        elif event.kind == "study.noted":
+            by = f" by {data['by']}" if data["by"] else ""
+            self._print(f"{self._study_id} has new notes{by}")
         elif event.kind == "trial.requeued":
             self._print(f"{data['trial']} requeued: {data.get('reason') or 'its worker was lost'}")
         elif event.kind == "trial.promoted":

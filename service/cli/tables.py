@@ -175,6 +175,11 @@ def study(view: StudyView, arms: Sequence[ArmView], *, page: str) -> Table:
         "confirmation": _confirmation(view),
         "submitted": ago(view.created_at) + (f" by {view.owner}" if view.owner else ""),
         "took": duration(spent),
+        **(
+            {"notes": f"version {view.notes_version}: `tangent notes {view.id}`"}
+            if view.notes_version
+            else {}
+        ),
         "page": page,
     }
     return facts(rows)

@@ -43,7 +43,7 @@ def create(
         typer.Option(
             help=(
                 "Send only this event; may be repeated: study.queued, study.running, study.paused, "
-                "study.completed, study.cancelled, study.failed. All events by default."
+                "study.completed, study.cancelled, study.failed, study.noted. All events by default."
             ),
             metavar="EVENT",
             show_default=False,

@@ -14,12 +14,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
-from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
+
+from service.dashboard.markdown_html import align_cell, markdown_parser
 
 # What is longer is a sentence and not a term.
 _LONGEST: Final = 60
@@ -115,7 +114,7 @@ class _Anchors:
                     token.meta["label"] = self._label(self.bold or self.heading[1])
                     self.is_definitions = True
                 case "th_open" | "td_open":
-                    _align(token)
+                    align_cell(token)
                     self.is_definitions = self.is_definitions and not token.attrGet("class")
                 case "tr_open":
                     self.is_first_cell = self.is_definitions
@@ -222,7 +221,7 @@ class _Anchors:
 
 
 def _page(name: str, text: str, *, documents: Collection[str]) -> ManualPage:
-    markdown = _markdown()
+    markdown = markdown_parser()
     tokens = markdown.parse(text)
     anchors = _Anchors(documents)
     anchors.visit(tokens)
@@ -239,37 +238,6 @@ def _passages(found: Sequence[tuple[str, str, list[str]]]) -> Iterator[Passage]:
     for anchor, title, texts in found:
         if texts:
             yield Passage(anchor, title, " ".join(" ".join(texts).split()))
-
-
-@cache
-def _markdown() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.add_render_rule("fence", _pre)
-    markdown.add_render_rule("code_block", _pre)
-    markdown.add_render_rule("table_open", _table_open)
-    markdown.add_render_rule("table_close", _table_close)
-    return markdown
-
-
-def _pre(_: RendererHTML, tokens: Sequence[Token], i: int, *__: Any) -> str:
-    return f'<pre class="copyable" tabindex="0"><code>{escapeHtml(tokens[i].content)}</code></pre>\n'
-
-
-def _table_open(_: RendererHTML, tokens: Sequence[Token], i: int, *__: Any) -> str:
-    label = escapeHtml(str(tokens[i].meta["label"]))
-    return f'<div class="scroll" role="region" aria-label="Table: {label}" tabindex="0">\n<table>\n'
-
-
-def _table_close(*_: Any) -> str:
-    return "</table>\n</div>\n"
-
-
-def _align(cell: Token) -> None:
-    """Give a cell of numbers a class, because the page's policy forbids inline styles."""
-    if cell.attrs.pop("style", "") == "text-align:right":
-        cell.attrSet("class", "n")
-    if cell.type == "th_open":
-        cell.attrSet("scope", "col")
 
 
 def _text(inline: Token) -> str:

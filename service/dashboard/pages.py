@@ -19,6 +19,7 @@ from service.dashboard.deletion_page import deletion_html, is_confirmed
 from service.dashboard.forms import Form, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.home_page import HomeQuery, home_html, home_update_html
+from service.dashboard.notes_page import notes_page_html, rejected_notes_html
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
     checked_html,
@@ -36,7 +37,14 @@ from service.dashboard.trials_csv import trials_csv_parts
 from service.errors import KIND_BY_ERROR
 from service.write_threads import WriteRoute
 from studies.actors import check_may_change, check_role
-from studies.errors import CatalogEmpty, Forbidden, QuotaExceeded, SpecInvalid
+from studies.errors import (
+    CatalogEmpty,
+    Forbidden,
+    NotesInvalid,
+    QuotaExceeded,
+    SpecInvalid,
+    VersionConflict,
+)
 from studies.extension import more_seeds
 from studies.spec import StudySpec
 from studies.states import StudyMove
@@ -86,6 +94,8 @@ def dashboard_router() -> APIRouter:
     router.add_api_route("/studies/{study_id}/unarchive", _unarchive, methods=["POST"])
     router.add_api_route("/studies/{study_id}/delete", _ask_to_delete)
     router.add_api_route("/studies/{study_id}/delete", _delete, methods=["POST"])
+    router.add_api_route("/studies/{study_id}/notes", _notes)
+    router.add_api_route("/studies/{study_id}/notes", _set_notes, methods=["POST"])
     router.add_api_route("/studies/{study_id}/{verb}", _move, methods=["POST"])
     router.add_api_route("/trials/{trial_id}", _trial)
     router.add_api_route("/trials/{trial_id}/live", _trial_update)
@@ -239,6 +249,25 @@ def _delete(request: Request, caller: CurrentActor, study_id: StudyId, form: For
         return _page(request, deletion_html(store, study_id, problem=problem), status=422)
     store.delete(study_id, by=caller, if_version=version_of(form))
     return RedirectResponse("/", status_code=303)
+
+
+def _notes(
+    request: Request,
+    reader: CurrentActor,
+    study_id: StudyId,
+    version: Annotated[int | None, Query(ge=0, le=999_999_999)] = None,
+) -> Response:
+    return _page(request, notes_page_html(_store(request), study_id, reader=reader, version=version))
+
+
+def _set_notes(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> Response:
+    store, text, version = _store(request), form.get("text", ""), version_of(form)
+    try:
+        store.set_notes(study_id, text, by=caller, if_version=version)
+    except (NotesInvalid, VersionConflict) as error:
+        html = rejected_notes_html(store, study_id, text, error, replaced=version, reader=caller)
+        return _page(request, html, status=KIND_BY_ERROR[type(error)].status)
+    return RedirectResponse(f"/studies/{study_id}#notes", status_code=303)
 
 
 def _confirm(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> RedirectResponse:

@@ -32,6 +32,7 @@ from service.dashboard.figures import (
 from service.dashboard.heat_maps import HeatMap, PairChoice, heat_maps, pair_choice
 from service.dashboard.leader_text import ranked
 from service.dashboard.live_section import live_section, tab_icon, tab_title
+from service.dashboard.notes_page import notes_context
 from service.dashboard.pack_text import describe_stacking
 from service.dashboard.pruning import describe_epochs, rung_table
 from service.dashboard.rendering import address, render
@@ -170,6 +171,7 @@ def study_html(
         "study.html",
         **_context(store, study, arms, query, reader, version=version, outage=outage),
         **evidence.shown | _other_pair(analyses, study_id, arms, query, evidence.shown),
+        **notes_context(store, study, reader=reader),
         artifacts=store.artifacts(study_id, most=_MOST_FILES + 1),
         most_files=_MOST_FILES,
         section=live_section(store, analyses, study, arms, wait_s=_PAGE_WAIT_S),
@@ -177,7 +179,7 @@ def study_html(
         json_url=f"/v1/studies/{study_id}",
         more_json=[
             f"/v1/studies/{study_id}/{part}"
-            for part in ("live", "analysis", "arms", "trials", "layers", "events", "artifacts")
+            for part in ("live", "analysis", "arms", "trials", "layers", "events", "artifacts", "notes")
         ],
         spec_json=study.spec.model_dump_json(indent=2),
         trial_states=[

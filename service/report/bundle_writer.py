@@ -147,6 +147,7 @@ def write_bundle(store: Store, report: StudyReport, into: IO[bytes]) -> None:
         parquet.truncate()
         _layers(store, study, trials, parquet)
         written.copy("layers.parquet", parquet)
+        written.text("notes.md", store.notes(study.id).text)
         written.json("environment.json", dict(sorted(study.environment.items())))
         written.json("seeds.json", _seeds(study))
         written.text("VERSION", f"{code_version()}\nbundle format {FORMAT}\n")

@@ -12,7 +12,7 @@ from service.report.code_version import CodeVersion
 from studies.frozen_model import FrozenModel
 from studies.states import StudyState
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Version of the format; raised by each change that older versions of Tangent cannot read."""
 
 MANIFEST: Final = "manifest.json"
@@ -46,6 +46,7 @@ FILES: Final[dict[str, str]] = {
         "What each layer (a weight of two or more dimensions) measured after every epoch of a confirmation "
         "run or a trial of the defaults; epoch 0 is before the first step."
     ),
+    "notes.md": "The study's notes in Markdown, without their history; empty if it has none.",
     "environment.json": (
         "The software versions and processors that trained the study, as recorded by its runs."
     ),
@@ -57,7 +58,7 @@ FILES: Final[dict[str, str]] = {
 }
 """Every file of a bundle except the manifest, in the order of the archive, with its description."""
 
-_SINCE: Final = {"layers.parquet": 2}
+_SINCE: Final = {"layers.parquet": 2, "notes.md": 3}
 """The first format of each file that is not in all of them."""
 
 

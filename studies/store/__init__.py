@@ -42,6 +42,7 @@ from studies.store.layers import Layers
 from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
+from studies.store.study_notes import Notes
 from studies.store.watching import Watching
 from studies.store.webhook_queue import WebhookQueue
 from studies.study_filter import StudyFilter
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 _EVERY = StudyFilter()
 
 
-class Store(Accounts, Archive, Dispatching, Layers, Watching, WebhookQueue):
+class Store(Accounts, Archive, Dispatching, Layers, Notes, Watching, WebhookQueue):
     """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` if the database cannot be reached or written.
@@ -292,9 +293,9 @@ class Store(Accounts, Archive, Dispatching, Layers, Watching, WebhookQueue):
             return suites.study_ids_of_suite(connection, suite)
 
     def change_stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
-        """Return version, last event and whether it is closed, of each study that exists, by id.
+        """Return version, number of events and whether it is closed, of each study that exists, by id.
 
-        They change whenever the study does.
+        They change with everything in it except its notes.
         """
         return self._database.look(lambda connection: summaries.change_stamps(connection, study_ids))
 

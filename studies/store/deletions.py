@@ -71,6 +71,7 @@ def contents(connection: Connection, study_id: str) -> StudyContents:
         measurements=connection.execute(measured.where(t.study_id == study_id)).scalar_one(),
         outputs=number(tables.pack_output),
         events=number(tables.event),
+        notes=row.notes_version,
         artifacts=number(tables.artifact, is_kept),
         artifact_bytes=int(connection.execute(size).scalar_one() or 0),
         copies=number(tables.trial, t.copy_state != 0),

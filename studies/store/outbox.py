@@ -58,11 +58,12 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
         study_id: the study.
         rows: its new events, as rows of their table.
     """
-    changes = [(row, change) for row in rows if (change := _state_change(row)) is not None]
-    if not changes:
+    reported = [row for row in rows if _is_reported(row)]
+    if not reported:
         return
     s, w = tables.study.c, tables.webhook.c
-    study = connection.execute(select(s.name, s.workload, s.suite, s.owner).where(s.id == study_id)).one()
+    columns = (s.name, s.workload, s.suite, s.owner, s.state, s.state_reason)
+    study = connection.execute(select(*columns).where(s.id == study_id)).one()
     is_own = w.owner.is_(None) if study.owner is None else w.owner == study.owner
     covers_study = and_(
         w.disabled_at.is_(None),
@@ -74,7 +75,8 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
     subscribed = connection.execute(
         select(w.id, w.events).where(covers_study).with_for_update(read=True, key_share=True)
     ).all()
-    for row, (before, after, reason) in changes:
+    for row in reported:
+        before, after, reason = _states(row, study)
         notice = StudyEventData(
             study_id=study_id,
             **{name: getattr(study, name) for name in ("name", "workload", "suite", "owner")},
@@ -84,7 +86,7 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
             event=row["number"],
             path=f"/v1/studies/{study_id}",
         )
-        event = f"study.{after.value}"
+        event = "study.noted" if row["kind"] == "study.noted" else f"study.{after.value}"
         body = WebhookPayload.model_validate(
             {"type": event, "timestamp": row["at"], "data": notice}
         ).model_dump_json()
@@ -93,13 +95,21 @@ def enqueue_events(connection: Connection, study_id: str, rows: Sequence[Mapping
                 enqueue(connection, webhook.id, event, body, study_id=study_id)
 
 
-def _state_change(row: Mapping[str, Any]) -> tuple[StudyState | None, StudyState, str | None] | None:
-    """Return the states before and after an event and the reason, or None if webhooks do not report it."""
-    if row["kind"] == "study.submitted":
-        return None, StudyState.QUEUED, None
-    if row["kind"] == "study.state" and row["data"]["to"] in _REPORTED_STATES:
-        return StudyState(row["data"]["from"]), StudyState(row["data"]["to"]), row["data"]["reason"]
-    return None
+def _is_reported(row: Mapping[str, Any]) -> bool:
+    """Return whether webhooks report an event."""
+    kinds = {"study.submitted", "study.noted"}
+    return row["kind"] in kinds or (row["kind"] == "study.state" and row["data"]["to"] in _REPORTED_STATES)
+
+
+def _states(row: Mapping[str, Any], study: Any) -> tuple[StudyState | None, StudyState, str | None]:
+    """Return a study's states before and after an event, and the reason of the latter."""
+    match row["kind"]:
+        case "study.submitted":
+            return None, StudyState.QUEUED, None
+        case "study.state":
+            return StudyState(row["data"]["from"]), StudyState(row["data"]["to"]), row["data"]["reason"]
+        case _:
+            return StudyState(study.state), StudyState(study.state), study.state_reason
 
 
 def enqueue(connection: Connection, webhook_id: str, event: str, body: str, *, study_id: str | None) -> str:

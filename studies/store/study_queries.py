@@ -116,6 +116,7 @@ def study(connection: Connection, study_id: str) -> StudyView:
     return StudyView(
         **_summary_fields(row, tuple(progress), spec.tags, _total(progress.values())),
         version=row.version,
+        notes_version=row.notes_version,
         verbs=allowed_verbs(StudyState(row.state)),
         workload_card=plan.workload,
         epochs=plan.epochs,

@@ -28,9 +28,10 @@ _CLOSED_STAMP = select(
     # An arm shows its stack width on a device, which workers of other studies may measure later.
     select(func.max(tables.stack_width.c.measured_at)).scalar_subquery().label("at"),
 ).where(_S.id == bindparam("study_id"), _S.state.in_(sorted(state.value for state in CLOSED_STUDY_STATES)))
-_CHANGE_STAMPS = select(_S.id, _S.version, _S.last_event, _S.state).where(
-    _S.id.in_(bindparam("study_ids", expanding=True))
-)
+# Nothing that is computed of a study depends on its notes.
+_CHANGE_STAMPS = select(
+    _S.id, _S.version, (_S.last_event - _S.notes_version).label("changes"), _S.state
+).where(_S.id.in_(bindparam("study_ids", expanding=True)))
 _STATE = select(_S.state).where(_S.id == bindparam("study_id"))
 
 
@@ -66,14 +67,12 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
 
 
 def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
-    """Return version, last event and whether it is closed, of each study that exists, by id.
+    """Return version, number of events and whether it is closed, of each study that exists, by id.
 
-    They change with everything in it.
+    They change with everything in it except its notes.
     """
     rows = connection.execute(_CHANGE_STAMPS, {"study_ids": list(study_ids)})
-    return {
-        row.id: (row.version, row.last_event, StudyState(row.state) in CLOSED_STUDY_STATES) for row in rows
-    }
+    return {row.id: (row.version, row.changes, StudyState(row.state) in CLOSED_STUDY_STATES) for row in rows}
 
 
 def best_values(

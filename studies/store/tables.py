@@ -14,6 +14,7 @@ __all__ = [
     "layer_measurement",
     "measurement",
     "metadata",
+    "notes",
     "offer",
     "pack_output",
     "session",
@@ -150,6 +151,14 @@ study = Table(
     Column("state_reason", Text),
     Column("version", Integer, nullable=False, doc="number of changes of state"),
     Column("last_event", Integer, nullable=False, doc="number of the newest event"),
+    # The default is for rows of older versions.
+    Column(
+        "notes_version",
+        Integer,
+        nullable=False,
+        server_default="0",
+        doc="number of its newest notes, and so of its events `study.noted`",
+    ),
     Column("owner", _Text(64)),
     Column("idempotency_key", _Text(255), unique=True),
     Column("idempotency_digest", _Text(64)),
@@ -374,6 +383,16 @@ event = Table(
     Column("kind", _Text(32), nullable=False),
     Column("at", UTC_TIME, nullable=False),
     Column("data", JSON, nullable=False),
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    _study_key(primary=True),
+    Column("version", Integer, primary_key=True, autoincrement=False, doc="from 1 without gaps"),
+    Column("text", Text, nullable=False, doc="Markdown; empty: the notes were removed"),
+    Column("author", _Text(64), doc="name of the token; NULL on an open service and for the operator"),
+    Column("at", UTC_TIME, nullable=False),
 )
 
 offer = Table(

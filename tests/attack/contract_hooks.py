@@ -31,6 +31,7 @@ _KNOWN_ONLY_TO_THE_RECORD = frozenset(
         "/problems/idempotency-conflict",
         "/problems/version-conflict",
         "/problems/webhook-invalid",
+        "/problems/notes-invalid",
     }
 )
 _SAID_OF_PARAMETERS = ("next_page_token", "appears more than once", "studies of one workload")

@@ -70,7 +70,7 @@ def test_every_file_is_explained_and_matches_the_manifest(http: httpx.Client, st
                 "sha256": hashlib.sha256(content).hexdigest(),
             }
             assert name in readme
-        assert (manifest["study_id"], manifest["state"], manifest["format"]) == (study, "completed", 2)
+        assert (manifest["study_id"], manifest["state"], manifest["format"]) == (study, "completed", 3)
 
 
 def test_spec_and_plan_equal_those_of_the_study(
@@ -244,7 +244,7 @@ def test_the_version_names_the_commit_of_a_checkout(http: httpx.Client, study: s
     with opened(http, study) as archive:
         first, second = archive.read("VERSION").decode().splitlines()
     assert re.fullmatch(r"tangent-studies \d+\.\d+\.\d+(, commit [0-9a-f]{40})?", first)
-    assert second == "bundle format 2"
+    assert second == "bundle format 3"
 
 
 def test_formulas_are_escaped_in_csv(http: httpx.Client, store: Store, body: dict[str, Any]) -> None:

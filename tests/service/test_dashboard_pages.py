@@ -345,7 +345,8 @@ def test_buttons_are_plain_forms_that_lead_back(pages: httpx.Client, store: Stor
         for form in Page(read(pages, f"/studies/{study_id}")).every("form")
         if form.get("method") == "post"
     }
-    assert actions == {"/theme", *(f"/studies/{study_id}/{verb}" for verb in ("pause", "stop", "cancel"))}
+    verbs = ("pause", "stop", "cancel", "notes")
+    assert actions == {"/theme", *(f"/studies/{study_id}/{verb}" for verb in verbs)}
     answer = pages.post(f"/studies/{study_id}/pause", headers={"sec-fetch-site": "same-origin"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study_id}")
     assert store.study(study_id).state == "paused"

@@ -53,6 +53,7 @@ def test_slugs_never_change() -> None:
         "token-not-found": 404,
         "webhook-not-found": 404,
         "webhook-invalid": 422,
+        "notes-invalid": 422,
         "illegal-move": 409,
         "conflict": 409,
         "version-conflict": 412,

@@ -187,6 +187,8 @@ def test_an_update_keeps_focus_scroll_selection_menus_fields_and_zoom(
         expect(page.locator("#live-curves .main-svg").first).to_be_visible()
         page.locator("#confirm-cancel summary").click()
         page.locator("#live-curves-numbers summary").click()
+        page.locator("#edit-notes summary").click()
+        page.locator("#notes-text").fill("being *written*")
         page.locator("#trials-title").scroll_into_view_if_needed()
         row = page.locator("#trials tbody tr").first
         row.locator("a").first.focus()
@@ -208,7 +210,11 @@ def test_an_update_keeps_focus_scroll_selection_menus_fields_and_zoom(
         page.wait_for_function("() => document.title.startsWith('Completed')")
         assert "icon-completed" in (page.locator("#icon").get_attribute("href") or "")
         after = page.evaluate(_READER)
-        assert (after["focus"], after["selected"]) == (before["focus"], before["selected"])
+        kept = ("focus", "selected", "notes")
+        assert [after[name] for name in kept] == [before[name] for name in kept]
+        page.get_by_label("Text in Markdown").press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#notes .prose em")).to_have_text("written")
         assert errors == []
         context.close()
 
@@ -218,6 +224,7 @@ _READER = """() => ({
   scroll: Math.round(document.querySelector("#trials-title").getBoundingClientRect().top),
   inTable: document.querySelector("#trials .scroll").scrollLeft,
   selected: getSelection().toString(),
+  notes: document.querySelector("#notes-text").value,
   menus: [...document.querySelectorAll("details[open]")].map((each) => each.id),
   zoom: document.querySelector("#live-curves")?.layout?.xaxis.range,
 })"""

@@ -27,6 +27,9 @@ ERRORS: dict[str, Exception] = {
     "spec-invalid": errors.SpecInvalid(
         [errors.SpecProblem("/arms/0/optimizer", "there is no optimizer 'adamq'; did you mean 'adamp'?")]
     ),
+    "notes-invalid": errors.NotesInvalid(
+        [errors.SpecProblem("/text", "expected at most 20,000 characters, got 20,001")]
+    ),
     "webhook-invalid": errors.WebhookInvalid(
         [
             errors.SpecProblem(

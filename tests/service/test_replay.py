@@ -21,6 +21,7 @@ from service.cli.app import app
 from service.cli.reports import DISAGREES
 from service.report.bundle_reader import BundleInvalid, open_bundle
 from service.report.bundle_writer import write_bundle
+from service.report.manifest import FORMAT, files_of
 from service.report.study_report import report_of
 from studies.catalog import Catalog
 from studies.extension import parse_extension
@@ -308,11 +309,13 @@ def of_format(path: Path, number: int) -> Path:
     return rewritten(path, {"manifest.json": json.dumps(manifest).encode()})
 
 
-def as_format_1(path: Path) -> Path:
-    """Return the bundle as versions before format 2 wrote it."""
-    manifest = json.loads(file_of(path, "manifest.json")) | {"format": 1}
-    del manifest["files"]["layers.parquet"]
-    return rewritten(path, {"layers.parquet": None, "manifest.json": json.dumps(manifest).encode()})
+def as_format(path: Path, number: int) -> Path:
+    """Return the bundle as versions of Tangent that wrote this format did."""
+    manifest = json.loads(file_of(path, "manifest.json")) | {"format": number}
+    later = [name for name in manifest["files"] if name not in files_of(number)]
+    for name in later:
+        del manifest["files"][name]
+    return rewritten(path, {**dict.fromkeys(later), "manifest.json": json.dumps(manifest).encode()})
 
 
 def forged(path: Path, name: str, content: bytes) -> Path:
@@ -368,7 +371,10 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda path: rewritten(path, packed=zipfile.ZIP_LZMA),
         "README.txt is encrypted, or compressed in",
     ),
-    "a later format": (lambda path: of_format(path, 3), "format 3, but this version reads formats 1 to 2"),
+    "a later format": (
+        lambda path: of_format(path, FORMAT + 1),
+        f"format {FORMAT + 1}, but this version reads formats 1 to {FORMAT}",
+    ),
     "no manifest's content": (
         lambda path: rewritten(path, {"manifest.json": b"[1]"}),
         "its manifest.json is not valid",
@@ -423,8 +429,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory, fresh_database: Path, catalo
     return folder / "sound.zip"
 
 
-def test_a_bundle_of_the_first_format_is_still_read(sound: Path) -> None:
-    assert open_bundle(as_format_1(sound)).spec == open_bundle(sound).spec
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_bundle_of_an_older_format_is_still_read(sound: Path, number: int) -> None:
+    assert open_bundle(as_format(sound, number)).spec == open_bundle(sound).spec
 
 
 def test_a_hostile_bundle_takes_little_memory(sound: Path, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def main() -> None:
             finished.writer.start([trial])
             finished.complete(trial, 0.85)
         finished.writer.close(StudyMove.FINISH)
+        store.set_notes(finished.claim.study_id, "Why *this* study.", by=ada)
         running = play.run(arms=["adamp"], name="Running")
         running.begin(0)
         running.writer.record_stack_width(
