@@ -110,7 +110,7 @@ def log_in(browser: httpx.Client, store: Store, url: str) -> httpx.Response:
     secret = store.create_token("alice", role="submitter")
     page = browser.get("/workloads")
     assert page.status_code == 401
-    (action,) = re.findall(r'action="([^"]+)"', page.text)
+    (action,) = re.findall(r'action="([^"]+/login)"', page.text)
     (to,) = re.findall(r'name="next" value="([^"]+)"', page.text)
     return browser.post(
         urljoin(url, action), data={"token": secret, "next": to}, headers={"origin": url.removesuffix(ROOT)}

@@ -319,7 +319,7 @@
     const { media } = dark;
     dark.media = "not all";
     for (const plot of document.querySelectorAll(".plot")) {
-      if (!plot.offsetParent) continue;
+      if (!plot.checkVisibility()) continue;
       draw(plot, true);
       Plotly.relayout(plot, { width: PRINT_WIDTH, height: plot.clientHeight });
     }
