@@ -1,6 +1,6 @@
-"""What it costs a study on average to add pairs until its arms are decided, estimated before it starts."""
+"""What a study can show and what it costs to decide its arms, estimated before it starts."""
 
-__all__ = ["DecisionCost", "decision_costs"]
+__all__ = ["DecisionCost", "decision_costs", "visible_gap"]
 
 from typing import Final
 
@@ -60,4 +60,33 @@ def decision_costs(spec: StudySpec, plan: ResolvedStudy, *, unpaired: int) -> tu
     ]
     return tuple(
         DecisionCost(gap=cost.gap, trials=unpaired + cost.trials, decided=cost.decided) for cost in found
+    )
+
+
+def visible_gap(spec: StudySpec, plan: ResolvedStudy) -> float | None:
+    """Return the true difference of two arms, in percentage points, that the study detects in 80 %.
+
+    With `until` it is that of all pairs that may be added. None if there is no budget verdict, if there is
+    one arm, or if the study is judged by a metric that is not a fraction, whose spread is not known.
+
+    Args:
+        spec: the study.
+        plan: the same study, resolved.
+    """
+    search, arms = spec.search, len(plan.arms)
+    if search.verdict_at is None or arms < 2 or plan.workload.unit != "fraction":
+        return None
+    # See above.
+    from studies.statistics.power import detectable_gap
+    from studies.statistics.until_decided import TYPICAL_SPREAD
+    from studies.statistics.verdict import LEVEL
+
+    asked = None if search.until is None else search.until.pairs
+    judged = arms * (arms - 1) // 2 if asked is None else len(asked)
+    return detectable_gap(
+        TYPICAL_SPREAD,
+        n=search.pairs + search.most_added,
+        primary=search.verdict_at,
+        # All pairs of arms share the 5 %; the verdict's own correction is a little less strict.
+        level=LEVEL / judged,
     )

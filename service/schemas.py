@@ -16,8 +16,10 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from service.decision_costs import DecisionCost, decision_costs
+from service.decision_costs import DecisionCost, decision_costs, visible_gap
+from service.placement import Placement, placement
 from studies.catalog import BrokenPackage
+from studies.cluster_views import ClusterView
 from studies.confirmation import most_runs
 from studies.extension import most_search_trials
 from studies.frozen_model import FrozenModel
@@ -45,6 +47,14 @@ class StudyPlan(FrozenModel):
             "them. Empty if the metric is not a fraction, or there are more than 16 arms."
         )
     )
+    visible_gap: float | None = Field(
+        default=None,
+        description=(
+            "True difference of two arms, in percentage points, that the budget verdict detects in 80 % of "
+            "such studies; with added pairs, if all of them are needed. Null without a budget verdict, or if "
+            "the metric is not a fraction."
+        ),
+    )
     confirmations: int = Field(description="Most confirmation runs on fresh seeds.")
     epochs: int = Field(
         description=(
@@ -58,10 +68,20 @@ class StudyPlan(FrozenModel):
             "Null if the card has no time."
         )
     )
+    placement: Placement | None = Field(
+        default=None,
+        description="How it would fit on the machines that there are now; null if none are known.",
+    )
 
     @classmethod
-    def of(cls, spec: StudySpec, study: ResolvedStudy) -> Self:
-        """Return the plan of a resolved study."""
+    def of(cls, spec: StudySpec, study: ResolvedStudy, *, machines: ClusterView | None = None) -> Self:
+        """Return the plan of a resolved study.
+
+        Args:
+            spec: the study.
+            study: the same study, resolved.
+            machines: the state of the cluster, if the plan is to say how the study fits on it.
+        """
         replicates = spec.budget.replicates
         trials = replicates * sum(arm.trials for arm in study.arms)
         confirmations = len(study.arms) * most_runs(replicates=replicates, seeds=spec.confirmation.seeds)
@@ -72,6 +92,9 @@ class StudyPlan(FrozenModel):
         )
         epochs = searched + confirmations * study.epochs
         epoch_s = study.epoch_s(spec.training)
+        cpu_s = None if epoch_s is None else epochs * epoch_s
+        # A run of the confirmation begins after the search of its arm.
+        one_after_another = study.epochs * (2 if confirmations else 1)
         return cls(
             spec=spec,
             study=study,
@@ -79,9 +102,19 @@ class StudyPlan(FrozenModel):
             paired=in_pairs,
             most_trials=most_search_trials(spec, study),
             decision_costs=decision_costs(spec, study, unpaired=trials - in_pairs),
+            visible_gap=visible_gap(spec, study),
             confirmations=confirmations,
             epochs=epochs,
-            estimate_cpu_s=None if epoch_s is None else epochs * epoch_s,
+            estimate_cpu_s=cpu_s,
+            placement=None
+            if machines is None
+            else placement(
+                spec.resources,
+                machines,
+                runs=trials + confirmations,
+                cpu_s=cpu_s,
+                longest_s=None if epoch_s is None else epoch_s * one_after_another,
+            ),
         )
 
 

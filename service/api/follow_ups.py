@@ -172,7 +172,7 @@ def _add_clone(router: APIRouter) -> None:
         It is checked against the current catalogue.
         """
         return submit_response(
-            request.app.state.store,
+            request,
             spec,
             by=caller,
             idempotency_key=idempotency_key,

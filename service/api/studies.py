@@ -26,6 +26,7 @@ from service.api.parameters import (
 from service.api.responses import cached_response, json_response, one_page, study_response
 from service.auth import CurrentActor
 from service.closed_study_cache import ClosedStudyCache
+from service.cluster_status import ClusterStatus
 from service.schemas import ArmBest, StudyPlan
 from service.write_threads import WriteRoute
 from studies.actors import Actor
@@ -142,15 +143,18 @@ class StudyQuery(FrozenModel):
 
 
 def submit_response(
-    store: Store, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool
+    request: Request, spec: StudySpec, *, by: Actor, idempotency_key: str | None, validate_only: bool
 ) -> Response:
     """Submit a study, or only check it, and return the response.
 
     Raises:
         SpecInvalid, CatalogEmpty, IdempotencyConflict, QuotaExceeded: the study is refused.
     """
+    store: Store = request.app.state.store
     if validate_only:
-        return json_response(StudyPlan.of(spec, resolve(spec, store.catalog())))
+        status: ClusterStatus = request.app.state.cluster
+        plan = StudyPlan.of(spec, resolve(spec, store.catalog()), machines=status.read(store))
+        return json_response(plan)
     view = store.submit(spec, by=by, idempotency_key=idempotency_key)
     return study_response(view, status=201, headers={"location": f"/v1/studies/{view.id}"})
 
@@ -190,7 +194,7 @@ def _add_submission(router: APIRouter) -> None:
         The response to an invalid study lists every fault, not only the first.
         """
         return submit_response(
-            request.app.state.store,
+            request,
             spec,
             by=caller,
             idempotency_key=idempotency_key,

@@ -44,10 +44,10 @@ def show_plan(opening: str, plan: "StudyPlan", *, as_json: bool) -> None:
     if as_json:
         print_json(plan.model_dump(mode="json"))
         return
-    from service.plan_text import describe_decision_costs, describe_plan
+    from service.plan_text import describe_further, describe_plan
 
     print_raw(plain_spaces(f"{opening}: {describe_plan(plan)}"))
-    for sentence in describe_decision_costs(plan):
+    for sentence in describe_further(plan):
         print_raw(plain_spaces(sentence))
 
 

@@ -1,6 +1,6 @@
 """The forms of the page: their fields as text, and the extension of a study that they describe."""
 
-__all__ = ["Form", "LoginForm", "extension_of", "version_of"]
+__all__ = ["Form", "LoginForm", "StudyForm", "extension_of", "version_of"]
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 
 from service import errors
+from service.dashboard.form_document import MOST_FIELDS
 from service.errors import HTTPProblem
 from service.strict_json import MAX_BODY_BYTES
 from studies.errors import SpecInvalid, SpecProblem
@@ -20,7 +21,9 @@ _LOGIN_BYTES: Final = 1 << 14
 _TOTALS = ("trials_per_arm", "replicates", "seeds")
 
 
-def _form(max_bytes: int) -> Callable[[Request], Awaitable[dict[str, str]]]:
+def _form(
+    max_bytes: int, *, most_fields: int = _MOST_FIELDS
+) -> Callable[[Request], Awaitable[dict[str, str]]]:
     """Return a dependency that reads the fields of a form that are filled in; of a repeated field, the last.
 
     It raises SpecInvalid if the body is not a form or has too many fields, and HTTPProblem if it is too
@@ -34,14 +37,10 @@ def _form(max_bytes: int) -> Callable[[Request], Awaitable[dict[str, str]]]:
             if len(body) > max_bytes:
                 raise HTTPProblem(errors.BODY_TOO_LARGE, f"the form may have at most {max_bytes} bytes")
         try:
-            return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_MOST_FIELDS))
+            return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=most_fields))
         except ValueError:
             raise SpecInvalid(
-                [
-                    SpecProblem(
-                        "", f"expected a form of at most {_MOST_FIELDS} fields; send it from the study's page"
-                    )
-                ]
+                [SpecProblem("", f"expected a form of at most {most_fields} fields; send it from its page")]
             ) from None
 
     return read
@@ -49,6 +48,9 @@ def _form(max_bytes: int) -> Callable[[Request], Awaitable[dict[str, str]]]:
 
 Form = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES))]
 """A route's parameter: the fields of the submitted form."""
+
+StudyForm = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES, most_fields=MOST_FIELDS))]
+"""A route's parameter: the fields of the form of a whole study."""
 
 LoginForm = Annotated[dict[str, str], Depends(_form(_LOGIN_BYTES))]
 """A route's parameter: the fields of a form that anyone may send, without a token."""

@@ -3,31 +3,33 @@
 __all__ = ["dashboard_router", "static_files"]
 
 import gzip
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from service.analysis_cache import AnalysisCache
-from service.auth import CurrentActor, authorize, caller_of
+from service.auth import CurrentActor, authorize, caller_of, is_open
 from service.body_parsers import body_parsers
 from service.cache_entry import Aged, age_headers
+from service.cluster_status import ClusterStatus
 from service.compression import accepts_gzip, gzip_parts
 from service.dashboard.assets import Assets, assets
 from service.dashboard.catalog_pages import optimizer_html, optimizers_html, workload_html, workloads_html
 from service.dashboard.deletion_page import deletion_html, is_confirmed
-from service.dashboard.forms import Form, extension_of, version_of
+from service.dashboard.forms import Form, StudyForm, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.home_page import HomeQuery, home_html, home_update_html
 from service.dashboard.notes_page import notes_page_html, rejected_notes_html
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
-    checked_html,
-    new_study_html,
-    refused_html,
+    WrittenStudy,
+    checked_study,
+    example_study,
+    started_study,
     submission_html,
-    submitted_spec,
-    unresolved_html,
+    written_study,
 )
 from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
@@ -35,6 +37,7 @@ from service.dashboard.trial_page import trial_html, trial_update_html
 from service.dashboard.trials_comparison import trials_comparison_html
 from service.dashboard.trials_csv import trials_csv_parts
 from service.errors import KIND_BY_ERROR
+from service.public_address import public_url
 from service.write_threads import WriteRoute
 from studies.actors import check_may_change, check_role
 from studies.errors import (
@@ -46,7 +49,6 @@ from studies.errors import (
     VersionConflict,
 )
 from studies.extension import more_seeds
-from studies.spec import StudySpec
 from studies.states import StudyMove
 from studies.store import Store
 
@@ -320,41 +322,67 @@ async def _new(
     check: int | None = None,
     workload: Annotated[str | None, Query(max_length=64)] = None,
     optimizer: Annotated[str | None, Query(max_length=64)] = None,
+    written_as: Annotated[Literal["form", "text"], Query(alias="as")] = "form",
 ) -> Response:
     # Refuse before the user has written the study, not after.
     check_role(caller, "submitter")
     store, analyses = _store(request), _analyses(request)
 
     def page() -> Response:
+        catalog, is_text = store.catalog(), written_as == "text"
         if study is None:
-            return _page(request, new_study_html(store, workload=workload, optimizer=optimizer))
-        return _page(request, submission_html(store, analyses, study_id=study, check=check))
+            started = example_study(catalog, workload=workload, optimizer=optimizer, is_text=is_text)
+        else:
+            started = started_study(store, analyses, study_id=study, check=check, is_text=is_text)
+        try:
+            checked = checked_study(started.study, catalog)
+        except CatalogEmpty as error:
+            checked = replace(started.study, notice=f"{error}.")
+        return _submission_page(request, checked, is_start=True, of=started.of, why=started.why)
 
     return await analyses.run_limited(page, caller=caller_of(request))
 
 
-async def _submitted(request: Request, form: Form) -> StudySpec | str:
-    """Return the study in a form, or the page with its problems."""
-    return await body_parsers(request).run(lambda: submitted_spec(form.get("spec", ""), _store(request)))
+def _submission_page(request: Request, study: WrittenStudy, *, status: int = 200, **shown: Any) -> Response:
+    cluster: ClusterStatus = request.app.state.cluster
+    store = _store(request)
+    html = submission_html(
+        study,
+        store.catalog(),
+        machines=cluster.read(store),
+        url=public_url(request),
+        has_token=not is_open(request),
+        **shown,
+    )
+    return _page(request, html, status=status)
+
+
+async def _written(request: Request, form: StudyForm) -> WrittenStudy:
+    """Return the study in a form, which may not be valid."""
+    return await body_parsers(request).run(lambda: written_study(form, _store(request).catalog()))
 
 
 def _submit(
-    request: Request, caller: CurrentActor, form: Form, spec: Annotated[StudySpec | str, Depends(_submitted)]
+    request: Request,
+    caller: CurrentActor,
+    form: StudyForm,
+    study: Annotated[WrittenStudy, Depends(_written)],
 ) -> Response:
-    text = form.get("spec", "")
-    if isinstance(spec, str):
-        return _page(request, spec, status=422)
+    store = _store(request)
+    is_change = "do" in form
     try:
-        if "check" in form:
-            return _page(request, checked_html(_store(request), text, spec))
-        return _redirect_to_study(_store(request).submit(spec, by=caller).id)
+        study = checked_study(study, store.catalog())
+        if study.spec is not None and not is_change and "check" not in form:
+            return _redirect_to_study(store.submit(study.spec, by=caller).id)
     except SpecInvalid as error:
-        return _page(request, unresolved_html(_store(request), text, error), status=422)
+        # The catalogue has just changed.
+        study = replace(study, spec=None, problems=error.problems, omitted=error.omitted)
     except (CatalogEmpty, Forbidden, QuotaExceeded) as error:
-        # Keep the text, so that the user can change it or submit it again.
-        return _page(
-            request, refused_html(_store(request), text, str(error)), status=KIND_BY_ERROR[type(error)].status
-        )
+        # Keep the study, so that the user can change it or submit it again.
+        status = KIND_BY_ERROR[type(error)].status
+        return _submission_page(request, study, status=status, refused=str(error))
+    # A change of the form does what it asks for, whatever the study is like by then.
+    return _submission_page(request, study, status=422 if study.problems and not is_change else 200)
 
 
 def _trial(request: Request, trial_id: TrialId) -> Response:

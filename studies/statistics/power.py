@@ -1,6 +1,6 @@
 """Which gaps a study with paired trials could have detected, and how many pairs smaller ones need."""
 
-__all__ = ["PairPower", "pair_power", "pairs_needed"]
+__all__ = ["PairPower", "detectable_gap", "pair_power", "pairs_needed"]
 
 import itertools
 import math
@@ -81,7 +81,7 @@ def pair_power(
     for (i, j), n, contrast in zip(places, counts, contrasts, strict=True):
         error = float(contrast.error[0]) if contrast else 0.0
         spread = error * math.sqrt(n / primary) if error > 0 else math.nan
-        gap = _detectable(spread, n=n, primary=primary, level=level)
+        gap = detectable_gap(spread, n=n, primary=primary, level=level)
         found.append(
             PairPower(
                 first=arms[i].name,
@@ -107,11 +107,11 @@ def pairs_needed(gap: float, *, spread: float, primary: int, level: float = LEVE
     if not (gap > 0 and math.isfinite(spread)):
         return None
     low, high = _least(primary) - 1, _MOST_PAIRS
-    if _detectable(spread, n=high, primary=primary, level=level) > gap:
+    if detectable_gap(spread, n=high, primary=primary, level=level) > gap:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        if _detectable(spread, n=middle, primary=primary, level=level) > gap:
+        if detectable_gap(spread, n=middle, primary=primary, level=level) > gap:
             low = middle
         else:
             high = middle
@@ -123,8 +123,15 @@ def _least(primary: int) -> int:
     return max(LEAST_PAIRS, TRIALS_PER_BUDGET * primary)
 
 
-def _detectable(spread: float, *, n: int, primary: int, level: float) -> float:
-    """Return the gap that n pairs of trials detect in 80 %: (t of the level + t of 80 %) standard errors."""
+def detectable_gap(spread: float, *, n: int, primary: int, level: float = LEVEL) -> float:
+    """Return the gap that n pairs of trials detect in 80 %: (t of the level + t of 80 %) standard errors.
+
+    Args:
+        spread: as `PairPower` has it; the gap has its unit.
+        n: pairs of trials, more than the primary budget.
+        primary: the budget k.
+        level: two-sided, of this pair of arms alone.
+    """
     # Scipy has no stubs.
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 import threading
 import time
@@ -15,6 +16,7 @@ from trained_studies import Trained
 from service.app import create_app
 from service.settings import ServiceSettings
 from studies.errors import StoreUnavailable
+from studies.space import Range
 from studies.states import StudyMove
 from studies.store import Store
 from studies.views import StudyRecord, StudyView
@@ -493,7 +495,7 @@ def test_the_page_of_a_study_that_was_deleted_meanwhile_says_so_and_stops_asking
 
 def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: str, store: Store) -> None:
     page = reader.page
-    page.goto(f"{url}/new")
+    page.goto(f"{url}/new?as=text")
     page.locator("#fields summary").click()
     page.locator("#searchable summary").click()
     for text in ("evaluate_every", '"objective": {"at"', '"verdict_at"', '"keep"', '"check_workload"'):
@@ -512,9 +514,73 @@ def test_the_form_adds_fields_and_dimensions_to_the_study(reader: Reader, url: s
     assert not spec.check_workload
     assert (spec.search.paired, spec.search.verdict_at) == (12, 3)
     assert list(spec.space) == ["training.batch_size", "groups.norms.lr"]
-    page.goto(f"{url}/new")
+    page.goto(f"{url}/new?as=text")
     page.locator("#spec-text").fill("workload: digits-mlp")
     page.locator("#fields summary").click()
     page.locator("#fields button").first.click()
     expect(page.locator("#added")).to_contain_text("not JSON")
+    assert reader.errors == []
+
+
+def test_a_study_is_written_in_the_form_with_the_keyboard_alone(
+    reader: Reader, url: str, store: Store
+) -> None:
+    page = reader.page
+    page.goto(f"{url}/new")
+    findings = page.locator("#findings")
+
+    def type_in(label: str, text: str) -> None:
+        page.get_by_label(label, exact=True).focus()
+        page.keyboard.press("Control+A")
+        page.keyboard.type(text)
+
+    expect(findings).to_contain_text("This study is valid: 2 arms, 32 trials")
+    type_in("Name", "By keyboard")
+    type_in("Trials per arm", "many")
+    expect(findings).to_contain_text("1 fault")
+    trials = page.get_by_label("Trials per arm", exact=True)
+    expect(trials).to_have_attribute("aria-invalid", "true")
+    expect(trials).to_have_value("many")
+    findings.get_by_role("link", name="/budget/trials_per_arm").press("Enter")
+    expect(trials).to_be_focused()
+    type_in("Trials per arm", "12")
+    expect(findings).to_contain_text("This study is valid: 2 arms, 24 trials")
+    rate = page.locator("#arm-1").get_by_label("lr", exact=True)
+    rate.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    low = page.locator("#arm-1").get_by_label("from (lr)")
+    expect(low).to_have_value("1e-05")
+    expect(low).to_be_visible()
+    low.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("1e-4")
+    page.get_by_label("Another arm").focus()
+    page.keyboard.type("SGDP")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#arm-2 legend").first).to_have_text("Arm 3: sgdp")
+    expect(page.locator("#same-json code")).to_contain_text('"trials_per_arm": 12')
+    page.locator("#same-yaml summary").press("Enter")
+    expect(page.locator("#same-yaml code")).to_contain_text("name: By keyboard")
+    page.reload()
+    expect(page.locator("#draft")).to_be_visible()
+    expect(page.locator("#arm-2 legend").first).to_have_text("Arm 3: sgdp")
+    expect(findings).to_contain_text("This study is valid: 3 arms")
+    page.get_by_role("button", name="Edit as text").press("Enter")
+    expect(page.locator("#spec-text")).to_have_value(re.compile('"low": 0.0001'))
+    page.get_by_role("button", name="Edit in the form").press("Enter")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("By keyboard")
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    page.get_by_role("button", name="Submit study").press("Enter")
+    page.wait_for_url(f"{url}/studies/*")
+    [summary] = store.studies().items
+    spec = store.study(summary.id).spec
+    assert (spec.name, spec.budget.trials_per_arm) == ("By keyboard", 12)
+    assert spec.arms[1].space == {"lr": Range(low=1e-4, high=0.1, log=True)}
+    page.goto(f"{url}/new")
+    expect(findings).to_contain_text("This study is valid")
+    expect(page.locator("#draft")).to_be_hidden()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("")
     assert reader.errors == []

@@ -9,12 +9,14 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from catalogs import catalog
+from submission_form import SubmissionForm
 from trained_studies import Trained
 
 from service.dashboard.tables import tables_of
 from studies.analysis.analyse import analyse
+from studies.brief_spec import brief_spec
 from studies.formatting import change, interval, metric
-from studies.spec import parse_spec, to_copy
+from studies.spec import parse_spec
 from studies.store import Store
 from studies.trials import NewTrial
 
@@ -239,12 +241,10 @@ def test_only_a_completed_study_can_be_extended(http: httpx.Client, known: Store
 
 def test_a_study_can_be_cloned_from_its_page(http: httpx.Client, known: Store) -> None:
     study_id = confirmed(known, arms=["adamp", "adamw"])
-    html = http.get(f"/new?study={study_id}", headers={"accept": "text/html"}).text
-    text = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", html, re.DOTALL)
-    assert text is not None
-    spec = text[1].replace("&#34;", '"').replace("&#39;", "'").replace("&amp;", "&")
-    assert json.loads(spec) == to_copy(known.study(study_id).spec)
-    answer = post(http, "/new", spec=spec.replace("\n", "\r\n"))
+    page = SubmissionForm(http.get(f"/new?study={study_id}&as=text", headers={"accept": "text/html"}).text)
+    text = page.texts["spec-text"]
+    assert json.loads(text) == brief_spec(known.study(study_id).spec)
+    answer = post(http, "/new", spec=text.replace("\n", "\r\n"))
     assert answer.status_code == 303
     clone = known.study(answer.headers["location"].rsplit("/", 1)[1])
     assert clone.id != study_id

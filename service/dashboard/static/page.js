@@ -27,41 +27,6 @@
     }
   }
 
-  // The form of a study: each button adds its fields to the study in the text.
-  function merged(study, fields) {
-    const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
-    const result = { ...study };
-    for (const [name, value] of Object.entries(fields)) {
-      // A budget of steps replaces one of epochs, and arms replace arms; anything else is merged.
-      const isMerged = name !== "budget" && isObject(value) && isObject(result[name]);
-      result[name] = isMerged ? mergedObject(result[name], value) : value;
-    }
-    return result;
-  }
-
-  function mergedObject(before, added) {
-    const result = { ...before };
-    for (const [name, value] of Object.entries(added)) {
-      const isList = Array.isArray(value) && Array.isArray(result[name]);
-      result[name] = isList ? [...new Set([...result[name], ...value])] : value;
-    }
-    return result;
-  }
-
-  for (const button of document.querySelectorAll("button[data-add]")) {
-    button.addEventListener("click", () => {
-      const text = document.getElementById("spec-text");
-      const status = document.getElementById("added");
-      const fields = JSON.parse(button.dataset.add);
-      try {
-        text.value = JSON.stringify(merged(JSON.parse(text.value), fields), null, 2);
-        status.textContent = `Added: ${Object.keys(fields).join(", ")}`;
-      } catch {
-        status.textContent = `The text is not JSON, so write it yourself: ${button.dataset.add}`;
-      }
-    });
-  }
-
   document.addEventListener("htmx:afterSettle", addCopyButtons);
 
   // The server writes times in UTC.
