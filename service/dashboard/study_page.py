@@ -17,7 +17,6 @@ from service.analysis_cache import AnalysisCache
 from service.analysis_pool import Timed
 from service.budget_differences import has_budget_verdict
 from service.cache_entry import Aged, Key
-from service.dashboard.failures import failure_groups
 from service.dashboard.figures import (
     Against,
     FigureData,
@@ -344,16 +343,11 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
         seed_runs={arm.name: _seed_runs(record, analysis, arm) for arm in record.arms},
     )
     has_results = record.study.progress.finished > 0
-    # Imported here for the same reason as above.
-    from studies.analysis.narrowing import narrowing
-
-    is_open = record.study.state not in CLOSED_STUDY_STATES
-    narrowed = narrowing(record) if is_open else ()
     layers = store.study_layers(record.study.id).arms
     by_name = {arm.name: arm for arm in record.arms}
     pair = pair_choice(record.arms, None, None)
     shown = {
-        "narrowing": narrowing_chart(record.study, record.arms, narrowed),
+        "narrowing": narrowing_chart(record.study, record.arms, analysis.narrowing),
         "analysis": analysis,
         "is_by_budget": has_budget_verdict(analysis),
         "tables": tables_of(analysis, record.arms),
@@ -369,7 +363,7 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
         "heat_maps": ()
         if pair is None
         else heat_maps(record.arms, record.trials, pair, record.study.workload_card),
-        "failures": failure_groups((*record.trials, *record.confirmations), record.arms),
+        "failures": analysis.failures,
     }
     return _Evidence(shown, _PageVersion.of(record.study, outage=None), age_s=0.0)
 

@@ -9,8 +9,10 @@ from studies.analysis.budget_curves import budget_curves, flips
 from studies.analysis.by_budget import budget_verdict
 from studies.analysis.checks import checks
 from studies.analysis.confirmed import confirmed, time_to_target
+from studies.analysis.failures import failure_groups
 from studies.analysis.findings import finding
 from studies.analysis.further_metrics import further_metrics
+from studies.analysis.narrowing import narrowing
 from studies.analysis.paired_trials import paired_trials
 from studies.analysis.sensitivities import arm_importances, sensitivities
 from studies.analysis.study_results import study_results
@@ -49,6 +51,7 @@ def analyse(record: StudyRecord) -> StudyAnalysis:
         finding=finding(results, judgement, pairs, under_tuned, configurations, lead_changes, by_budget),
         confirmed=configurations,
         by_budget=by_budget,
+        narrowing=() if results.is_closed else narrowing(paired),
         ranks=judgement.ranks,
         pairs=pairs,
         metrics=further_metrics(results, paired),
@@ -59,4 +62,5 @@ def analyse(record: StudyRecord) -> StudyAnalysis:
         ),
         sensitivity=sensitivities(results, importances),
         time_to_target=time_to_target(results),
+        failures=failure_groups((*record.trials, *record.confirmations)),
     )

@@ -7,28 +7,25 @@ from typing import Final
 
 import numpy as np
 
-from studies.analysis.paired_trials import paired_trials
-from studies.analysis.study_results import study_results
+from studies.analysis.paired_trials import PairedTrials
 from studies.direction import sign
 from studies.live_views import NarrowedDifference
 from studies.paired_search import LEAST_PAIRS, TRIALS_PER_BUDGET
 from studies.statistics.budget_verdict import ArmTrials, judge_at
-from studies.views import StudyRecord
 
 _MOST_POINTS: Final = 8
 _MOST_ARMS: Final = 6
 
 
-def narrowing(record: StudyRecord) -> tuple[NarrowedDifference, ...]:
+def narrowing(paired: PairedTrials | None) -> tuple[NarrowedDifference, ...]:
     """Return the differences to the leading arm after more and more pairs of trials.
 
     They are not verdicts: an interval that is looked at again and again misses more often than 5 times in
     100. Empty without paired trials, and before enough pairs have ended for the primary budget.
 
     Args:
-        record: everything that is stored of the study, read at one moment.
+        paired: the paired trials of a study, None if it has none.
     """
-    paired = paired_trials(study_results(record))
     if paired is None or paired.primary is None or len(paired.arms) < 2:
         return ()
     arms = [arm for arm in paired.values() if not np.isnan(arm.validation).all()]

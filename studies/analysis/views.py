@@ -40,8 +40,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from studies.analysis.failures import FailureGroup
 from studies.direction import Direction
 from studies.frozen_model import FrozenModel
+from studies.live_views import NarrowedDifference
 from studies.space import Parameters
 from studies.states import StudyState, TrialState
 from studies.statistics.verdict import ArmRank, PairJudgement, Word
@@ -498,6 +500,13 @@ class StudyAnalysis(FrozenModel):
         default=None,
         description="Which optimizer is better after k trials of tuning; null without paired trials.",
     )
+    narrowing: tuple[NarrowedDifference, ...] = Field(
+        default=(),
+        description=(
+            "How the differences to the leading arm have narrowed with the pairs of trials so far, which is "
+            "not a verdict; empty once the study has closed, and before enough pairs have ended."
+        ),
+    )
     ranks: tuple[ArmRank, ...] = Field(
         description="Ranks by confirmed test value, best first; empty until every arm has one."
     )
@@ -522,5 +531,12 @@ class StudyAnalysis(FrozenModel):
     sensitivity: tuple[ArmSensitivity, ...] = Field(description="Arm by arm.")
     time_to_target: tuple[TimeToTarget, ...] = Field(
         description="Arm by arm, for arms with confirmation runs."
+    )
+    failures: tuple[FailureGroup, ...] = Field(
+        default=(),
+        description=(
+            "Trials and confirmation runs that failed, diverged or were cancelled, grouped by reason; at "
+            "most 30 groups."
+        ),
     )
     age_s: AgeS = 0.0

@@ -81,7 +81,11 @@ def test_an_update_has_the_verdict_and_what_trains_now(http: httpx.Client, store
     while 'id="narrowing-data"' not in http.get(f"/studies/{run.id}").text:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    narrowed = http.get(f"/v1/studies/{run.id}/analysis").json()["narrowing"]
+    assert [{each["arm"], each["leader"]} for each in narrowed] == [{"adamp", "adamw"}] * len(narrowed)
+    assert all(each["low"] < each["difference"] < each["high"] for each in narrowed)
     closed = run.train().close()
+    assert http.get(f"/v1/studies/{run.id}/analysis").json()["narrowing"] == []
     page = http.get(f"/studies/{closed.id}").text
     assert '<section id="running" hidden></section>' in page.replace("\n", "")
     assert "<title>Completed" in page
@@ -105,6 +109,14 @@ def test_failures_are_grouped_by_reason_with_the_last_log_tail(http: httpx.Clien
     ]
     assert found[0]["last_trial"] == failed[3].id
     assert found[0]["output"].splitlines() == [f"line <{n}>" for n in range(28, 40)]
+    groups = http.get(f"/v1/studies/{run.id}/analysis").json()["failures"]
+    shown = [(each["state"], each["reason"], each["trials"], len(each["examples"])) for each in groups]
+    assert shown[:2] == [
+        ("failed", "out of memory: … GB at …", 3, 3),
+        ("failed", "no such file", 1, 1),
+    ]
+    assert {state for state, *_ in shown[2:]} <= {"diverged"}
+    assert sum(groups[0]["arms"].values()) == 3
     page = http.get(f"/studies/{run.id}").text
     assert "out of memory" in page
     assert "line &lt;39&gt;" in page
