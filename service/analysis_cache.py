@@ -1,6 +1,6 @@
 """Analyses, cached until their studies change, for the API, the dashboard and reports."""
 
-__all__ = ["MAX_COMPARED", "MAX_IN_SUITE", "AnalysisCache", "RefreshBudget"]
+__all__ = ["MAX_IN_SUITE", "AnalysisCache", "RefreshBudget"]
 
 import math
 from collections import Counter
@@ -14,17 +14,15 @@ import anyio.to_thread
 from service import errors
 from service.analysis_pool import AnalysisPool, Job, ThreadAnalysisPool, Timed
 from service.cache_entry import Aged, Key, RefreshBudget
+from service.chosen_arms import ChosenArms
 from service.errors import HTTPProblem
 from service.refreshing_cache import RefreshingCache
 from service.verdict_phrases import VerdictPhrases
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
 from studies.analysis.power_views import StudyPower
 from studies.analysis.views import StudyAnalysis
-from studies.errors import Conflict, SpecInvalid, SpecProblem
+from studies.errors import Conflict
 from studies.store import Store
-
-MAX_COMPARED = 16
-"""The most studies in one comparison."""
 
 MAX_IN_SUITE = 200
 """The most studies in a suite that is analysed."""
@@ -168,25 +166,15 @@ class AnalysisCache(RefreshingCache):
             self.get(("suite", name, *ids), ids, lambda: self.compute(partial(_analyse_suite, name, ids)))
         )
 
-    def comparison(self, study_ids: Sequence[str]) -> Comparison:
-        """Return the arms of several studies of one workload, side by side.
+    def comparison(self, chosen: ChosenArms) -> Comparison:
+        """Return arms of one workload, side by side.
 
         Raises:
             StudyNotFound: one of the studies does not exist.
-            SpecInvalid: there are fewer than two or more than `MAX_COMPARED` studies, one appears twice, or
-                their workloads differ.
+            SpecInvalid: one of the arms does not exist, or the workloads of the studies differ.
         """
-        ids = tuple(study_ids)
-        repeated = next((study_id for n, study_id in enumerate(ids) if study_id in ids[:n]), None)
-        if repeated is not None:
-            raise SpecInvalid(
-                [SpecProblem("/study", f"{repeated!r} appears more than once; name each study once")]
-            )
-        if not 2 <= len(ids) <= MAX_COMPARED:
-            raise SpecInvalid(
-                [SpecProblem("/study", f"expected 2 to {MAX_COMPARED} studies to compare, got {len(ids)}")]
-            )
-        return _with_age(self.get(("comparison", *ids), ids, lambda: self.compute(partial(_compare, ids))))
+        key, job = ("comparison", *chosen.key), partial(_compare, chosen)
+        return _with_age(self.get(key, chosen.studies, lambda: self.compute(job)))
 
     def compute(self, job: Job[_T]) -> Timed[_T]:
         """Run a job in the pool and return its result with its processor time."""
@@ -225,7 +213,7 @@ def _analyse_suite(name: str, study_ids: Sequence[str], store: Store) -> SuiteAn
     return analyse_suite(name, [store.study_record(study_id) for study_id in study_ids])
 
 
-def _compare(study_ids: Sequence[str], store: Store) -> Comparison:
+def _compare(chosen: ChosenArms, store: Store) -> Comparison:
     from studies.analysis.compare import compare
 
-    return compare([store.study_record(study_id) for study_id in study_ids])
+    return compare([store.study_record(study_id) for study_id in chosen.studies], chosen=chosen.arms)

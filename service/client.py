@@ -16,21 +16,16 @@ other subclasses of `TangentError` if the arguments make no request.
 __all__ = ["ArgumentInvalid", "Client", "ProblemError", "ServiceUnreachable"]
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
+from service.client_analyses import AnalysisRequests
 from service.client_archive import ArchiveRequests
-from service.client_arguments import (
-    ArgumentInvalid,
-    checked_ids,
-    checked_verb,
-    key_header,
-    version_header,
-)
+from service.client_arguments import ArgumentInvalid, checked_verb, key_header, version_header
 from service.client_artifacts import ArtifactRequests
 from service.client_layers import LayerRequests
 from service.client_notes import NotesRequests
@@ -54,22 +49,13 @@ from studies.views import (
     Page,
     StudySummary,
     StudyView,
-    SuiteSummary,
     TrialOutput,
     TrialView,
 )
 
-if TYPE_CHECKING:
-    # Slow to import, and most programs ask for none of them.
-    from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
-    from studies.analysis.power_views import StudyPower
-    from studies.analysis.views import StudyAnalysis
-
 _PAGE_SIZE = 500
 _RETRY_S = 0.5
 _MAX_WAIT_S = 5.0
-# The analysis of a large study takes longer than a database query.
-_ANALYSIS_TIMEOUT_S = 300.0
 _Item = TypeVar("_Item")
 
 
@@ -83,7 +69,9 @@ def _every(fetch: Callable[..., Page[_Item]]) -> Iterator[_Item]:
             return
 
 
-class Client(ArchiveRequests, ArtifactRequests, LayerRequests, NotesRequests, WebhookRequests):
+class Client(
+    AnalysisRequests, ArchiveRequests, ArtifactRequests, LayerRequests, NotesRequests, WebhookRequests
+):
     """A client of one service. Keep it open, because it reuses its connections.
 
     Do not share it between threads while one of them watches a study.
@@ -432,53 +420,6 @@ class Client(ArchiveRequests, ArtifactRequests, LayerRequests, NotesRequests, We
                 json=to_document({} if patch is None else patch, expected="a patch"),
                 params={"validate_only": "true"},
             ),
-        )
-
-    def analysis(self, study_id: str) -> "StudyAnalysis":
-        """Return a study's analysis: the verdict, curves, checks and sensitivity."""
-        from studies.analysis.views import StudyAnalysis
-
-        return self._transport.get(
-            StudyAnalysis, f"/v1/studies/{path_segment(study_id)}/analysis", timeout_s=_ANALYSIS_TIMEOUT_S
-        )
-
-    def power(self, study_id: str) -> "StudyPower":
-        """Return the gap that a study could have detected, and the cost of detecting half of it."""
-        from studies.analysis.power_views import StudyPower
-
-        return self._transport.get(
-            StudyPower, f"/v1/studies/{path_segment(study_id)}/power", timeout_s=_ANALYSIS_TIMEOUT_S
-        )
-
-    def report(self, study_id: str, *, form: str = "markdown") -> str:
-        """Return a study's report as text: `markdown`, `html`, `latex` or `json`."""
-        path = f"/v1/studies/{path_segment(study_id)}/report"
-        return self._transport.send("GET", path, params={"format": form}, timeout=_ANALYSIS_TIMEOUT_S).text
-
-    def bundle(self, study_id: str, into: IO[bytes]) -> None:
-        """Write a study's bundle, a zip file with everything needed to run it again, into an open file."""
-        self._transport.download(
-            f"/v1/studies/{path_segment(study_id)}/bundle", into, timeout_s=_ANALYSIS_TIMEOUT_S
-        )
-
-    def suites(self) -> tuple[SuiteSummary, ...]:
-        """Return all suites."""
-        return self._transport.get(Page[SuiteSummary], "/v1/suites").items
-
-    def suite(self, name: str) -> "SuiteAnalysis":
-        """Return the analysis of a suite."""
-        from studies.analysis.multi_study_views import SuiteAnalysis
-
-        return self._transport.get(
-            SuiteAnalysis, f"/v1/suites/{path_segment(name)}", timeout_s=_ANALYSIS_TIMEOUT_S
-        )
-
-    def comparison(self, study_ids: Sequence[str]) -> "Comparison":
-        """Return the arms of several studies of one workload, side by side."""
-        from studies.analysis.multi_study_views import Comparison
-
-        return self._transport.get(
-            Comparison, "/v1/comparison", {"study": checked_ids(study_ids)}, timeout_s=_ANALYSIS_TIMEOUT_S
         )
 
     def health(self) -> Health:

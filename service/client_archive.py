@@ -1,4 +1,4 @@
-"""The client's methods for archiving and deleting studies."""
+"""The client's methods for labelling, archiving and deleting studies."""
 
 __all__ = ["ArchiveRequests"]
 
@@ -9,9 +9,19 @@ from studies.views import StudyView
 
 
 class ArchiveRequests:
-    """Archiving and deleting closed studies."""
+    """Labelling studies, and archiving and deleting closed ones."""
 
     _transport: Transport
+
+    def label(self, study_id: str, suite: str | None, *, if_version: int | None = None) -> StudyView:
+        """Put a study into a suite, or with None out of its suite.
+
+        Raises:
+            ProblemError: `version-conflict` if the study has changed.
+        """
+        path, body = f"/v1/studies/{path_segment(study_id)}:label", {"suite": suite}
+        headers = version_header(if_version)
+        return self._transport.read(StudyView, self._transport.send("POST", path, json=body, headers=headers))
 
     def archive(self, study_id: str, *, if_version: int | None = None) -> StudyView:
         """Hide a closed study from the list of studies; everything is kept.

@@ -58,6 +58,7 @@ AuditVerb = Literal[
     "stop",
     "cancel",
     "extend",
+    "label",
     "archive",
     "unarchive",
     "note",

@@ -1,4 +1,4 @@
-"""Analyses of a study, of a suite, and of several studies of one workload side by side."""
+"""Analyses of a study, of a suite, and of arms of one workload side by side."""
 
 __all__ = ["ComparisonQuery", "analysis_router"]
 
@@ -8,11 +8,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from service import errors
-from service.analysis_cache import MAX_COMPARED, AnalysisCache
+from service.analysis_cache import AnalysisCache
 from service.api.openapi import problem_responses
 from service.api.parameters import NAME, STUDY_ID, StudyId
 from service.api.responses import analysis_response, one_page
 from service.auth import caller_of
+from service.chosen_arms import ARM_ID, MAX_ARMS, MAX_COMPARED, ChosenArms
 from service.errors import ProblemKind
 from service.schemas import StudyPhrase
 from studies.analysis.multi_study_views import Comparison, SuiteAnalysis
@@ -26,13 +27,25 @@ SuiteName = Annotated[str, Path(pattern=NAME, description="Name of a suite.", ex
 
 
 class ComparisonQuery(FrozenModel):
-    """Which studies to compare."""
+    """Which studies and arms to compare."""
 
     study: list[Annotated[str, Field(pattern=STUDY_ID)]] = Field(
-        min_length=2,
+        default_factory=list[str],
         max_length=MAX_COMPARED,
-        description="Id of a study. Repeat it for each study; all must have the same workload.",
+        description=(
+            "Id of a study, all of whose arms are compared. Repeat it for each study; all must have the same "
+            "workload."
+        ),
         examples=[["k3f9x2db", "w7c4m9zt"]],
+    )
+    arm: list[Annotated[str, Field(pattern=ARM_ID)]] = Field(
+        default_factory=list[str],
+        max_length=MAX_ARMS,
+        description=(
+            "A single arm: the study's id and the arm's name, joined by a dot. Repeat it for each arm. At "
+            "least two studies or arms are needed."
+        ),
+        examples=[["k3f9x2db.adamp", "w7c4m9zt.adamw"]],
     )
 
 
@@ -124,18 +137,19 @@ def analysis_router() -> APIRouter:
     @router.get(
         "/comparison",
         response_model=Comparison,
-        summary="Studies of one workload, side by side",
+        summary="Arms of one workload, side by side",
         responses=_answers(errors.STUDY_NOT_FOUND, errors.PARAMETER_INVALID),
     )
     async def get_comparison(request: Request, query: Annotated[ComparisonQuery, Query()]) -> Response:
-        """Return the arms of several studies of one workload.
+        """Return all arms of several studies, or chosen arms, of one workload.
 
-        The comparison has a verdict for every pair of arms, and a caution for each difference between the
-        studies.
+        The comparison has the best configuration and the budget curve of each arm, a verdict for every pair
+        of arms, and a caution for each difference between the studies.
         """
         analyses: AnalysisCache = request.app.state.analyses
+        chosen = ChosenArms.of(query.study, query.arm)
         return await analyses.run_limited(
-            lambda: analysis_response(analyses.comparison(query.study)), caller=caller_of(request)
+            lambda: analysis_response(analyses.comparison(chosen)), caller=caller_of(request)
         )
 
     @router.get(

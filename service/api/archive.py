@@ -1,12 +1,13 @@
-"""Archiving and deleting studies."""
+"""Labelling, archiving and deleting studies."""
 
 __all__ = ["archive_router"]
 
 from fastapi import APIRouter, Request, Response
 
 from service import errors
+from service.api.bodies import LabelBody
 from service.api.etags import version_in
-from service.api.openapi import problem_responses
+from service.api.openapi import BODY_FAULTS, body_description, problem_responses
 from service.api.parameters import ETAG, IfMatch, StudyId
 from service.api.responses import json_response, study_response
 from service.auth import CurrentActor
@@ -23,6 +24,12 @@ _FAULTS = (
     errors.CROSS_SITE,
     errors.NOT_OWNER,
 )
+_LABEL = body_description(
+    "The suite.",
+    {"$ref": "#/components/schemas/SuiteLabel-Input"},
+    {"suite": ("Into a suite", {"suite": "small-vision"}), "none": ("Out of its suite", {"suite": None})},
+    is_required=True,
+)
 _CHANGED = {
     200: {"description": "The study after the change.", "headers": ETAG},
     **problem_responses(*_FAULTS),
@@ -32,6 +39,30 @@ _CHANGED = {
 def archive_router() -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["studies"], route_class=WriteRoute)
+
+    @router.post(
+        "/studies/{study_id}:label",
+        response_model=StudyView,
+        summary="Put a study into a suite, or out of it",
+        openapi_extra=_LABEL,
+        responses={
+            200: {"description": "The study after the change.", "headers": ETAG},
+            **problem_responses(
+                errors.STUDY_NOT_FOUND,
+                errors.VERSION_CONFLICT,
+                *BODY_FAULTS,
+                errors.CROSS_SITE,
+                errors.NOT_OWNER,
+            ),
+        },
+    )
+    def label_study(
+        request: Request, caller: CurrentActor, study_id: StudyId, label: LabelBody, if_match: IfMatch = None
+    ) -> Response:
+        """Change the label by which a study in any state belongs to a suite; nothing is trained again."""
+        store: Store = request.app.state.store
+        [after] = store.label([study_id], label.suite, by=caller, if_version=version_in(if_match))
+        return study_response(after)
 
     @router.post(
         "/studies/{study_id}:archive",
@@ -93,5 +124,5 @@ def archive_router() -> APIRouter:
         store: Store = request.app.state.store
         return json_response(store.delete(study_id, by=caller, if_version=version_in(if_match)))
 
-    _ = archive_study, unarchive_study, get_contents, delete_study
+    _ = label_study, archive_study, unarchive_study, get_contents, delete_study
     return router

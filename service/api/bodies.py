@@ -1,9 +1,18 @@
-"""Request bodies: JSON or YAML, parsed into a study, an extension, seeds, a patch, notes or a webhook.
+"""Request bodies: JSON or YAML, parsed into a study, an extension, seeds, a label, a patch, notes or a webhook.
 
 FastAPI does not read the bodies itself, so that the response lists every fault with a JSON pointer to it.
 """
 
-__all__ = ["ExtensionBody", "MoreSeeds", "NotesBody", "PatchBody", "SeedsBody", "StudyBody", "WebhookBody"]
+__all__ = [
+    "ExtensionBody",
+    "LabelBody",
+    "MoreSeeds",
+    "NotesBody",
+    "PatchBody",
+    "SeedsBody",
+    "StudyBody",
+    "WebhookBody",
+]
 
 import email.message
 from collections.abc import Awaitable, Callable
@@ -19,6 +28,7 @@ from service.request_documents import YAML_TYPES, read_request_body
 from studies.errors import NotesInvalid, SpecInvalid, SpecProblem, WebhookInvalid, shown
 from studies.extension import Extension, parse_extension
 from studies.frozen_model import FrozenModel
+from studies.labels import SuiteLabel, parse_label
 from studies.notes import parse_notes
 from studies.spec import StudySpec, parse_spec
 from studies.validation_errors import problems_of
@@ -123,6 +133,9 @@ StudyBody = Annotated[StudySpec, Depends(_json_body(parse_spec))]
 
 ExtensionBody = Annotated[Extension, Depends(_json_body(parse_extension))]
 """A route's parameter: the extension in the body, shorthands expanded."""
+
+LabelBody = Annotated[SuiteLabel, Depends(_json_body(parse_label))]
+"""A route's parameter: the suite in the body."""
 
 SeedsBody = Annotated[int | None, Depends(_json_body(_parse_seeds, without_body=None))]
 """A route's parameter: the number of seeds in the body; None without a body, or if it names none."""

@@ -42,7 +42,7 @@ class Links(BaseModel):
         default="/v1/suites", description="Suites: studies of several workloads that share a label."
     )
     comparison: str = Field(
-        default="/v1/comparison{?study*}", description="Studies of one workload, side by side."
+        default="/v1/comparison{?study*,arm*}", description="Arms of one workload, side by side."
     )
     optimizers: str = Field(default="/v1/optimizers", description="Optimizers that a study can compare.")
     workloads: str = Field(default="/v1/workloads", description="Workloads that a study can train on.")

@@ -15,6 +15,7 @@ from service import errors
 from service.api.bodies import MoreSeeds
 from service.errors import Problem, ProblemKind, problem_of
 from studies.extension import Extension
+from studies.labels import SuiteLabel
 from studies.notes import NotesText
 from studies.spec import StudySpec
 from studies.webhooks import WebhookSpec
@@ -107,7 +108,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     _, problem = models_json_schema([(Problem, "serialization")], ref_template=_REF)
     schemas |= problem["$defs"]
     # FastAPI does not read these bodies. Their schemas have shorthands, which the stored form does not have.
-    body_models: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds, NotesText, WebhookSpec]
+    body_models: list[type[BaseModel]] = [StudySpec, Extension, MoreSeeds, NotesText, SuiteLabel, WebhookSpec]
     _, bodies = models_json_schema(
         [(model, "validation") for model in body_models], ref_template="#/components/schemas/{model}-Input"
     )

@@ -78,6 +78,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "cancel": lifecycle.cancel,
     },
     "Tidying up": {
+        "label": archive.label,
         "archive": archive.archive,
         "unarchive": archive.unarchive,
         "delete": archive.delete,

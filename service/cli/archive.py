@@ -1,6 +1,6 @@
-"""`tangent archive`, `unarchive` and `delete`."""
+"""`tangent label`, `archive`, `unarchive` and `delete`."""
 
-__all__ = ["archive", "delete", "unarchive"]
+__all__ = ["archive", "delete", "label", "unarchive"]
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,23 @@ from studies.standard_error import write_line
 if TYPE_CHECKING:
     from studies.deletion import StudyContents
 
+Suite = Annotated[
+    str | None,
+    typer.Argument(metavar="[SUITE]", help="Label of the suite; without one, none.", show_default=False),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def label(
+    study: StudyId, suite: Suite = None, *, as_json: AsJson = False, url: Url = None, token: Token = None
+) -> None:
+    """Put a study into a suite, or out of its suite; nothing is trained again."""
+    with connected(url, token) as service:
+        after = service.client.label(service.study_id(study), suite)
+    if as_json:
+        print_json(after.model_dump(mode="json"))
+    else:
+        print_raw(f"{after.id} is in {f'the suite {after.suite}' if after.suite else 'no suite'}")
 
 
 def archive(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:

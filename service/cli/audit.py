@@ -25,6 +25,7 @@ Verb = Literal[
     "stop",
     "cancel",
     "extend",
+    "label",
     "archive",
     "unarchive",
     "note",

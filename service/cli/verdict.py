@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 StudyIds = Annotated[
     list[str],
     typer.Argument(
-        metavar="ID...", help="Ids of two or more studies of one workload, unique prefixes of ids, or `last`."
+        metavar="ID...",
+        help=(
+            "Two or more studies or arms of one workload. A study: its id, a unique prefix of it, or `last`. "
+            "An arm: the same, a dot and the arm's name."
+        ),
     ),
 ]
 SuiteName = Annotated[
@@ -151,17 +155,21 @@ def power(study: StudyId, *, as_json: AsJson = False, url: Url = None, token: To
 
 
 def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, token: Token = None) -> None:
-    """Show the arms of several studies of one workload side by side, with a verdict for every pair."""
+    """Show arms of one workload side by side, with a verdict for every pair: of studies, or chosen ones."""
     from service.cli import analysis_tables as tables
 
     if len(studies) < 2:
         raise CommandError(
-            "expected two or more studies to compare, got 1; the arms of one study are compared by "
-            f"`tangent verdict {studies[0]}`",
+            "expected two or more studies or arms to compare, got 1; the arms of one study are compared by "
+            f"`tangent verdict {studies[0].partition('.')[0]}`",
             exit_code=BAD_INPUT,
         )
     with connected(url, token) as service:
-        comparison = service.client.comparison([service.study_id(study) for study in studies])
+        given = [each.partition(".") for each in studies]
+        comparison = service.client.comparison(
+            [service.study_id(study) for study, dot, _ in given if not dot],
+            arms=[f"{service.study_id(study)}.{arm}" for study, dot, arm in given if dot],
+        )
     if as_json:
         print_json(comparison.model_dump(mode="json"))
         return
@@ -170,6 +178,8 @@ def compare(studies: StudyIds, *, as_json: AsJson = False, url: Url = None, toke
     out.print(tables.compared(comparison))
     if comparison.by_budget is not None:
         _print_pairs_by_budget(out, comparison.by_budget, unit=comparison.unit)
+    elif comparison.why_no_budget_verdict is not None:
+        _print_lines(out, ["", comparison.why_no_budget_verdict])
     if comparison.pairs:
         _print_lines(out, ["", _SHIP] if comparison.by_budget is not None else [""])
         out.print(tables.pairs(comparison.pairs, unit=comparison.unit))

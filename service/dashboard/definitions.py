@@ -20,6 +20,7 @@ _PASSAGES: Final = {
     "projected-fraction": f"{_TRAINING}.projected-fraction",
     "gradient-cosine": f"{_TRAINING}.cosine",
     "compared-means": "statistics#confirmed-configurations",
+    "compared-curves": "statistics#budget-curves",
     "compared-differences": "statistics#the-budget-verdict.the-band",
     "parallel-coordinates": "statistics#sensitivity.parallel-coordinates",
     "iqm": "statistics#suites.iqm",

@@ -13,14 +13,18 @@ from service.analysis_cache import AnalysisCache
 from service.auth import CurrentActor, authorize, caller_of, is_open
 from service.body_parsers import body_parsers
 from service.cache_entry import Aged, age_headers
+from service.chosen_arms import ChosenArms
 from service.cluster_status import ClusterStatus
 from service.compression import accepts_gzip, gzip_parts
 from service.dashboard.assets import Assets, assets
 from service.dashboard.catalog_pages import optimizer_html, optimizers_html, workload_html, workloads_html
+from service.dashboard.comparison_page import comparison_html
 from service.dashboard.deletion_page import deletion_html, is_confirmed
+from service.dashboard.figures import Against
 from service.dashboard.forms import Form, StudyForm, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.home_page import HomeQuery, home_html, home_update_html
+from service.dashboard.layers_page import arm_layers_html
 from service.dashboard.notes_page import notes_page_html, rejected_notes_html
 from service.dashboard.study_page import StudyPageQuery, study_html, study_update_html
 from service.dashboard.submission_page import (
@@ -31,7 +35,7 @@ from service.dashboard.submission_page import (
     submission_html,
     written_study,
 )
-from service.dashboard.suite_pages import comparison_html, suite_html, suites_html
+from service.dashboard.suite_pages import suite_html, suites_html
 from service.dashboard.theme import CONTENT_SECURITY_POLICY
 from service.dashboard.trial_page import trial_html, trial_update_html
 from service.dashboard.trials_comparison import trials_comparison_html
@@ -49,10 +53,12 @@ from studies.errors import (
     VersionConflict,
 )
 from studies.extension import more_seeds
+from studies.labels import parse_label
 from studies.states import StudyMove
 from studies.store import Store
 
 StudyId = Annotated[str, Path(pattern=r"^[a-z0-9]{1,16}$")]
+ArmName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 SuiteName = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 TrialId = Annotated[str, Path(pattern=r"^[a-z0-9.-]{1,96}$")]
 DocumentName = Annotated[str, Path(pattern=r"^[\w-]{1,64}$")]
@@ -83,6 +89,7 @@ def dashboard_router() -> APIRouter:
     router.add_api_route("/help", _help)
     router.add_api_route("/help/{name}", _manual)
     router.add_api_route("/suites", _suites)
+    router.add_api_route("/suites", _label, methods=["POST"])
     router.add_api_route("/suites/{name}", _suite)
     router.add_api_route("/compare", _compare)
     router.add_api_route("/new", _new)
@@ -90,6 +97,7 @@ def dashboard_router() -> APIRouter:
     router.add_api_route("/studies/{study_id}", _study)
     router.add_api_route("/studies/{study_id}/live", _study_update)
     router.add_api_route("/studies/{study_id}/trials.csv", _study_csv)
+    router.add_api_route("/studies/{study_id}/layers/{arm}", _arm_layers)
     router.add_api_route("/studies/{study_id}/confirm", _confirm, methods=["POST"])
     router.add_api_route("/studies/{study_id}/extend", _extend, methods=["POST"])
     router.add_api_route("/studies/{study_id}/archive", _archive, methods=["POST"])
@@ -189,6 +197,13 @@ async def _study_update(
             request, study_update_html(store, analyses, study_id, query, reader=reader, seen=seen)
         ),
         caller=caller_of(request),
+    )
+
+
+async def _arm_layers(request: Request, study_id: StudyId, arm: ArmName) -> Response:
+    store, analyses = _store(request), _analyses(request)
+    return await analyses.run_limited(
+        lambda: _page(request, arm_layers_html(store, study_id, arm)), caller=caller_of(request)
     )
 
 
@@ -293,6 +308,12 @@ def _suites(request: Request) -> Response:
     return _page(request, suites_html(_store(request)))
 
 
+def _label(request: Request, caller: CurrentActor, form: Form) -> RedirectResponse:
+    label = parse_label({"suite": form.get("suite", "")})
+    _store(request).label(form.get("studies", "").split(), label.suite, by=caller)
+    return RedirectResponse(f"/suites/{label.suite}", status_code=303)
+
+
 async def _suite(request: Request, name: SuiteName) -> Response:
     store, analyses = _store(request), _analyses(request)
     return await analyses.run_limited(
@@ -302,16 +323,22 @@ async def _suite(request: Request, name: SuiteName) -> Response:
 
 async def _compare(
     request: Request,
+    reader: CurrentActor,
     study: Annotated[tuple[str, ...], Query(max_length=64)] = (),
+    arm: Annotated[tuple[str, ...], Query(max_length=64)] = (),
     trial: Annotated[tuple[str, ...], Query(max_length=64)] = (),
+    against: Against = "trials",
 ) -> Response:
     store, analyses = _store(request), _analyses(request)
     if trial:
         return await analyses.run_limited(
             lambda: _page(request, trials_comparison_html(store, trial)), caller=caller_of(request)
         )
+    # The form sends an empty study for none.
+    chosen = ChosenArms.of(tuple(filter(None, study)), arm)
     return await analyses.run_limited(
-        lambda: _aged_page(request, comparison_html(store, analyses, study)), caller=caller_of(request)
+        lambda: _aged_page(request, comparison_html(store, analyses, chosen, against=against, reader=reader)),
+        caller=caller_of(request),
     )
 
 

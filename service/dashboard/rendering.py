@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from service.dashboard.assets import assets
 from service.dashboard.definitions import chart_definition
+from service.dashboard.tables import needs_reason
 from service.dashboard.theme import arm_style
 from service.public_address import root_path, with_root
 from service.theme_choice import chosen_theme, dark_media
@@ -43,6 +44,7 @@ _DEFAULTS: dict[str, Any] = {
     "json_url": None,
     "more_json": (),
     "has_charts": False,
+    "has_parts": False,
     "live_url": None,
     "is_pending": False,
     "here": None,
@@ -112,6 +114,7 @@ def _environment() -> Environment:
         root_path=root_path,
     )
     environment.filters["higher_or_lower"] = higher_or_lower
+    environment.tests["needs_reason"] = needs_reason
     return environment
 
 

@@ -1,6 +1,14 @@
 """The tables of a study's analysis, with the texts of their cells."""
 
-__all__ = ["BudgetPairRow", "PairCell", "Standing", "Tables", "budget_pair_rows", "tables_of"]
+__all__ = [
+    "BudgetPairRow",
+    "PairCell",
+    "Standing",
+    "Tables",
+    "budget_pair_rows",
+    "needs_reason",
+    "tables_of",
+]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +215,15 @@ def _decided_first(
             key=lambda row: (row[2].word == "undecided", 1.0 if row[2].p_holm is None else row[2].p_holm),
         )
     )
+
+
+def needs_reason(pair: PairVerdict) -> bool:
+    """Return whether a verdict's sentence says more than the cells of its row.
+
+    It names what diverged, why there is no test, or what qualifies the verdict.
+    """
+    more = ("diverged", ". However, ")
+    return pair.n < 2 or pair.p is None or any(each in pair.reason for each in more)
 
 
 def budget_pair_rows(

@@ -9,9 +9,10 @@ from service.dashboard.figures import side_by_side_charts
 from service.dashboard.figures.chart import ChartArm
 from service.dashboard.figures.seed_bands import ArmRuns, steps_of_epoch
 from service.dashboard.rendering import render
+from service.dashboard.side_by_side import rows_of_configurations
 from studies.arm_styles import style_numbers
 from studies.errors import SpecInvalid, SpecProblem
-from studies.formatting import ABSENT, duration, metric, scalar
+from studies.formatting import ABSENT, duration, metric
 from studies.store import Store
 from studies.views import ArmView, StudyView, TrialView
 
@@ -64,7 +65,9 @@ def trials_comparison_html(store: Store, trial_ids: Sequence[str]) -> str:
         trials=list(zip(shown, trials, strict=True)),
         studies=studies,
         results=_results(trials, studies),
-        parameters=_parameters(trials, of_trials),
+        parameters=rows_of_configurations(
+            [(trial.parameters, arm.defaults) for trial, arm in zip(trials, of_trials, strict=True)]
+        ),
         charts=charts,
         has_charts=bool(charts),
         json_url=f"/v1/trials/{ids[0]}",
@@ -96,23 +99,3 @@ def _results(
     ]
     written = [(name, [write(trial) for trial in trials]) for name, write in rows]
     return [(name, texts, len(set(texts)) > 1) for name, texts in written]
-
-
-def _parameters(
-    trials: Sequence[TrialView], arms: Sequence[ArmView]
-) -> list[tuple[str, list[tuple[str, bool]], bool]]:
-    """Return (hyperparameter, a cell for each trial, whether they differ); those that differ come first.
-
-    A cell has the value, and whether it is not the default of the trial's arm.
-    """
-    rows: list[tuple[str, list[tuple[str, bool]], bool]] = []
-    for name in dict.fromkeys(name for trial in trials for name in trial.parameters):
-        cells = [
-            (
-                scalar(trial.parameters[name]) if name in trial.parameters else ABSENT,
-                name in trial.parameters and trial.parameters[name] != arm.defaults.get(name),
-            )
-            for trial, arm in zip(trials, arms, strict=True)
-        ]
-        rows.append((name, cells, len({text for text, _ in cells}) > 1))
-    return sorted(rows, key=lambda row: not row[2])

@@ -1,6 +1,6 @@
 """The differences between compared studies apart from their arms, each a sentence."""
 
-__all__ = ["differences"]
+__all__ = ["differences", "quoted_names"]
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _MOST_VALUES = 12
 
 def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
     """Return a sentence for each difference that bears on a comparison; empty if only the arms differ."""
-    names = _names([results.study for results in per_study])
+    names = quoted_names([results.study for results in per_study])
     settings = [_settings(results) for results in per_study]
     cautions: list[str] = []
     open_ones = [name for name, results in zip(names, per_study, strict=True) if not results.is_closed]
@@ -42,14 +42,6 @@ def differences(per_study: Sequence[StudyResults]) -> tuple[str, ...]:
                 f"{names[one]} and {names[other]} have no fresh seed in common, so their arms cannot be "
                 "paired and there is no verdict between them."
             )
-    if any(results.has_enough_pairs for results in per_study) and (
-        len({(results.study.spec.seed, results.study.spec.search) for results in per_study}) > 1
-        or any(results.study.spec.search.until is not None for results in per_study)
-    ):
-        cautions.append(
-            "There is no budget verdict between the studies, because their seeds or their "
-            "numbers of paired trials differ or depend on results."
-        )
     cards = list(dict.fromkeys(results.card.model_dump_json() for results in per_study))
     if len(cards) > 1:
         cautions.append("The workload itself changed between the studies: their workload cards differ.")
@@ -107,7 +99,7 @@ def _difference(what: str, values: Sequence[str], names: Sequence[str]) -> list[
     return [f"The studies differ in {what}: {'; '.join(parts)}."]
 
 
-def _names(studies: Sequence[StudyView]) -> list[str]:
+def quoted_names(studies: Sequence[StudyView]) -> list[str]:
     """Return the name of each study in sentences: its title, with its id if two have the same title."""
     times = Counter(study.name for study in studies)
     return [

@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from studies.analysis.views import AgeS, BudgetVerdict, Finding, PairVerdict, Word
+from studies.analysis.views import AgeS, BudgetCurve, BudgetVerdict, Finding, PairVerdict, Word
 from studies.direction import Direction
 from studies.frozen_model import FrozenModel
 from studies.space import Parameters
@@ -75,6 +75,7 @@ class SuiteArm(FrozenModel):
     """One arm across the studies of a suite."""
 
     arm: str = Field(description="Name of the arm, the same in every study.")
+    optimizer: str = Field(description="Name of its optimizer in the first counted study.")
     scores: tuple[StudyScore, ...] = Field(description="Study by study.")
     iqm: float | None = Field(
         description=(
@@ -154,14 +155,21 @@ class ComparedArm(FrozenModel):
     epochs: int = Field(description="Epochs of each trial.")
     best_value: float | None = Field(description="Best validation value of the search.")
     parameters: Parameters | None = Field(description="The configuration with that value.")
+    defaults: Parameters = Field(description="The arm's defaults.")
     test_mean: float | None = Field(description="Confirmed mean test value.")
     test_low: float | None = Field(description="Lower end of its 95 % interval over seeds.")
     test_high: float | None = Field(description="Upper end of it.")
     runs: int = Field(description="Completed confirmation runs.")
+    trials_drawn: tuple[str, ...] = Field(
+        description=(
+            "Ids of these runs, or without any that of the trial with the best value; "
+            "`/v1/trials/{trial_id}/measurements` has their learning curves."
+        )
+    )
 
 
 class Comparison(FrozenModel):
-    """A comparison of several studies of one workload."""
+    """A comparison of arms of one workload, from one study or several."""
 
     workload: str = Field(description="Name of the workload.")
     metric: str = Field(description="What values measure.")
@@ -177,6 +185,15 @@ class Comparison(FrozenModel):
             "paired trials and primary budget, so that trials of different studies are pairs too."
         ),
     )
+    why_no_budget_verdict: str | None = Field(
+        default=None, description="Why `by_budget` is null, in a sentence; null if it is not."
+    )
+    curves: tuple[BudgetCurve, ...] = Field(
+        description=(
+            "The budget curve of each arm, by its label: of test values if all studies have enough paired "
+            "trials, else of validation values."
+        )
+    )
     pairs: tuple[PairVerdict, ...] = Field(
         description=(
             "Every pair of confirmed arms; if all studies have enough paired trials, by their best "
@@ -184,7 +201,10 @@ class Comparison(FrozenModel):
         )
     )
     cautions: tuple[str, ...] = Field(
-        description="Differences between the studies apart from their arms, each a sentence."
+        description=(
+            "Differences between the studies apart from their arms, and what a choice of arms does to the "
+            "words, each a sentence."
+        )
     )
     age_s: AgeS = 0.0
 

@@ -237,6 +237,7 @@ def _arm(
     profile = performance_profile(runs, _THRESHOLDS)
     return SuiteArm(
         arm=name,
+        optimizer=counted[0].results.arm(name).view.optimizer.name,
         scores=tuple(
             StudyScore(
                 study_id=study.results.study.id,

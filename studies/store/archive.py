@@ -1,19 +1,19 @@
-"""The store's methods for archiving and deleting studies."""
+"""The store's methods for labelling, archiving and deleting studies."""
 
 __all__ = ["Archive"]
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from studies.actors import OPERATOR, Actor
 from studies.deletion import StudyContents
-from studies.store import deletions, study_queries
+from studies.store import deletions, study_queries, suites
 from studies.store.database import Database
 from studies.views import StudyView
 
 
 class Archive:
-    """Archived and deleted studies; every method is one transaction."""
+    """Labelled, archived and deleted studies; every method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         """Wrap an open database whose schema is up to date."""
@@ -35,6 +35,32 @@ class Archive:
                 connection, study_id, is_archived=is_archived, by=by, if_version=if_version
             )
             return study_queries.study(connection, study_id)
+
+    def label(
+        self,
+        study_ids: Sequence[str],
+        suite: str | None,
+        *,
+        by: Actor = OPERATOR,
+        if_version: int | None = None,
+    ) -> tuple[StudyView, ...]:
+        """Put studies into a suite, or out of any; all of them, or none if one is refused.
+
+        Args:
+            study_ids: the studies, in any state.
+            suite: label of the suite; None for none.
+            by: who asks for it.
+            if_version: the version that each of them must have.
+
+        Raises:
+            StudyNotFound: a study does not exist.
+            Forbidden, NotOwner: the actor may not change a study.
+            VersionConflict: a study changed since `if_version`.
+        """
+        with self._database.write() as connection:
+            for study_id in study_ids:
+                suites.set_suite(connection, study_id, suite, by=by, if_version=if_version)
+            return tuple(study_queries.study(connection, study_id) for study_id in study_ids)
 
     def contents(self, study_id: str) -> StudyContents:
         """Return what deleting a study would remove.

@@ -1,11 +1,12 @@
 """Suites: studies of several workloads that share a label."""
 
-__all__ = ["study_ids_of_suite", "suites"]
+__all__ = ["set_suite", "study_ids_of_suite", "suites"]
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
+from studies.actors import Actor
 from studies.errors import SuiteNotFound
-from studies.store import tables
+from studies.store import audit, submissions, tables
 from studies.views import SuiteSummary
 
 
@@ -30,6 +31,25 @@ def suites(connection: Connection) -> tuple[SuiteSummary, ...]:
         )
         for row in connection.execute(counted.order_by(last_at.desc(), s.suite))
     )
+
+
+def set_suite(
+    connection: Connection, study_id: str, suite: str | None, *, by: Actor, if_version: int | None
+) -> None:
+    """Change the suite of a study, in its spec too; nothing happens if it is in it already.
+
+    Raises:
+        StudyNotFound: the study does not exist.
+        Unauthenticated, Forbidden, NotOwner: the actor may not change the study.
+        VersionConflict: the study changed since `if_version`.
+    """
+    row = submissions.lock_version(connection, study_id, by=by, if_version=if_version)
+    if row.suite == suite:
+        return
+    # Caches know a closed study by its version.
+    values = {"suite": suite, "spec": {**row.spec, "suite": suite}, "version": row.version + 1}
+    connection.execute(update(tables.study).where(tables.study.c.id == study_id).values(**values))
+    audit.record(connection, by, "label", study_id=study_id, subject=suite)
 
 
 def study_ids_of_suite(connection: Connection, suite: str) -> tuple[str, ...]:

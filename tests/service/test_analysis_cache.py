@@ -15,8 +15,9 @@ import anyio.to_thread
 import pytest
 from simulated_dispatch import SimulatedDispatcher as Plays
 
-from service.analysis_cache import MAX_COMPARED, AnalysisCache, RefreshBudget
+from service.analysis_cache import AnalysisCache, RefreshBudget
 from service.analysis_pool import Timed
+from service.chosen_arms import MAX_COMPARED, ChosenArms
 from service.dashboard.study_page import StudyPageQuery, study_html
 from service.errors import HTTPProblem
 from studies.actors import OPERATOR
@@ -201,7 +202,7 @@ def test_failed_computations_leave_no_entry(
         with pytest.raises(StudyNotFound):
             analyses.study(f"zzzzzzz{n}")
         with pytest.raises(StudyNotFound):
-            analyses.comparison([study, f"zzzzzzz{n}"])
+            analyses.comparison(ChosenArms.of([study, f"zzzzzzz{n}"]))
         with pytest.raises(SuiteNotFound):
             analyses.suite(f"none-{n}")
     assert analyses.study(study)
@@ -220,10 +221,10 @@ def test_a_comparison_needs_two_to_sixteen_different_studies(
     store: Store, analyses: AnalysisCache, body: Body
 ) -> None:
     studies = [store.submit(parse_spec(body)).id for _ in range(2)]
-    assert analyses.comparison(studies).workload == "digits-mlp"
+    assert analyses.comparison(ChosenArms.of(studies)).workload == "digits-mlp"
     for wrong in ([], studies[:1], [studies[0], studies[0]], [f"study{n}" for n in range(MAX_COMPARED + 1)]):
         with pytest.raises(SpecInvalid):
-            analyses.comparison(wrong)
+            ChosenArms.of(wrong)
 
 
 def test_an_expensive_analysis_may_be_stale_but_not_after_a_change_of_state(

@@ -19,6 +19,7 @@ from ports import free_port
 
 from service.analysis_cache import AnalysisCache
 from service.analysis_pool import ProcessAnalysisPool
+from service.chosen_arms import ChosenArms
 from service.dashboard.study_page import StudyPageQuery, study_html
 from service.settings import ServiceSettings
 from studies.actors import OPERATOR
@@ -45,7 +46,8 @@ def test_another_process_computes_the_same_result(
     in_threads, in_processes = AnalysisCache(store), AnalysisCache(store, pool=pool)
     assert in_processes.study(first) == in_threads.study(first)
     assert in_processes.suite("small") == in_threads.suite("small")
-    assert in_processes.comparison([first, second]) == in_threads.comparison([first, second])
+    chosen = ChosenArms.of([first], [f"{second}.adamw"])
+    assert in_processes.comparison(chosen) == in_threads.comparison(chosen)
     page = partial(study_html, store, study_id=first, query=StudyPageQuery(), reader=OPERATOR)
     assert page(analyses=in_processes) == page(analyses=in_threads)
 
@@ -78,7 +80,7 @@ def test_an_error_comes_back_as_it_was_raised(
     assert str(raised.value) == str(StudyNotFound("nosuch"))
     studies = [play(body), play(body | {"workload": "char-lm"})]
     with pytest.raises(SpecInvalid, match="studies of one workload") as refused:
-        AnalysisCache(store, pool=pool).comparison(studies)
+        AnalysisCache(store, pool=pool).comparison(ChosenArms.of(studies))
     assert [problem.pointer for problem in refused.value.problems] == ["/study"]
 
 

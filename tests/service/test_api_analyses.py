@@ -140,6 +140,33 @@ def test_studies_of_one_workload_are_compared(http: httpx.Client, body: Body, pl
     assert len({arm["label"] for arm in found.json()["arms"]}) == 3
 
 
+def test_single_arms_are_compared_with_their_curves_and_configurations(
+    http: httpx.Client, body: Body, play: Play
+) -> None:
+    first, second = play(body, confirm=3), play(body, confirm=3)
+    found = http.get("/v1/comparison", params={"arm": [f"{first}.adamp", f"{second}.adamw"]}).json()
+    arms = {(arm["study_id"], arm["arm"]): arm for arm in found["arms"]}
+    assert set(arms) == {(first, "adamp"), (second, "adamw")}
+    assert [(pair["first"], pair["second"], pair["n"]) for pair in found["pairs"]] == [("adamp", "adamw", 3)]
+    assert {(curve["arm"], bool(curve["points"])) for curve in found["curves"]} == {
+        ("adamp", True),
+        ("adamw", True),
+    }
+    [drawn] = [arm for arm in found["arms"] if arm["arm"] == "adamw"]
+    assert drawn["defaults"]["lr"] != drawn["parameters"]["lr"]
+    assert len(drawn["trials_drawn"]) == 3
+    for trial in drawn["trials_drawn"]:
+        assert http.get(f"/v1/trials/{trial}/measurements").json()["total"] == 2
+    assert any("Only some arms of" in caution for caution in found["cautions"])
+    own = http.get("/v1/comparison", params={"arm": [f"{first}.adamp", f"{first}.adamw"]}).json()
+    assert own["pairs"][0]["word"] == found["pairs"][0]["word"]
+    assert own["why_no_budget_verdict"].startswith(
+        "There is no budget verdict, because it needs paired trials"
+    )
+    unknown = http.get("/v1/comparison", params={"arm": [f"{first}.adamp", f"{first}.lion"]})
+    assert (unknown.status_code, "has no arm 'lion'" in unknown.json()["detail"]) == (422, True)
+
+
 def test_studies_of_different_workloads_are_not_compared(
     http: httpx.Client, store: Store, body: Body
 ) -> None:
@@ -162,6 +189,10 @@ def test_studies_of_different_workloads_are_not_compared(
         "study=abc23456&study=%00",
         "study=abc23456&study=abc23457&other=1",
         "study[]=abc23456",
+        "arm=abc23456.adamp",
+        "arm=abc23456.adamp&arm=abc23456.adamp",
+        "arm=abc23456&arm=abc23457",
+        "&".join(f"arm=abc23456.arm{n}" for n in range(65)),
         "&".join(f"study=study{n:03}" for n in range(17)),
         "&".join(f"study=study{n:03}" for n in range(1000)),
         "study=" + "a" * 5000 + "&study=abc23456",
@@ -175,6 +206,10 @@ def test_studies_of_different_workloads_are_not_compared(
         "NUL",
         "unknown parameter",
         "brackets",
+        "one arm",
+        "one arm twice",
+        "arms without names",
+        "65 arms",
         "17",
         "1000",
         "too long",

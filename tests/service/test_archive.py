@@ -60,6 +60,23 @@ def test_a_deleted_study_is_gone_from_every_route(http: httpx.Client, body: Body
     assert http.get("/v1/audit").json()["items"][0]["verb"] == "delete"
 
 
+def test_a_study_is_put_into_a_suite_over_rest_by_the_client_and_by_a_command(
+    run: Run, live: str, store: Store, body: Body
+) -> None:
+    study_id = store.submit(parse_spec(body)).id
+    with Client(live) as client:
+        assert client.label(study_id, "small-nets").suite == "small-nets"
+        with pytest.raises(ProblemError) as refused:
+            client.label(study_id, "Not A Label")
+        assert [fault.pointer for fault in refused.value.problem.errors or ()] == ["/suite"]
+    assert store.study_ids_of_suite("small-nets") == (study_id,)
+    assert "in the suite other" in run("label", study_id, "other").stdout
+    assert "in no suite" in run("label", "last").stdout
+    assert store.suites() == ()
+    answer = httpx.post(f"{live}/v1/studies/{study_id}:label", json={})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/suite")
+
+
 def test_an_open_study_is_neither_archived_nor_deleted(http: httpx.Client, store: Store, body: Body) -> None:
     study_id = store.submit(parse_spec(body)).id
     for answer in (http.post(f"/v1/studies/{study_id}:archive"), http.delete(f"/v1/studies/{study_id}")):

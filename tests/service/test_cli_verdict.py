@@ -68,6 +68,9 @@ def test_studies_are_compared_by_shortened_ids(run: Run, store: Store, body: Bod
     shown = run("compare", short, "last").stdout
     assert shown.count(first) >= 2
     assert shown.count(second) >= 1
+    arms = run("compare", f"{short}.adamp", "last.adamw").stdout
+    assert arms.count(first) == arms.count(second) == 1
+    assert "There is no budget verdict" in arms
     one, twice = run("compare", first), run("compare", first, first)
     assert (one.exit_code, twice.exit_code) == (2, 2)
     assert f"tangent verdict {first}" in one.stderr

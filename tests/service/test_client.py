@@ -14,6 +14,7 @@ from ports import free_port
 
 from service.analysis_cache import AnalysisCache
 from service.app import create_app
+from service.chosen_arms import ChosenArms
 from service.client import Client, ProblemError, ServiceUnreachable
 from service.event_streams import StreamSettings
 from service.settings import ServiceSettings
@@ -73,7 +74,9 @@ def test_the_client_reads_the_services_analyses(
     assert client.analysis(first) == analyses.study(first)
     assert client.suites() == store.suites()
     assert client.suite("small") == analyses.suite("small")
-    assert client.comparison([first, second]) == analyses.comparison([first, second])
+    assert client.comparison([first, second]) == analyses.comparison(ChosenArms.of([first, second]))
+    arms = [f"{first}.adamp", f"{second}.adamw"]
+    assert client.comparison(arms=arms) == analyses.comparison(ChosenArms.of([], arms))
     assert [found.id for found in client.every_study(suite="small")] == [first]
     assert [trial.id for trial in client.every_trial(first, phase="confirmation")] == [
         t.id for t in store.every_trial(first, phase="confirmation")

@@ -223,7 +223,9 @@ def test_arms_of_studies_with_the_same_design_are_compared_by_budget(
     # Four arms, of which two are AdamP in either study.
     assert len(re.findall(r'class="word word-', section)) == 6
     other = paired(known, arms=["stepper"], pairs=12).train().confirm().close().id
-    assert 'id="budget-title"' not in page(f"/compare?study={ids[0]}&study={other}")
+    assert (
+        'class="word word-' not in page(f"/compare?study={ids[0]}&study={other}").split('id="pairs-title"')[0]
+    )
 
 
 def test_a_suite_of_paired_studies_shows_the_mean_after_its_tuning_budget(

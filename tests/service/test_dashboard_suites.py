@@ -101,6 +101,16 @@ def test_an_arm_of_a_suite_has_one_colour_in_every_chart(http: httpx.Client, sui
         assert len(colours) == 1
 
 
+def test_the_colour_of_an_arm_of_a_suite_is_that_of_its_optimizer(http: httpx.Client, known: Store) -> None:
+    arms = [{"optimizer": "adamw", "name": "a-narrow"}, "adamp"]
+    for workload in ("digits-mlp", "char-lm"):
+        Trained(known, workload=workload, width=8, **FIELDS | {"arms": arms}).train().confirm().close()
+    drawn = figures(read(http, "/suites/small-nets"))["iqm"]["data"]
+    colours = {trace["meta"]["arm"]: trace["marker"]["color"] for trace in drawn}
+    # As on the page of a study (`studies.arm_styles`).
+    assert colours == {"adamp": "var(--arm-0)", "a-narrow": "var(--arm-1)"}
+
+
 def test_chances_to_win_of_both_sides_add_up_to_one(http: httpx.Client, suite: Store) -> None:
     assert suite is not None
     table = read(http, "/suites/small-nets").split('id="wins"')[1].split("</table>")[0]
@@ -135,6 +145,19 @@ def test_selected_studies_are_compared(http: httpx.Client, known: Store) -> None
     for name in (f"AdamP ({one})", f"AdamP ({two})", "AdamW", "SGDP"):
         assert name in html
     assert html.count('class="word') == 6
+    picked = re.findall(r'form="compare-arms" name="arm" value="([a-z0-9.]+)"', read(http, f"/studies/{one}"))
+    assert set(picked) == {f"{one}.adamp", f"{one}.adamw"}
+    html = read(http, f"/compare?arm={one}.adamw&arm={two}.sgdp&against=epochs&study=")
+    drawn = figures(html)
+    assert {trace["meta"]["arm"] for trace in drawn["compared-curves"]["data"]} == {"adamw", "sgdp"}
+    assert drawn["compared-curves"]["layout"]["xaxis"]["title"]["text"] == "epochs trained by an arm"
+    assert "There is no budget verdict, because it needs paired trials" in html
+    table = html.split('class="side-by-side"')[1].split("</table>")[0]
+    differing = set(re.findall(r'<tr class="differs"><th scope="row"><code>(\w+)', table))
+    assert {"beta1", "momentum"} <= differing
+    boxes = re.findall(r'name="arm" value="([a-z0-9.]+)"( checked)?', html)
+    assert {name for name, checked in boxes if checked} == {f"{one}.adamw", f"{two}.sgdp"}
+    assert len(boxes) == 4
 
 
 @pytest.mark.parametrize(
@@ -144,19 +167,37 @@ def test_selected_studies_are_compared(http: httpx.Client, known: Store) -> None
         ("study=ONE", 422),
         ("study=ONE&study=ONE", 422),
         ("study=ONE&study=nosuch", 404),
-        ("study=ONE&study=TEXT", 422),
+        ("arm=ONE.adamp", 422),
+        ("arm=ONE.adamp&arm=ONE.nosuch", 422),
+        ("arm=ONE.adamp&arm=nosuch.adamp", 404),
+        ("arm=ONE&arm=ONE.adamp", 422),
     ],
 )
 def test_studies_that_cannot_be_compared_get_an_error_page(
     http: httpx.Client, known: Store, query: str, status: int
 ) -> None:
     one = Trained(known).train().close().id
-    text = Trained(known, workload="char-lm").train().close().id
-    answer = http.get(
-        f"/compare?{query.replace('ONE', one).replace('TEXT', text)}", headers={"accept": "text/html"}
-    )
+    answer = http.get(f"/compare?{query.replace('ONE', one)}", headers={"accept": "text/html"})
     assert answer.status_code == status
     assert "<h1>" in answer.text
+
+
+def test_for_studies_of_several_workloads_the_page_suggests_a_suite(http: httpx.Client, known: Store) -> None:
+    one = Trained(known).train().close().id
+    text = Trained(known, workload="char-lm", suite="small-nets").train().close().id
+    html = read(http, f"/compare?arm={one}.adamp&study={text}")
+    assert f"tangent label {one} small-nets" in html
+    assert f"tangent label {text}" not in html
+    fields = dict(re.findall(r'name="(studies|suite)" value="([^"]+)"', html))
+    assert fields == {"studies": one, "suite": "small-nets"}
+    answer = http.post(
+        "/suites", data=fields, headers={"accept": "text/html", "sec-fetch-site": "same-origin"}
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/suites/small-nets")
+    assert set(known.study_ids_of_suite("small-nets")) == {one, text}
+    html = read(http, f"/compare?study={one}&study={text}")
+    assert 'href="/suites/small-nets">Open the suite' in html
+    assert "tangent label" not in html
 
 
 def test_the_list_of_studies_can_be_filtered_by_suite(http: httpx.Client, suite: Store) -> None:

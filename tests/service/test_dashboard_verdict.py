@@ -12,7 +12,7 @@ from catalogs import catalog
 from submission_form import SubmissionForm
 from trained_studies import Trained
 
-from service.dashboard.tables import tables_of
+from service.dashboard.tables import needs_reason, tables_of
 from studies.analysis.analyse import analyse
 from studies.brief_spec import brief_spec
 from studies.formatting import change, interval, metric
@@ -99,7 +99,7 @@ def test_every_pair_has_its_verdict_reason_and_numbers(page: Callable[[str], str
     pairs = analyse(known.study_record(study_id)).pairs
     assert len(pairs) == 6
     for pair in pairs:
-        assert pair.reason.replace("\N{NO-BREAK SPACE}", " ") in shown
+        assert (pair.reason.replace("\N{NO-BREAK SPACE}", " ") in shown) == needs_reason(pair)
         assert f"{change(pair.difference, 'fraction')}" in shown
         assert f"covers {pair.covers}." in shown
     assert "p is corrected for 6 comparisons" in shown
@@ -323,7 +323,7 @@ def finding_of(html: str) -> str:
 
 
 def update_url(html: str) -> str:
-    found = re.search(r'hx-get="([^"]+)"', html)
+    found = re.search(r'hx-get="([^"]*/live[^"]*)"', html)
     assert found is not None
     return found[1].replace("&amp;", "&")
 
@@ -360,5 +360,5 @@ def test_a_live_page_redraws_its_verdict_after_confirmation_runs(http: httpx.Cli
     url = update_url(update)
     run.close()
     last = http.get(url).text
-    assert "hx-trigger" not in last
+    assert "every 2s" not in last
     assert 'id="evidence" hx-swap-oob="morph"' in last, "the verdict must be final"

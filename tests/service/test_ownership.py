@@ -23,7 +23,7 @@ Play = Callable[..., str]
 ALICE = Actor(name="alice", role="submitter")
 # Every request that changes an existing study, over REST and from the page.
 VERBS = ("pause", "resume", "stop", "cancel", "confirm", "extend", "archive", "unarchive")
-CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in VERBS]
+CHANGES = [f"/v1/studies/{{}}:{verb}" for verb in (*VERBS, "label")]
 FORMS = [f"/studies/{{}}/{verb}" for verb in VERBS]
 
 
@@ -41,17 +41,14 @@ def test_only_its_owner_and_an_admin_may_change_a_study(
     http: httpx.Client, store: Store, secrets: dict[str, str], body: Body, path: str
 ) -> None:
     study = store.submit(parse_spec(body), by=ALICE)
+    given = ({"suite": None} if path.endswith(":label") else {}) if path.startswith("/v1") else None
     for name, kind in (("vera", "forbidden"), ("bob", "not-owner")):
-        answer = http.post(
-            path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None
-        )
+        answer = http.post(path.format(study.id), headers=bearer(secrets[name]), json=given)
         assert (answer.status_code, answer.json()["type"]) == (403, f"/problems/{kind}")
         assert name in answer.json()["detail"]
     assert store.study(study.id) == study
     for name in ("alice", "root"):
-        answer = http.post(
-            path.format(study.id), headers=bearer(secrets[name]), json={} if path.startswith("/v1") else None
-        )
+        answer = http.post(path.format(study.id), headers=bearer(secrets[name]), json=given)
         assert answer.status_code != 403, answer.text
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from trained_studies import Trained
 
 from service.analysis_cache import AnalysisCache
+from service.chosen_arms import ChosenArms
 from service.cli import tables
 from service.cloning import clone_spec
 from service.dashboard.study_page import StudyPageQuery, study_html
@@ -123,7 +124,7 @@ def test_sensitivities_and_checks_see_what_is_searched(store: Store, searched: T
 
 def test_a_comparison_names_what_two_studies_search_and_compare_by(store: Store, searched: Trained) -> None:
     other = Trained(store, arms=["adamw"], budget={"trials_per_arm": 2, "epochs": 1}).train().close()
-    found = " ".join(AnalysisCache(store).comparison([searched.id, other.id]).cautions)
+    found = " ".join(AnalysisCache(store).comparison(ChosenArms.of([searched.id, other.id])).cautions)
     assert "differ in what every arm searches beside its optimizer: training.batch_size in" in found
     assert "differ in what an arm has for itself: own: training.batch_size = 64 in" in found
     assert "differ in the metrics compared beside that: clean in" in found

@@ -24,7 +24,8 @@ __all__ = [
     "trial_layer_charts",
 ]
 
-from service.dashboard.figures.budget import Against, budget_charts
+from service.dashboard.figures.budget import budget_charts
+from service.dashboard.figures.budget_lines import Against
 from service.dashboard.figures.chart import Chart, ChartGroup, FigureData
 from service.dashboard.figures.comparison import comparison_charts
 from service.dashboard.figures.confirmed import confirmed_charts

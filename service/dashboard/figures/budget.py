@@ -3,15 +3,26 @@
 With a budget verdict, the differences to the leading arm are drawn beneath the curves.
 """
 
-__all__ = ["Against", "budget_charts"]
+__all__ = ["budget_charts"]
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
 from service.budget_differences import arms_in_view, differences_to_leader
 from service.dashboard.figures.axes import Axis, metric_axis, metric_range, whole_axis
+from service.dashboard.figures.budget_lines import (
+    OUTSIDE,
+    Against,
+    budget_axis,
+    changes,
+    curve_values,
+    draw_curve,
+    known_points,
+    line_markers,
+    mark_outside,
+)
 from service.dashboard.figures.chart import Chart, Drawing, FigureData
 from studies.analysis.views import BudgetCurve, BudgetPoint, BudgetVerdict, DifferencePoint
 from studies.direction import sign
@@ -28,8 +39,6 @@ from studies.formatting import (
     plural,
 )
 from studies.views import ArmView
-
-Against = Literal["trials", "epochs", "seconds"]
 
 _OF_THE_CHOICE: Final = "expected test value of the choice"
 _SPENT: Final = {"epochs": "epochs", "seconds": "training seconds"}
@@ -48,36 +57,21 @@ def budget_charts(data: FigureData, against: Against) -> tuple[Chart, ...]:
     drawing = Drawing(_axis(data, against, lines), metric_axis(data.card))
     rows: list[tuple[str, ...]] = []
     for arm, curve in lines:
-        points = [p for p in curve.points if p.value is not None]
-        shape: Literal["linear", "hv"] = "linear" if curve.method == "expected best of k" else "hv"
-        x, y = [_place(p, against) for p in points], [p.value for p in points]
-        band = [
-            (at, p.low, p.high)
-            for at, p in zip(x, points, strict=True)
-            if p.low is not None and p.high is not None
-        ]
-        if band:
-            drawing.band(
-                arm,
-                [at for at, _, _ in band],
-                [low for _, low, _ in band],
-                [high for _, _, high in band],
-                shape=shape,
-            )
-        drawing.line(arm, x, y, shape=shape, markers=_markers(y, is_stair=shape == "hv", offset=arm.position))
-        rows += [_row(arm, p, data) for p in _changes(points)]
+        draw_curve(drawing, arm, curve, against)
+        rows += [_row(arm, p, data) for p in changes(known_points(curve))]
     drawing.layout["xaxis"]["rangemode"] = "tozero"
     ends = _range(data, lines)
     drawing.layout["yaxis"]["range"] = ends
-    is_clipped = ends is not None and any(
-        not ends[0] <= (p.value or ends[0]) <= ends[1] for _, curve in lines for p in curve.points
-    )
+    is_clipped = [
+        mark_outside(drawing, arm, curve_values(curve, against, unit=data.card.unit), ends)
+        for arm, curve in lines
+    ]
     notes = [
         _finding(data, lines, against),
         _lead(data, lines),
         _method([curve for _, curve in lines]),
         _pruned(data, against),
-        "The axis leaves out worse values of small budgets." if is_clipped else "",
+        OUTSIDE if any(is_clipped) else "",
     ]
     return (
         Chart(
@@ -104,26 +98,22 @@ def _verdict_chart(
 ) -> Chart:
     """Return the curves of a budget verdict; against trials, also the differences to the leader."""
     card, by_name = data.card, {arm.name: arm for arm in data.arms}
-    points = [(arm, [p for p in curve.points if p.value is not None]) for arm, curve in lines]
+    points = [(arm, known_points(curve)) for arm, curve in lines]
     axis = (
         whole_axis("k, trials of tuning", max(p.trials for _, some in points for p in some))
         if against == "trials"
         else _axis(data, against, lines)
     )
     drawing = Drawing(axis, metric_axis(card, "test"))
-    for arm, some in points:
-        values = [p.value for p in some]
-        drawing.line(
-            arm,
-            [_place(p, against) for p in some],
-            values,
-            markers=_markers(values, is_stair=False, offset=arm.position),
-        )
+    for arm, curve in lines:
+        draw_curve(drawing, arm, curve, against)
     in_view = arms_in_view(verdict) or {arm.name for arm, _ in lines}
     outside = [arm.label for arm, _ in lines if arm.name not in in_view]
     shown = [some for arm, some in points if arm.name in in_view]
     drawing.layout["yaxis"]["range"] = ends = _verdict_range(data, shown, verdict)
-    is_clipped = ends is not None
+    is_clipped = [
+        mark_outside(drawing, arm, curve_values(curve, against, unit=card.unit), ends) for arm, curve in lines
+    ]
     differences = differences_to_leader(verdict)
     title = f"Expected test {card.metric} of the best of k trials"
     notes: list[str] = []
@@ -142,17 +132,20 @@ def _verdict_chart(
                 by_name[verdict.arms[0].arm],
                 [(by_name[name], some) for name, some in differences.items()],
             )
-            drawing.layout["yaxis2"]["range"] = _difference_range(
+            drawing.layout["yaxis2"]["range"] = ends = _difference_range(
                 [p for name, some in differences.items() if name in in_view for p in some],
                 verdict.primary,
                 unit=card.unit,
             )
-            is_clipped = True
+            is_clipped += [
+                mark_outside(drawing, by_name[name], _in_words(some, card.unit), ends, yaxis="y2")
+                for name, some in differences.items()
+            ]
         _mark_primary(drawing, verdict.primary, has_two_panels=bool(differences))
-    if is_clipped:
-        notes.append("The axes may leave out the smallest budgets.")
+    if any(is_clipped):
+        notes.append(OUTSIDE)
     if outside:
-        notes.append(f"Far behind, and outside the axes: {listed(outside)}.")
+        notes.append(f"Far behind: {listed(outside)}.")
     by_budget = {(name, p.trials): p for name, some in differences.items() for p in some}
     return Chart(
         id="budget-curves",
@@ -210,8 +203,25 @@ def _draw_differences(
         x = [p.trials for p in points] or [p.trials for p in differences[0][1]]
         y = [scale * p.difference for p in points] or [0.0] * len(x)
         drawing.line(
-            arm, x, y, markers=_markers(y, is_stair=False, offset=arm.position) if points else (), yaxis="y2"
+            arm,
+            x,
+            y,
+            markers=line_markers(y, is_stair=False, offset=arm.position) if points else (),
+            yaxis="y2",
         )
+
+
+def _in_words(points: Sequence[DifferencePoint], unit: str) -> list[tuple[float, float, str]]:
+    """Return differences as `mark_outside` takes them, on the scale of their axis."""
+    scale = 100.0 if unit == "fraction" else 1.0
+    return [
+        (
+            float(p.trials),
+            scale * p.difference,
+            f"{change(p.difference, unit)} after {plural(p.trials, 'trial')}",
+        )
+        for p in points
+    ]
 
 
 def _difference_range(points: Sequence[DifferencePoint], primary: int, *, unit: str) -> tuple[float, float]:
@@ -281,7 +291,7 @@ def _verdict_range(
     first = max(2, (verdict.primary or 2) // 2)
     values = [p.value for points in curves for p in points if p.value is not None]
     kept = [p.value for points in curves for p in points if p.value is not None and p.trials >= first]
-    return metric_range(data.card, values, shown=max(kept) - min(kept)) if kept else None
+    return metric_range(data.card, values, shown=1.08 * (max(kept) - min(kept))) if kept else None
 
 
 def _curves(data: FigureData) -> list[tuple[ArmView, BudgetCurve]]:
@@ -289,42 +299,10 @@ def _curves(data: FigureData) -> list[tuple[ArmView, BudgetCurve]]:
     return [(arm, by_name[arm.name]) for arm in data.arms if arm.name in by_name]
 
 
-def _place(point: BudgetPoint, against: Against) -> float:
-    return {"trials": float(point.trials), "epochs": point.epochs, "seconds": point.elapsed_s}[against]
-
-
 def _axis(data: FigureData, against: Against, lines: Sequence[tuple[ArmView, BudgetCurve]]) -> Axis:
-    match against:
-        case "trials":
-            title = (
-                "trials of an arm, without pruned ones" if data.study.progress.pruned else "trials of an arm"
-            )
-            return whole_axis(title, max(p.trials for _, curve in lines for p in curve.points))
-        case "epochs":
-            return Axis(title="epochs trained by an arm")
-        case "seconds":
-            return Axis(title="training seconds of an arm")
-
-
-def _markers(values: Sequence[float | None], *, is_stair: bool, offset: int) -> Sequence[int]:
-    """Return the points with a marker: the steps of a stair, or about ten points of a smooth line.
-
-    `offset` shifts the latter, so that the markers of two arms do not coincide.
-    """
-    if is_stair:
-        return [i for i, value in enumerate(values) if i == 0 or value != values[i - 1]]
-    every = max(1, len(values) // 10)
-    return range(offset % every, len(values), every)
-
-
-def _changes(points: Sequence[BudgetPoint]) -> list[BudgetPoint]:
-    """Return the points for the table: those where the value or its band changes, and the last."""
-    return [
-        p
-        for i, p in enumerate(points)
-        if i in {0, len(points) - 1}
-        or (p.value, p.low, p.high) != (points[i - 1].value, points[i - 1].low, points[i - 1].high)
-    ]
+    title = "trials of an arm, without pruned ones" if data.study.progress.pruned else "trials of an arm"
+    last = max(p.trials for _, curve in lines for p in curve.points)
+    return budget_axis(against, last=last, of_trials=title)
 
 
 def _row(arm: ArmView, point: BudgetPoint, data: FigureData) -> tuple[str, ...]:
@@ -415,12 +393,12 @@ def _method(curves: Sequence[BudgetCurve]) -> str:
     """Return how the curves were computed, and what their bands are."""
     explained = {
         "expected best of k": "Lines: expected best of that many random trials of the arm",
-        "best so far": "Lines: best so far of one search; another seed would give another line",
+        "best so far": "Lines: best so far of one search",
         "median of replicates": "Lines: median over independent repetitions of the search",
     }
     methods = dict.fromkeys(explained[curve.method] for curve in curves)
     bands = dict.fromkeys(curve.band for curve in curves if curve.band)
-    band = f"Bands: {'; '.join(bands)}." if bands else "No bands: a single search gives no valid one."
+    band = f"Bands: {'; '.join(bands)}." if bands else "A single search has no valid band."
     return f"{'; '.join(methods)}. {band}"
 
 

@@ -112,6 +112,45 @@ def test_arms_without_a_confirmed_value_come_last() -> None:
     assert comparison.pairs == ()
 
 
+def test_chosen_arms_alone_are_compared_with_a_caution_about_the_choice() -> None:
+    one = _study("one", {"sgdp": 0.95, "adamp": 0.9, "stepper": 0.8})
+    chosen = [("one", "sgdp"), ("one", "stepper")]
+    comparison = compare([one, _study("two", {"adamp": 0.85})], chosen=chosen)
+    assert [arm.label for arm in comparison.arms] == ["sgdp", "adamp", "stepper"]
+    assert [curve.arm for curve in comparison.curves] == ["sgdp", "stepper", "adamp"]
+    assert len(comparison.pairs) == 3
+    (caution,) = comparison.cautions
+    assert caution.startswith("Only some arms of “sgdp, adamp, stepper on digits-mlp” are compared")
+    alone = compare([one], chosen=chosen)
+    assert [(pair.first, pair.second, pair.word) for pair in alone.pairs] == [("sgdp", "stepper", "better")]
+    every = [("one", name) for name in ("sgdp", "adamp", "stepper")]
+    assert compare([one], chosen=every).cautions == ()
+
+
+def test_a_comparison_without_a_budget_verdict_says_what_its_design_lacks() -> None:
+    def reason(**second: Any) -> str | None:
+        search = {"paired": 8, "verdict_at": 2}
+        budget = {"trials_per_arm": 40, "epochs": 4}
+        records = [
+            _study("one", {"sgdp": 0.95}, name="one", budget=budget, search=search),
+            _study(
+                "two",
+                {"sgdp": 0.9, "adamp": 0.8},
+                name="two",
+                **{"budget": budget, "search": search} | second,
+            ),
+        ]
+        return compare(records).why_no_budget_verdict
+
+    assert reason() is None
+    assert "which “two” has none or too few" in (reason(search={"paired": 0}) or "")
+    assert "same seed; theirs are 0 and 1" in (reason(seed=1) or "")
+    assert "differ in their paired trials" in (reason(search={"paired": 16, "verdict_at": 2}) or "")
+    assert "until the arms were decided in “two”" in (
+        reason(search={"paired": 16, "until": {"max_pairs": 24}}) or ""
+    )
+
+
 @pytest.mark.parametrize(
     ("records", "message"),
     [

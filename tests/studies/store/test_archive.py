@@ -68,6 +68,29 @@ def listed(store: Store, *, is_archived: bool = False) -> list[str]:
     return [study.id for study in store.studies(StudyFilter(is_archived=is_archived)).items]
 
 
+def test_a_label_moves_a_study_into_a_suite_and_out_of_it(play: SimulatedDispatcher) -> None:
+    store = play.store
+    first, other = (store.submit(parse_spec(study_body(suite=suite)), by=ADA).id for suite in ("small", None))
+    before = store.study(other)
+    for actor, error in ((VERA, Forbidden), (BOB, NotOwner)):
+        with pytest.raises(error):
+            store.label([other], "small", by=actor)
+    with pytest.raises(StudyNotFound):
+        store.label([other, "nosuch"], "small", by=ADA)
+    with pytest.raises(VersionConflict):
+        store.label([other], "small", by=ADA, if_version=before.version + 1)
+    assert store.study(other) == before, "all studies or none"
+    [after] = store.label([other], "small", by=ADA, if_version=before.version)
+    assert (after.suite, after.spec.suite, after.version) == ("small", "small", before.version + 1)
+    assert after.spec == before.spec.model_copy(update={"suite": "small"})
+    assert store.label([other], "small", by=ADA) == (after,), "a repetition changes nothing"
+    assert store.study_ids_of_suite("small") == (first, other)
+    store.label([first, other], None, by=ROOT)
+    assert store.suites() == ()
+    entries = [(entry.verb, entry.actor, entry.subject) for entry in store.audit(study_id=other).items]
+    assert entries == [("label", "root", None), ("label", "ada", "small"), ("submit", "ada", None)]
+
+
 def test_an_archived_study_is_only_in_the_list_of_archived_studies(play: SimulatedDispatcher) -> None:
     store, run = play.store, finished(play)
     other = play.submit()
