@@ -1,4 +1,4 @@
-"""Request bodies: JSON or YAML, parsed into a study, an extension, seeds, a label, a patch, notes or a webhook.
+"""Request bodies: JSON or YAML, parsed into a study, an extension, seeds, a label, notes or a webhook.
 
 FastAPI does not read the bodies itself, so that the response lists every fault with a JSON pointer to it.
 """

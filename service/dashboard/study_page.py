@@ -20,7 +20,6 @@ from service.cache_entry import Aged, Key
 from service.dashboard.figures import (
     Against,
     FigureData,
-    arm_layer_charts,
     budget_charts,
     confirmed_charts,
     furthest_pruned,
@@ -175,6 +174,7 @@ def study_html(
         most_files=_MOST_FILES,
         section=live_section(store, analyses, study, arms, wait_s=_PAGE_WAIT_S),
         has_charts=True,
+        has_parts=bool(evidence.shown["layered_arms"]),
         json_url=f"/v1/studies/{study_id}",
         more_json=[
             f"/v1/studies/{study_id}/{part}"
@@ -271,7 +271,7 @@ _WITHOUT_EVIDENCE: Final[dict[str, Any]] = {
     "is_by_budget": False,
     "groups": (),
     "layer_charts": (),
-    "arm_layer_charts": (),
+    "layered_arms": (),
     "rungs": None,
     "narrowing": None,
     "failures": (),
@@ -355,8 +355,11 @@ def _evidence_of(record: StudyRecord, analysis: StudyAnalysis, against: Against,
         "budget_charts": budget_charts(data, against) if has_results else (),
         "groups": study_charts(data) if has_results else (),
         "layer_charts": layer_charts(record.arms, layers),
-        "arm_layer_charts": [
-            (by_name[of.arm], arm_layer_charts(by_name[of.arm], of)) for of in layers if of.arm in by_name
+        # Anything new in their charts gives them another id, so that the page loads them again.
+        "layered_arms": [
+            (by_name[of.arm], f"{len(of.trials)}-{of.epochs[-1].epoch}")
+            for of in layers
+            if of.arm in by_name and of.epochs
         ],
         "rungs": rung_table(record.study, record.arms, record.trials),
         "pair": pair,

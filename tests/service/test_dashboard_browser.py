@@ -144,6 +144,9 @@ def test_every_chart_is_drawn_in_every_theme_and_width_without_errors(
     page.goto(f"{url}/studies/{run.id}")
     for more in page.locator("details.more").all():
         more.locator("summary").first.click()
+    layers = page.locator("#more-layers-adamp")
+    layers.scroll_into_view_if_needed()
+    expect(layers.locator(".plot")).to_have_count(3)
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     charts = page.locator(".plot")
     assert charts.count() >= 16
@@ -318,6 +321,13 @@ def test_a_suite_and_a_comparison_fit_a_phone_and_draw_their_charts(
         page.locator(f"input[value='{study_id}']").check()
     page.get_by_role("button", name="Compare selected studies").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Comparison on digits-mlp")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+    page.goto(f"{url}/studies/{ids[0]}")
+    for arm in ("adamp", "adamw"):
+        page.locator(f"#pick-arm-{arm}").check()
+    page.get_by_role("button", name="Compare selected arms").click()
+    page.locator("#compared-curves").scroll_into_view_if_needed()
+    expect(page.locator("#compared-curves .main-svg").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     assert reader.errors == []
 

@@ -134,6 +134,20 @@ def test_a_budget_curve_draws_the_analysis_up_to_the_full_budget(
     assert not [trace for trace in figure_of(chart)["data"] if "fill" in trace]
 
 
+def test_a_value_outside_the_axis_is_marked_at_its_edge_with_its_number(data: FigureData) -> None:
+    first, *others = data.analysis.curves
+    bad = first.points[0].model_copy(update={"value": 0.111})
+    curves = (first.model_copy(update={"points": (bad, *first.points[1:])}), *others)
+    changed = data.analysis.model_copy(update={"curves": curves})
+    [chart] = budget_charts(replace(data, analysis=changed), "trials")
+    low, _ = figure_of(chart)["layout"]["yaxis"]["range"]
+    marked = {"arm": first.arm, "outside": True}
+    [edge] = [trace for trace in figure_of(chart)["data"] if trace["meta"] == marked]
+    assert (edge["x"][0], edge["y"][0]) == (bad.trials, low)
+    assert edge["text"][0].startswith("11.10")
+    assert "Triangles at the edge" in chart.caption
+
+
 def test_a_band_is_drawn_only_if_the_analysis_has_one(data: FigureData) -> None:
     first, *others = data.analysis.curves
     banded = first.model_copy(
@@ -433,7 +447,9 @@ def test_log_axes_have_at_least_two_ticks_and_no_crowd() -> None:
     assert log_tick(1e-4, 1e-1) == 1
     assert log_tick(1e-6, 1.0) == 2
     assert log_tick(0.01, 0.1) == "D2"
-    assert log_tick(0.09, 0.1) is None
+    # Neither 1, 2 nor 5 times a power of ten lies between these.
+    assert log_tick(0.21, 0.49) is None
+    assert log_tick(0.055, 0.19) is None
 
 
 def test_layers_are_drawn_for_all_arms_and_only_scale_invariant_ones_by_epoch(
@@ -462,6 +478,37 @@ def test_layers_are_drawn_for_all_arms_and_only_scale_invariant_ones_by_epoch(
         "4.weight",
     ]
     assert layer_charts(confirmed.arms, ()) == ()
+
+
+def test_captions_of_layers_say_at_the_end_of_which_epoch_or_over_which(
+    confirmed: FigureData, store: Store
+) -> None:
+    layers = store.study_layers(confirmed.study.id).arms
+    last = layers[0].epochs[-1].epoch
+    captions = {chart.id: chart.caption for chart in layer_charts(confirmed.arms, layers)}
+    assert f"At the end of epoch {last}: " in captions["layers-growth-by-epoch"]
+    assert f"In epoch {last}: " in captions["layers-step-by-epoch"]
+    assert "over the probed steps of all epochs" in captions["layers-step-by-layer"]
+    behind = layers[0].model_copy(update={"epochs": layers[0].epochs[:-1]})
+    [growth, *_] = layer_charts(confirmed.arms, (behind, *layers[1:]))
+    assert f"At the end of the last epoch that each arm has measured (AdamP {last - 1}; " in growth.caption
+    many = behind.model_copy(
+        update={
+            "names": tuple(f"{n}.weight" for n in range(300)),
+            "is_scale_invariant": (True,) * 300,
+            "epochs": tuple(
+                m.model_copy(
+                    update={
+                        name: getattr(m, name)[:1] * 300 for name in type(m).model_fields if name != "epoch"
+                    }
+                )
+                for m in behind.epochs
+            ),
+        }
+    )
+    by_layer = layer_charts(confirmed.arms, (many,))[-1]
+    assert len(by_layer.rows) == 200
+    assert "the first 64 of 300 layers, the table the first 200" in by_layer.caption
 
 
 def test_a_trial_has_a_line_and_a_row_of_each_layer(confirmed: FigureData, store: Store) -> None:

@@ -79,3 +79,19 @@ def test_trials_are_compared_side_by_side(store: Store, pages: httpx.Client) -> 
     assert page.count('class="plot"') >= 7
     assert pages.get(f"/compare?trial={run.id}.adamp.1").status_code == 422
     assert pages.get("/compare?trial=a.b.1&trial=a.b.2").status_code == 404
+
+
+def test_the_charts_of_every_layer_have_a_page_of_their_own(store: Store, pages: httpx.Client) -> None:
+    run = Trained(store, confirmation={"seeds": 2}).train().confirm().close()
+    study = pages.get(f"/studies/{run.id}").text
+    assert 'id="layers-growth-by-layer"' in study
+    assert 'id="layer-growth-0"' not in study
+    assert f'<a href="/studies/{run.id}/layers/adamp">' in study, "it works without scripts"
+    page = pages.get(f"/studies/{run.id}/layers/adamp").text
+    assert re.findall(r'class="plot[^"]*" id="([\w-]+)"', page) == [
+        "layer-growth-0",
+        "layer-step-0",
+        "layer-angle-0",
+    ]
+    assert pages.get(f"/studies/{run.id}/layers/nosuch").status_code == 404
+    assert pages.get("/studies/nosuch/layers/adamp").status_code == 404

@@ -90,6 +90,7 @@ def test_the_list_is_live_and_gets_the_verdicts_from_the_background(http: httpx.
     run.train().confirm().close()
     update = http.get(ask).text
     assert 'id="home-list" hx-swap-oob="morph"' in update
+    assert 'id="home-filters" hx-swap-oob="morph"' in update
     deadline = time.monotonic() + 60
     while "being analysed" in update:
         assert time.monotonic() < deadline

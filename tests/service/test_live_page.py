@@ -23,7 +23,7 @@ from studies.time_left import time_left
 
 __all__: list[str] = []
 
-_LIVE = re.compile(r'hx-get="([^"]+)"')
+_LIVE = re.compile(r'hx-get="([^"]*/live[^"]*)"')
 _NOW = datetime(2026, 12, 1, tzinfo=UTC)
 _FIELDS = {"budget": {"trials_per_arm": 16, "epochs": 6}, "search": {"paired": 15, "verdict_at": 2}}
 
@@ -197,6 +197,11 @@ def test_an_update_keeps_focus_scroll_selection_menus_fields_and_zoom(
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{url}/studies/{run.id}")
         expect(page.locator("#live-curves .main-svg").first).to_be_visible()
+        # Ticks of time have the unit that fits what is in view.
+        expect(page.locator("#packs .main-svg").first).to_be_visible()
+        assert page.evaluate("document.getElementById('packs').layout.xaxis.ticktext.at(-1)").endswith(" s")
+        page.evaluate("Plotly.relayout('packs', {'xaxis.range[0]': 0, 'xaxis.range[1]': 14400})")
+        assert page.evaluate("document.getElementById('packs').layout.xaxis.ticktext").count("1 h") == 1
         page.locator("#confirm-cancel summary").click()
         page.locator("#live-curves-numbers summary").click()
         page.locator("#edit-notes summary").click()

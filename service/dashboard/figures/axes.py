@@ -96,10 +96,15 @@ def whole_axis(title: str, last: int) -> Axis:
 def log_tick(low: float, high: float, *, fits: int = 5) -> int | str | None:
     """Return the ticks of a log axis from low to high: at least two, and not too many.
 
-    `fits` is how many powers of ten the axis has room for.
+    Where fewer than two of 1, 2 and 5 of each power of ten lie between low and high, the ticks are Plotly's,
+    which are then at even steps. `fits` is how many powers of ten the axis has room for.
     """
     decades = math.log10(high / low)
-    return math.ceil(decades / fits) if decades > 1.5 else "D2" if decades > 0.5 else None
+    if decades > 1.5:
+        return math.ceil(decades / fits)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    return "D2" if sum(low <= tick <= high for tick in ticks) > 1 else None
 
 
 def fitted(axis: Axis, values: Sequence[float | None]) -> Axis:

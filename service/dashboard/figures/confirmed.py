@@ -146,10 +146,7 @@ def _finding(data: FigureData, arms: Sequence[ArmView], shown: Sequence[Confirme
 
 def _marks(shown: Sequence[Confirmed]) -> str:
     hollow = ", hollow ones of the defaults" if any(c.configuration == "defaults" for c in shown) else ""
-    return (
-        f"Ticks are runs, filled marks means of the best configurations{hollow}; bars are 95 % intervals "
-        "over seeds."
-    )
+    return f"Ticks: runs; filled marks: means of the best configurations{hollow}; bars: 95 % intervals."
 
 
 def _diverged(confirmed: Sequence[Confirmed], data: FigureData) -> str:

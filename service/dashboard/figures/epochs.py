@@ -73,7 +73,7 @@ _PROBES: Final = (
         "Effective step",
         Axis(title="effective step", is_log=True),
         lambda m: m.effective_step,
-        "Mean angle by which one step turns a weight; log scale.",
+        "Mean angle by which one step turns a weight.",
     ),
     _Quantity(
         "projected-fraction",

@@ -22,19 +22,20 @@ from studies.views import ArmView
 _MOST_POINTS: Final = 40
 # The tallest chart of rows has room for no more.
 _MOST_LAYERS: Final = 64
+_MOST_ROWS: Final = 200
 _INVARIANT: Final = "scale-invariant"
 _MARK: Final = " *"
-_NOTE: Final = "* scale-invariant."
 
 
 @dataclass(frozen=True)
 class _LayerQuantity:
-    """One quantity of layers: the part of a chart's id, title, axis, values of an epoch, meaning, format."""
+    """One quantity of layers: part of an id, title, axis, values of an epoch, when, meaning, format."""
 
     id: str
     title: str
     axis: Axis
     of: Callable[[LayerMeans], LayerValues]
+    when: str
     meaning: str
     write: Callable[[float | None], str] = number
 
@@ -44,7 +45,8 @@ _GROWTH: Final = _LayerQuantity(
     "Norm growth",
     Axis(title="norm / initial norm", is_log=True),
     lambda m: m.growth,
-    "The norm of a weight divided by its norm before the first step; log scale.",
+    "At the end of",
+    "The norm of a weight divided by its norm before the first step.",
     lambda v: number(v, 4),
 )
 _STEP: Final = _LayerQuantity(
@@ -52,7 +54,8 @@ _STEP: Final = _LayerQuantity(
     "Effective step",
     Axis(title="effective step", is_log=True),
     lambda m: m.effective_step,
-    "How far a step moves the direction of a weight; log scale.",
+    "In",
+    "How far a step moves the direction of a weight.",
     lambda v: number(v, 3),
 )
 _ANGLE: Final = _LayerQuantity(
@@ -60,6 +63,7 @@ _ANGLE: Final = _LayerQuantity(
     "Angle between update and weight",
     Axis(title="angle (degrees)", tick_format=".4~g"),
     lambda m: m.angle,
+    "In",
     "90 degrees leave the norm nearly as it is, less make it grow, and more shrink it.",
     lambda v: number(v, 4),
 )
@@ -75,10 +79,13 @@ def layer_charts(arms: Sequence[ArmView], layers: Sequence[ArmLayers]) -> tuple[
     shown = _shown(arms, layers)
     if not shown:
         return ()
-    charts = [_by_epoch(shown, quantity) for quantity in (_GROWTH, _STEP)]
+    charts = [_by_epoch(shown, _GROWTH, runs=f" {_runs(shown)}"), _by_epoch(shown, _STEP)]
+    at_end = f"{_GROWTH.when.lower()} {_last_epochs(shown)}"
     charts += [
-        _by_layer(shown, _GROWTH, lambda of, n: _last(of, _GROWTH, n), "after the last epoch"),
-        _by_layer(shown, _STEP, lambda of, n: _mean(of, _STEP, n), "mean over all epochs"),
+        _by_layer(shown, _GROWTH, lambda of, n: _last(of, _GROWTH, n), at_end),
+        _by_layer(
+            shown, _STEP, lambda of, n: _mean(of, _STEP, n), "mean over the probed steps of all epochs"
+        ),
     ]
     if any(_projects(of) for _, of in shown):
         charts.append(_projected(shown))
@@ -124,7 +131,9 @@ def _shown(arms: Sequence[ArmView], layers: Sequence[ArmLayers]) -> list[tuple[A
     return [(arm, by_name[arm.name]) for arm in arms if arm.name in by_name and by_name[arm.name].epochs]
 
 
-def _by_epoch(shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _LayerQuantity) -> Chart | None:
+def _by_epoch(
+    shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _LayerQuantity, *, runs: str = ""
+) -> Chart | None:
     """Return the mean over the scale-invariant layers by epoch, one line for each arm."""
     is_marked = any(True in of.is_scale_invariant for _, of in shown)
     lines: list[tuple[ArmView, ArmLayers, list[float | None]]] = []
@@ -152,7 +161,10 @@ def _by_epoch(shown: Sequence[tuple[ArmView, ArmLayers]], quantity: _LayerQuanti
     return Chart(
         id=f"layers-{quantity.id}-by-epoch",
         title=f"{quantity.title} by epoch",
-        caption=f"{quantity.meaning} Mean over the {which}. After the last epoch: {ends}. {_runs(shown)}",
+        caption=(
+            f"{quantity.meaning} Mean over the {which}. {quantity.when} "
+            f"{_last_epochs([(arm, of) for arm, of, _ in lines])}: {ends}.{runs}"
+        ),
         headers=("Arm", "Epoch", quantity.axis.title.capitalize()),
         rows=tuple(rows),
         json=drawing.json(),
@@ -193,11 +205,9 @@ def _by_layer(
     return Chart(
         id=f"layers-{quantity.id}-by-layer",
         title=f"{quantity.title} by layer",
-        caption=(
-            f"{quantity.title} of each layer, {when}. {which}: {'; '.join(found)}. {_NOTE}{_left_out(names)}"
-        ),
+        caption=f"{quantity.title}, {when}. {which}: {'; '.join(found)}.{_left_out(names)}",
         headers=("Layer", _INVARIANT.capitalize(), *(arm.label for arm, _ in shown)),
-        rows=rows,
+        rows=rows[:_MOST_ROWS],
         json=drawing.json(),
         rows_drawn=len(drawn),
     )
@@ -240,10 +250,10 @@ def _projected(shown: Sequence[tuple[ArmView, ArmLayers]]) -> Chart:
         title="Projected steps by layer",
         caption=(
             "Share of probed steps whose update lost its radial part: hollow marks by channel, filled marks "
-            f"as one whole layer. Mean of all layers: {steps}. {_NOTE}{_left_out(names)}"
+            f"as one whole layer. Mean of all layers: {steps}.{_left_out(names)}"
         ),
         headers=("Layer", _INVARIANT.capitalize(), *views),
-        rows=rows,
+        rows=rows[:_MOST_ROWS],
         json=drawing.json(),
         rows_drawn=len(drawn),
     )
@@ -279,8 +289,8 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _LayerQuantity) -> Chart | Non
     )
     ends = [(line[-1], name) for name, line in zip(of.names, values, strict=True) if line[-1] is not None]
     found = (
-        f" After the last epoch, from {quantity.write(min(ends)[0])} ({min(ends)[1]}) to "
-        f"{quantity.write(max(ends)[0])} ({max(ends)[1]})."
+        f" {quantity.when} epoch {count(epochs[-1])}, from {quantity.write(min(ends)[0])} "
+        f"({min(ends)[1]}) to {quantity.write(max(ends)[0])} ({max(ends)[1]})."
         if ends
         else ""
     )
@@ -292,7 +302,7 @@ def _lines(arm: ArmView, of: ArmLayers, quantity: _LayerQuantity) -> Chart | Non
             f"{_left_out(of.names)}"
         ),
         headers=("Layer", _INVARIANT.capitalize(), f"Epoch {epochs[0]}", f"Epoch {epochs[-1]}"),
-        rows=rows,
+        rows=rows[:_MOST_ROWS],
         json=drawing.json(),
     )
 
@@ -396,6 +406,17 @@ def _runs(shown: Sequence[tuple[ArmView, ArmLayers]]) -> str:
     return f"Runs: {'; '.join(each)}."
 
 
+def _last_epochs(shown: Sequence[tuple[ArmView, ArmLayers]]) -> str:
+    """Return the last epoch that runs have measured; of arms that have come differently far, each one's."""
+    epochs = {of.epochs[-1].epoch for _, of in shown}
+    if len(epochs) == 1:
+        return f"epoch {count(epochs.pop())}"
+    each = "; ".join(f"{arm.label} {count(of.epochs[-1].epoch)}" for arm, of in shown)
+    return f"the last epoch that each arm has measured ({each})"
+
+
 def _left_out(names: Sequence[str]) -> str:
-    more = len(names) - _MOST_LAYERS
-    return f" The chart has the first {_MOST_LAYERS} of {count(len(names))} layers." if more > 0 else ""
+    if len(names) <= _MOST_LAYERS:
+        return ""
+    table = f", the table the first {_MOST_ROWS}" if len(names) > _MOST_ROWS else ""
+    return f" The chart has the first {_MOST_LAYERS} of {count(len(names))} layers{table}."

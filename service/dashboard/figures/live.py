@@ -155,14 +155,15 @@ def _timeline(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Ch
     if began is None or not packs:
         return None
     lanes = _lanes(packs)
-    scale, unit = _unit((now - began).total_seconds())
     drawing = Drawing(
-        Axis(title=f"{unit} since the study started", tick_format="~g"),
+        Axis(title="time since the study started"),
         Axis(title="worker", labels=tuple(f"{n + 1}" for n in range(len(lanes)))),
     )
+    # In seconds; the page writes ticks in the unit that fits what is in view.
+    drawing.layout["meta"] = {"time": "xaxis"}
 
     def at(moment: datetime) -> float:
-        return round((moment - began).total_seconds() / scale, 4)
+        return round((moment - began).total_seconds(), 2)
 
     for name, arm in arms.items():
         x: list[float | None] = []
@@ -180,7 +181,8 @@ def _timeline(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Ch
                 mode="lines+markers",
                 line={"color": style.colour, "width": 9},
                 marker={"color": style.colour, "symbol": "line-ns-open", "size": 12, "line": {"width": 1.5}},
-                hovertemplate=f"{arm.label}: %{{x}} {unit}<extra></extra>",
+                text=["" if each is None else duration(each) for each in x],
+                hovertemplate=f"{arm.label}: %{{text}}<extra></extra>",
             )
     drawing.layout["yaxis"] |= {"range": [len(lanes) - 0.4, -0.6], "showgrid": False}
     running = sum(pack.running > 0 for pack in packs)
@@ -189,8 +191,8 @@ def _timeline(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Ch
         id="packs",
         title="Packs on workers",
         caption=(
-            f"Each line is a pack of trials that one worker trains together: {plural(running, 'pack')} in "
-            f"training on {plural(workers, 'worker')}, and the last {count(len(packs) - running)} that ended."
+            f"{plural(running, 'pack')} in training on {plural(workers, 'worker')}, and the last "
+            f"{count(len(packs) - running)} that ended."
             + ("" if isinstance(study.spec.pruner, NoPruner) else _FIRST_STARTS)
         ),
         headers=("Worker", "Arm", "Trials", "In training", "Epochs", "Started after", "Took"),
@@ -217,11 +219,6 @@ def _lanes(packs: Sequence[LivePack]) -> dict[str | None, int]:
     running = dict.fromkeys(pack.worker for pack in order if pack.running)
     others = dict.fromkeys(pack.worker for pack in packs if pack.worker not in running)
     return {worker: lane for lane, worker in enumerate([*running, *others][:_MOST_LANES])}
-
-
-def _unit(seconds: float) -> tuple[float, str]:
-    """Return the unit of a time axis of this length, and its seconds."""
-    return (3600, "hours") if seconds > 2 * 3600 else (60, "minutes") if seconds > 120 else (1, "seconds")
 
 
 def _last(trial: LiveTrial) -> float | None:

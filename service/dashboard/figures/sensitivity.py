@@ -108,15 +108,14 @@ def _chart(data: FigureData, name: str, *, is_wide: bool) -> Chart | None:
         _finding(tuple(arms.values()), completed, name),
         "Lines join the best trial of each interval." if any(o.lr for o in of_arm.values()) else "",
         _describe_good_ranges(tuple(arms.values()), of_arm),
-        _describe_stopped(theirs, tuple(arms.values())),
+        _describe_stopped(theirs, tuple(arms.values()), is_counted=name == "lr"),
         density,
         _clip(drawing, completed, data.card),
     ]
     hidden = sum(scale.at(t.parameters[name], arm=t.arm) is None for t in completed)
     if hidden:
         notes.append(
-            f"{plural(hidden, 'trial')} at {name} = 0 {'is' if hidden == 1 else 'are'} only in the table, "
-            "because the axis is logarithmic."
+            f"{plural(hidden, 'trial')} at {name} = 0 {'is' if hidden == 1 else 'are'} only in the table."
         )
     if len(listed) > _TABLE_ROWS:
         notes.append(f"The table shows the first {_TABLE_ROWS} of {count(len(listed))} trials.")
@@ -320,8 +319,8 @@ def _finding(arms: Sequence[ArmView], completed: Sequence[TrialView], name: str)
     return f"Best {name}: {'; '.join(best)}." if completed else "No trial has completed yet."
 
 
-def _describe_stopped(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> str:
-    """Return how many trials of each arm diverged or were pruned, and how they are marked."""
+def _describe_stopped(trials: Sequence[TrialView], arms: Sequence[ArmView], *, is_counted: bool) -> str:
+    """Return how trials that diverged or were pruned are marked, and how many of each arm there are."""
     counts = Counter(
         (t.arm, t.state)
         for t in trials
@@ -344,8 +343,9 @@ def _describe_stopped(trials: Sequence[TrialView], arms: Sequence[ArmView]) -> s
         ]
         if each:
             sampled = "" if most <= _MOST_MARKS else f" (a sample of at most {_MOST_MARKS} per arm)"
-            notes.append(f"{mark}{sampled}, {'; '.join(each)}.")
-        elif state is TrialState.DIVERGED:
+            counted = f", {'; '.join(each)}" if is_counted else ""
+            notes.append(f"{mark}{sampled}{counted}.")
+        elif state is TrialState.DIVERGED and is_counted:
             notes.append("No trial diverged.")
     return " ".join(notes)
 

@@ -93,6 +93,25 @@
     }
   }
 
+  // An axis of seconds gets ticks at round times, in the unit that fits what is in view.
+  const TIME_STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800];
+  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  function writeTimes(figure) {
+    const axis = figure.layout[figure.layout.meta?.time];
+    if (!axis) return;
+    const places = figure.data.flatMap((trace) => trace.x).filter((x) => x !== null);
+    const [from, to] = axis.range ?? [Math.min(0, ...places), Math.max(1, ...places)];
+    const step = TIME_STEPS.find((each) => (to - from) / each <= 6) ?? TIME_STEPS.at(-1);
+    const [size, unit] = UNITS.find(([seconds]) => step >= seconds) ?? UNITS.at(-1);
+    const first = Math.ceil(from / step - 1e-9);
+    const ticks = Array.from({ length: Math.max(0, Math.floor(to / step + 1e-9) - first + 1) }, (_, n) => (first + n) * step);
+    Object.assign(axis, {
+      tickmode: "array",
+      tickvals: ticks,
+      ticktext: ticks.map((tick) => `${Number((tick / size).toPrecision(6))} ${unit}`),
+    });
+  }
+
   function figureOf(id) {
     const source = document.getElementById(`${id}-data`);
     if (!source) return null;
@@ -105,6 +124,7 @@
       // The step between ticks is chosen for the whole range.
       if (figure.layout[axis]) Object.assign(figure.layout[axis], { range: [...range], autorange: false, dtick: undefined });
     }
+    writeTimes(figure);
     return figure;
   }
 
@@ -234,6 +254,8 @@
     const title = (axis) => figure.layout[axis]?.title?.text || axis;
     const rows = [["arm", "series", "mark", title("xaxis"), "value", "value of", "label"]];
     figure.data.forEach((trace, n) => {
+      // Marks at the edge stand for values outside the axis, which the lines have.
+      if (trace.meta?.outside) return;
       const axis = `yaxis${(trace.yaxis ?? "y").slice(1)}`;
       const kind = trace.fill ? "band" : trace.mode;
       trace.x.forEach((x, i) => {

@@ -8,8 +8,8 @@
     return !selection.isCollapsed && selection.containsNode(node, true);
   }
 
-  // What belongs to the reader: charts with their zoom, fields with what was typed, and times in their zone.
-  const KEPT = ".plot, input:not([type=hidden]), select, textarea, .copy";
+  // What belongs to the reader: charts with their zoom, loaded parts, fields with what was typed, and times in their zone.
+  const KEPT = ".plot, .part, input:not([type=hidden]), select, textarea, .copy";
 
   // A chart that is kept still gets the height of its new rows.
   const HEIGHT = /^(of-\d+|is-tall)$/;
