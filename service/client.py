@@ -16,10 +16,10 @@ other subclasses of `TangentError` if the arguments make no request.
 __all__ = ["ArgumentInvalid", "Client", "ProblemError", "ServiceUnreachable"]
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
@@ -28,6 +28,7 @@ from service.client_archive import ArchiveRequests
 from service.client_arguments import ArgumentInvalid, checked_verb, key_header, version_header
 from service.client_artifacts import ArtifactRequests
 from service.client_layers import LayerRequests
+from service.client_lists import StudyListRequests, every_item
 from service.client_notes import NotesRequests
 from service.client_webhooks import WebhookRequests
 from service.documents import Document, to_document
@@ -38,7 +39,7 @@ from service.transport import ProblemError, ServiceUnreachable, Transport, path_
 from studies.catalog import BrokenPackage, OptimizerCard, WorkloadCard
 from studies.extension import Extension
 from studies.spec import StudySpec
-from studies.states import CLOSED_STUDY_STATES, StudyMove, StudyState, TrialFilter, TrialState
+from studies.states import CLOSED_STUDY_STATES, StudyMove, TrialFilter, TrialState
 from studies.trials import Measurement
 from studies.views import (
     ArmView,
@@ -47,7 +48,6 @@ from studies.views import (
     Curve,
     EventView,
     Page,
-    StudySummary,
     StudyView,
     TrialOutput,
     TrialView,
@@ -56,21 +56,16 @@ from studies.views import (
 _PAGE_SIZE = 500
 _RETRY_S = 0.5
 _MAX_WAIT_S = 5.0
-_Item = TypeVar("_Item")
-
-
-def _every(fetch: Callable[..., Page[_Item]]) -> Iterator[_Item]:
-    token: str | None = None
-    while True:
-        page = fetch(page_token=token)
-        yield from page.items
-        token = page.next_page_token
-        if token is None:
-            return
 
 
 class Client(
-    AnalysisRequests, ArchiveRequests, ArtifactRequests, LayerRequests, NotesRequests, WebhookRequests
+    AnalysisRequests,
+    ArchiveRequests,
+    ArtifactRequests,
+    LayerRequests,
+    NotesRequests,
+    StudyListRequests,
+    WebhookRequests,
 ):
     """A client of one service. Keep it open, because it reuses its connections.
 
@@ -139,39 +134,6 @@ class Client(
     def study(self, study_id: str) -> StudyView:
         """Return a study."""
         return self._transport.get(StudyView, f"/v1/studies/{path_segment(study_id)}")
-
-    def studies(
-        self,
-        *,
-        state: StudyState | None = None,
-        workload: str | None = None,
-        suite: str | None = None,
-        archived: bool = False,
-        page_size: int = 50,
-        page_token: str | None = None,
-    ) -> Page[StudySummary]:
-        """Return a page of studies, newest first: either those that are archived or those that are not."""
-        query = {
-            "state": state,
-            "workload": workload,
-            "suite": suite,
-            "archived": "true" if archived else None,
-            "page_size": page_size,
-            "page_token": page_token,
-        }
-        return self._transport.get(Page[StudySummary], "/v1/studies", query)
-
-    def every_study(
-        self,
-        *,
-        state: StudyState | None = None,
-        workload: str | None = None,
-        suite: str | None = None,
-        archived: bool = False,
-    ) -> Iterator[StudySummary]:
-        """Return all studies that are archived, or all others, newest first; fetch pages as needed."""
-        filters: dict[str, Any] = {"state": state, "workload": workload, "suite": suite}
-        return _every(partial(self.studies, **filters, archived=archived, page_size=_PAGE_SIZE))
 
     def account(self) -> Account:
         """Return the caller's role, token and quotas."""
@@ -251,7 +213,7 @@ class Client(
     ) -> Iterator[TrialView]:
         """Return all of a study's trials; fetch pages as needed."""
         filters: dict[str, Any] = {"arm": arm, "state": state, "phase": phase, "order": order}
-        return _every(partial(self.trials, study_id, **filters, page_size=_PAGE_SIZE))
+        return every_item(partial(self.trials, study_id, **filters, page_size=_PAGE_SIZE))
 
     def trial(self, trial_id: str) -> TrialView:
         """Return a trial."""

@@ -16,27 +16,14 @@ __all__ = [
 from typing import Annotated
 
 from fastapi import Header, Path, Query
-from pydantic import Field
 
 from service.api.etags import IF_MATCH
-
-NAME = r"^[a-z0-9][a-z0-9-]{0,63}$"
-"""The form of the names of optimizers, workloads, arms and suites."""
+from service.query_fields import NAME, PageToken
 
 STUDY_ID = r"^[a-z0-9]{1,16}$"
 """The form of the ids of studies and webhooks."""
 
 StudyId = Annotated[str, Path(pattern=STUDY_ID, description="Id of a study.", examples=["k3f9x2db"])]
-PageToken = Annotated[
-    str | None,
-    Field(
-        default=None,
-        min_length=1,
-        max_length=512,
-        pattern=r"^[\x21-\x7e]+$",
-        description="The `next_page_token` of the previous page; omit it for the first page.",
-    ),
-]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -15,7 +15,6 @@ from service.api.openapi import BODY_FAULTS, body_description, problem_responses
 from service.api.parameters import (
     ETAG,
     LOCATION,
-    NAME,
     IdempotencyKey,
     IfMatch,
     IfNoneMatch,
@@ -28,15 +27,14 @@ from service.auth import CurrentActor
 from service.closed_study_cache import ClosedStudyCache
 from service.cluster_status import ClusterStatus
 from service.schemas import ArmBest, StudyPlan
+from service.study_list_query import StudyListQuery
 from service.write_threads import WriteRoute
 from studies.actors import Actor
-from studies.frozen_model import FrozenModel
 from studies.live_views import LiveStudy
 from studies.resolve import resolve
 from studies.spec import StudySpec
-from studies.states import StudyMove, StudyState
+from studies.states import StudyMove
 from studies.store import Store
-from studies.study_filter import StudyFilter, StudyOrder
 from studies.views import ArmView, Curve, Page, StudySummary, StudyView
 
 _STUDY_BODY = body_description(
@@ -99,47 +97,11 @@ _VERBS = {
 }
 
 
-class StudyQuery(FrozenModel):
+class StudyQuery(StudyListQuery):
     """Which studies to list."""
 
-    state: StudyState | None = Field(default=None, description="Only studies in this state.")
-    workload: str | None = Field(
-        default=None, pattern=NAME, description="Only studies on this workload.", examples=["digits-mlp"]
-    )
-    suite: str | None = Field(
-        default=None, pattern=NAME, description="Only studies of this suite.", examples=["small-vision"]
-    )
-    owner: str | None = Field(default=None, max_length=64, description="Only studies of this token.")
-    tag: str | None = Field(default=None, pattern=NAME, description="Only studies with this tag.")
-    q: str = Field(
-        default="",
-        max_length=200,
-        description=(
-            "Only studies that have every one of these words in their name, id, workload, suite or owner, or "
-            "as a tag."
-        ),
-    )
-    order: StudyOrder = Field(
-        default="newest",
-        description="Newest or oldest first, by name, those that ended last first, or by state.",
-    )
-    archived: bool = Field(default=False, description="The archived studies instead of all others.")
     page_size: int = Field(default=50, ge=1, le=500, description="Most studies on the page.")
     page_token: PageToken = None
-
-    @property
-    def chosen(self) -> StudyFilter:
-        """The filter that it asks for."""
-        return StudyFilter(
-            state=self.state,
-            workload=self.workload,
-            suite=self.suite,
-            owner=self.owner,
-            tag=self.tag,
-            text=self.q,
-            is_archived=self.archived,
-            order=self.order,
-        )
 
 
 def submit_response(
@@ -208,11 +170,11 @@ def _add_reads(router: APIRouter) -> None:
     @router.get(
         "/studies",
         response_model=Page[StudySummary],
-        summary="Studies, newest first",
+        summary="Studies",
         responses=problem_responses(errors.PARAMETER_INVALID),
     )
     def list_studies(request: Request, query: Annotated[StudyQuery, Query()]) -> Response:
-        """Return a page of studies, newest first."""
+        """Return a page of studies, by default newest first."""
         store: Store = request.app.state.store
         page = store.studies(query.chosen, page_size=query.page_size, page_token=query.page_token)
         return json_response(page)

@@ -19,21 +19,28 @@ _INDENT = 4
 class FittedTable:
     """A table of which only columns of free text wrap.
 
-    If the window is too narrow for their least widths, free text moves below its row. If the other columns do
-    not fit either, each row becomes a block with one line per column.
+    If the window is too narrow for their least widths, optional columns are left out. If that is not enough,
+    free text moves below its row. If the other columns do not fit either, each row becomes a block with one
+    line per column.
 
     Args:
         columns: the headers.
         right: headers of the columns that are aligned right, for numbers.
         text: least widths of the columns with free text, in characters, by header.
+        optional: headers of the columns to leave out where there is no room, the first of them first.
     """
 
     def __init__(
-        self, *columns: str, right: Collection[str] = (), text: Mapping[str, int] | None = None
+        self,
+        *columns: str,
+        right: Collection[str] = (),
+        text: Mapping[str, int] | None = None,
+        optional: Sequence[str] = (),
     ) -> None:
         self._columns = columns
         self._right = right
         self._text = text or {}
+        self._optional = optional
         self._rows: list[tuple[str, ...]] = []
 
     def add_row(self, *cells: str) -> None:
@@ -44,11 +51,12 @@ class FittedTable:
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the widest layout that fits."""
         window = options.max_width
-        every = range(len(self._columns))
-        if widths := self._widths(every, window):
-            yield self._grid(every, widths, self._rows)
-            return
-        rigid = [n for n in every if self._columns[n] not in self._text]
+        for left_out in range(len(self._optional) + 1):
+            kept = [n for n, name in enumerate(self._columns) if name not in self._optional[:left_out]]
+            if widths := self._widths(kept, window):
+                yield self._grid(kept, widths, self._rows)
+                return
+        rigid = [n for n, name in enumerate(self._columns) if name not in {*self._text, *self._optional}]
         if widths := self._widths(rigid, window):
             yield from self._with_text_below(rigid, widths)
             return
@@ -107,7 +115,7 @@ class FittedTable:
         for row in self._rows:
             yield self._grid(columns, widths, [row], has_header=False)
             for n, header in enumerate(self._columns):
-                if header in self._text and row[n] != ABSENT:
+                if header in self._text and header not in self._optional and row[n] != ABSENT:
                     yield Padding(f"{header}: {row[n]}", (0, 0, 0, _INDENT), expand=False)
 
 

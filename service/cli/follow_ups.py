@@ -9,7 +9,7 @@ import typer
 from service.cli.connection import StudyId, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import AsJson
-from service.cli.submit import ValidateOnly, Watch, show_plan, show_study
+from service.cli.submit import ValidateOnly, Watch, show_plan, show_study, with_tags
 
 Seeds = Annotated[
     int | None,
@@ -57,6 +57,15 @@ PatchFile = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="Name of the clone.", show_default=False)]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="A tag of the clone, which then has no tags but these and those in the file; may be repeated.",
+        show_default=False,
+    ),
+]
 
 
 def _object(file: str | None) -> dict[str, Any]:
@@ -131,6 +140,7 @@ def clone(
     *,
     file: PatchFile = None,
     name: Name = None,
+    tag: Tags = None,
     watch: Watch = False,
     validate_only: ValidateOnly = False,
     as_json: AsJson = False,
@@ -141,7 +151,7 @@ def clone(
 
     Prints the clone's id and the URL of its page.
     """
-    patch = _object(file)
+    patch = with_tags(_object(file), tag)
     if name is not None:
         patch["name"] = name
     with connected(url, token) as service:

@@ -12,6 +12,7 @@ from service.cli.connection import StudyId, Token, Url, connected
 from service.cli.errors import BAD_INPUT, CommandError
 from service.cli.output import AsJson, console, print_json, print_raw
 from studies.states import StudyState
+from studies.study_filter import StudyOrder
 
 if TYPE_CHECKING:
     from studies.views import ArmView, StudyView
@@ -19,6 +20,24 @@ if TYPE_CHECKING:
 State = Annotated[StudyState | None, typer.Option(help="Only studies in this state.", show_default=False)]
 Workload = Annotated[str | None, typer.Option(help="Only studies of this workload.", show_default=False)]
 Suite = Annotated[str | None, typer.Option(help="Only studies of this suite.", show_default=False)]
+Owner = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Only studies of this token.", show_default=False)
+]
+Tag = Annotated[str | None, typer.Option(help="Only studies with this tag.", show_default=False)]
+Search = Annotated[
+    str | None,
+    typer.Option(
+        "--search",
+        "-q",
+        metavar="WORDS",
+        help="Only studies with all of these words in their name, id, workload, suite or owner, or as a tag.",
+        show_default=False,
+    ),
+]
+Order = Annotated[
+    StudyOrder,
+    typer.Option(help="Newest or oldest first, by name, those that ended last first, or by state."),
+]
 Archived = Annotated[bool, typer.Option("--archived", help="Archived studies instead of all others.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Maximum number to list.")]
 OneArm = Annotated[str | None, typer.Option("--arm", metavar="ARM", help="Show only this arm.")]
@@ -40,34 +59,47 @@ def list_(
     state: State = None,
     workload: Workload = None,
     suite: Suite = None,
+    owner: Owner = None,
+    tag: Tag = None,
+    search: Search = None,
+    order: Order = "newest",
     archived: Archived = False,
     limit: Limit = 20,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """List studies, newest first."""
+    """List studies, with their verdicts and tags where there is room."""
     from service.cli import tables
 
+    filters: dict[str, Any] = {
+        "state": state,
+        "workload": workload,
+        "suite": suite,
+        "owner": owner,
+        "tag": tag,
+        "q": search,
+        "archived": archived,
+    }
     with connected(url, token) as service:
         # One more than requested shows whether there are more.
-        every = service.client.every_study(state=state, workload=workload, suite=suite, archived=archived)
-        listed = list(islice(every, limit + 1))
-    shown = listed[:limit]
+        listed = list(islice(service.client.every_study(**filters, order=order), limit + 1))
+        shown = listed[:limit]
+        verdicts = service.client.verdict_phrases([study.id for study in shown if study.progress.finished])
     if as_json:
-        print_json([study.model_dump(mode="json") for study in shown])
+        print_json([study.model_dump(mode="json") | {"verdict": verdicts.get(study.id)} for study in shown])
         return
     out = console()
     if not shown:
         out.print(
             "No studies match."
-            if state or workload or suite or archived
+            if any(filters.values())
             else "There are no studies yet; submit one with `tangent submit FILE`."
         )
         return
-    out.print(tables.studies(shown))
+    out.print(tables.studies(shown, verdicts))
     if len(listed) > limit:
-        out.print(f"Only the newest {limit} are shown; use --limit for more.", style="dim")
+        out.print(f"Only the first {limit} are shown; use --limit for more.", style="dim")
 
 
 def study_document(study: "StudyView", arms: Sequence["ArmView"]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`tangent submit`."""
 
-__all__ = ["ValidateOnly", "Watch", "show_plan", "show_study", "submit"]
+__all__ = ["ValidateOnly", "Watch", "show_plan", "show_study", "submit", "with_tags"]
 
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -25,6 +25,26 @@ ValidateOnly = Annotated[
 Name = Annotated[
     str | None, typer.Option(help="Name of the study, instead of the one in the file.", show_default=False)
 ]
+
+
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="A tag to find the study by, besides those in the file; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def with_tags(document: dict[str, Any], tags: list[str] | None) -> dict[str, Any]:
+    """Return a study or a patch with more tags; the service rejects anything but a list."""
+    listed: Any = document.get("tags") or []
+    if not tags or not isinstance(listed, list):
+        return document
+    given = cast("list[Any]", listed)
+    return document | {"tags": [*given, *(tag for tag in dict.fromkeys(tags) if tag not in given)]}
 
 
 def _study(file: str) -> dict[str, Any]:
@@ -73,12 +93,13 @@ def submit(
     watch: Watch = False,
     validate_only: ValidateOnly = False,
     name: Name = None,
+    tag: Tags = None,
     as_json: AsJson = False,
     url: Url = None,
     token: Token = None,
 ) -> None:
     """Submit a study, and show its id and the URL of its page."""
-    document = _study(file)
+    document = with_tags(_study(file), tag)
     if name is not None:
         document["name"] = name
     with connected(url, token) as service:

@@ -15,7 +15,7 @@ __all__ = [
     "workloads",
 ]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 
@@ -80,8 +80,15 @@ def describe_metric(card: WorkloadCard) -> str:
     return f"{card.metric}{unit}, {card.direction}"
 
 
-def studies(rows: Iterable[StudySummary]) -> FittedTable:
-    """Return a table with one row per study."""
+def studies(rows: Sequence[StudySummary], verdicts: Mapping[str, str]) -> FittedTable:
+    """Return a table with one row per study; verdicts and tags only where there are any, and room for them.
+
+    Args:
+        rows: the studies.
+        verdicts: their verdicts in a phrase, by id.
+    """
+    has = {"verdict": any(verdicts.values()), "tags": any(s.tags for s in rows)}
+    further = [name for name, is_shown in has.items() if is_shown]
     result = FittedTable(
         "id",
         "state",
@@ -90,10 +97,13 @@ def studies(rows: Iterable[StudySummary]) -> FittedTable:
         "arms",
         "submitted",
         "name",
+        *further,
         right=("trials",),
-        text={"arms": 12, "name": 12},
+        text={"arms": 12, "name": 12, "verdict": 16, "tags": 8},
+        optional=[name for name in ("tags", "verdict") if has[name]],
     )
     for s in rows:
+        cells = {"verdict": verdicts.get(s.id) or ABSENT, "tags": ", ".join(s.tags) or ABSENT}
         result.add_row(
             s.id,
             s.state.value,
@@ -102,6 +112,7 @@ def studies(rows: Iterable[StudySummary]) -> FittedTable:
             ", ".join(s.arms),
             ago(s.created_at),
             s.name,
+            *(cells[name] for name in further),
         )
     return result
 

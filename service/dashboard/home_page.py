@@ -6,11 +6,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from fastapi import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, model_validator
 
 from service.analysis_cache import AnalysisCache
 from service.cluster_status import ClusterStatus
@@ -18,6 +18,8 @@ from service.dashboard.leader_text import describe_leader
 from service.dashboard.rendering import address, render
 from service.dashboard.study_page import OUT_OF_BAND
 from service.public_address import public_url
+from service.query_fields import PageToken
+from service.study_list_query import StudyListQuery
 from studies.actors import Actor, may_submit
 from studies.cluster_views import ClusterView
 from studies.states import CLOSED_STUDY_STATES, StudyState
@@ -35,42 +37,18 @@ _ORDERS: Final[dict[StudyOrder, str]] = {
 }
 
 
-def _none_if_empty(value: object) -> object:
-    # A form sends an empty field as an empty value.
-    return None if value == "" else value
-
-
-_Name = Annotated[str | None, BeforeValidator(_none_if_empty)]
-
-
-class HomeQuery(BaseModel):
+class HomeQuery(StudyListQuery):
     """The query of the list: its filters and its order, all of which stay in the address."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(extra="ignore")
 
-    q: str = Field(default="", max_length=200)
-    state: Annotated[StudyState | None, BeforeValidator(_none_if_empty)] = None
-    workload: _Name = Field(default=None, max_length=64)
-    suite: _Name = Field(default=None, max_length=64)
-    owner: _Name = Field(default=None, max_length=64)
-    tag: _Name = Field(default=None, max_length=64)
-    archived: bool = False
-    order: StudyOrder = "newest"
-    page_token: _Name = Field(default=None, max_length=512)
+    page_token: PageToken = None
 
-    @property
-    def chosen(self) -> StudyFilter:
-        """The filter of the store."""
-        return StudyFilter(
-            state=self.state,
-            workload=self.workload,
-            suite=self.suite,
-            owner=self.owner,
-            tag=self.tag,
-            text=self.q,
-            is_archived=self.archived,
-            order=self.order,
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, data: Any) -> Any:
+        # A form sends an empty field as an empty value.
+        return {name: value for name, value in data.items() if value != ""}
 
     @property
     def is_filtered(self) -> bool:

@@ -125,6 +125,37 @@ def test_list_shows_the_newest_first_and_hints_at_more(run: Run, store: Store, b
     assert json.loads(run("list", "--workload", "char-lm", "--json").stdout) == []
 
 
+def test_list_searches_filters_and_orders_and_shows_tags_and_verdicts(
+    run: Run, play: Play, store: Store, tmp_path: Path, body: dict[str, Any]
+) -> None:
+    first = play(body | {"name": "Warm restarts", "tags": ["thesis"]}, confirm=5)
+    file = put(tmp_path, json.dumps(body | {"tags": ["thesis"]}))
+    second = run("submit", file, "--tag", "chapter-3", "--tag", "thesis").stdout.strip()
+    assert store.study(second).tags == ("thesis", "chapter-3")
+    third = run("clone", second, "--tag", "other").stdout.strip()
+    assert store.study(third).tags == ("other",)
+
+    def listed(*options: str) -> list[str]:
+        return [study["id"] for study in json.loads(run("list", "--json", *options).stdout)]
+
+    assert listed("--order", "oldest") == [first, second, third]
+    assert listed("--tag", "thesis", "--order", "oldest") == [first, second]
+    assert listed("-q", "WARM digits") == listed("--search", "restarts") == [first]
+    assert listed("--owner", "ada") == []
+    refused = run("list", "--tag", "Two words")
+    assert (refused.exit_code, "/tag" in refused.stderr) == (2, True)
+    deadline = time.monotonic() + 60
+    while (verdict := json.loads(run("list", "-q", first, "--json").stdout)[0]["verdict"]) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    wide, narrow = (run("list", columns=columns).stdout.splitlines() for columns in (200, 80))
+    assert wide[0].split()[-2:] == ["verdict", "tags"]
+    assert verdict in wide[3]
+    assert "thesis" in wide[3]
+    assert narrow[0].split()[-1] == "name"
+    assert verdict not in " ".join(narrow)
+
+
 def test_show_has_the_facts_of_a_study_and_its_arms(
     run: Run, play: Play, body: dict[str, Any], live: str
 ) -> None:
