@@ -1,4 +1,7 @@
-"""Verdicts in a phrase for lists of studies: analysed one after another in the background, and kept."""
+"""Verdicts in a phrase for lists of studies: analysed one after another in the background, and kept.
+
+Those of closed studies are stored too, so that a restarted service, or another one, shows them at once.
+"""
 
 __all__ = ["VerdictPhrases"]
 
@@ -6,9 +9,10 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.code_version import code_version
 from service.errors import HTTPProblem
 from studies.analysis.views import StudyAnalysis
 from studies.errors import StoreUnavailable, StudyNotFound
@@ -47,6 +51,8 @@ class VerdictPhrases:
         self._known: OrderedDict[str, _Phrase] = OrderedDict()
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._is_working = False
+        # Another version may come to another verdict, or word it differently.
+        self._program = str(code_version())
 
     def of(self, study_ids: Sequence[str]) -> dict[str, str]:
         """Return the phrases that are known by study; those that are missing or behind follow later.
@@ -56,6 +62,7 @@ class VerdictPhrases:
         if not study_ids:
             return {}
         stamps = self._store.change_stamps(study_ids)
+        self._read_stored(stamps)
         now = time.monotonic()
         with self._guard:
             found = {study_id: self._known[study_id] for study_id in study_ids if study_id in self._known}
@@ -77,6 +84,19 @@ class VerdictPhrases:
             # The last phrase of a study that has closed meanwhile may be wrong.
             if study_id in stamps and (phrase.stamp == stamps[study_id] or not stamps[study_id][2])
         }
+
+    def _read_stored(self, stamps: Mapping[str, _Stamp]) -> None:
+        """Take over what is stored of closed studies whose phrase is not known; usually there are none."""
+        with self._guard:
+            unknown = [
+                study_id
+                for study_id, stamp in stamps.items()
+                if stamp[2] and (study_id not in self._known or self._known[study_id].stamp != stamp)
+            ]
+        if not unknown:
+            return
+        for study_id, text in self._store.verdict_phrases(unknown, program=self._program).items():
+            self._keep(study_id, text, stamps[study_id])
 
     def _work(self) -> None:
         """Analyse the studies that wait, and end."""
@@ -111,7 +131,13 @@ class VerdictPhrases:
         except Exception:  # noqa: BLE001 # logged
             # It would fail again until the study changes.
             _LOG.exception("study %s: no verdict for the list of studies", study_id)
-            text = ""
+            self._keep(study_id, "", stamp)
+            return
+        self._keep(study_id, text, stamp)
+        if stamp[2]:
+            self._store.store_verdict_phrase(study_id, text, changes=stamp[1], program=self._program)
+
+    def _keep(self, study_id: str, text: str, stamp: _Stamp) -> None:
         with self._guard:
             self._known[study_id] = _Phrase(text, stamp, time.monotonic())
             self._known.move_to_end(study_id)

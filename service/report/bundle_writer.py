@@ -13,8 +13,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
+from service.code_version import code_version
 from service.dashboard.trials_csv import trials_csv
-from service.report.code_version import code_version
 from service.report.html import html
 from service.report.latex import latex
 from service.report.manifest import FILES, FORMAT, MANIFEST, FileEntry, Manifest

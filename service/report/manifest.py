@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from service.report.code_version import CodeVersion
+from service.code_version import CodeVersion
 from studies.frozen_model import FrozenModel
 from studies.states import StudyState
 

@@ -43,6 +43,7 @@ from studies.store.metrics_snapshot import MetricsReader, MetricsSnapshot
 from studies.store.progress import ProgressCache
 from studies.store.runs import RunWriter
 from studies.store.study_notes import Notes
+from studies.store.verdict_phrases import Phrases
 from studies.store.watching import Watching
 from studies.store.webhook_queue import WebhookQueue
 from studies.study_filter import StudyFilter
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
 _EVERY = StudyFilter()
 
 
-class Store(Accounts, Archive, Dispatching, Layers, Notes, Watching, WebhookQueue):
+class Store(Accounts, Archive, Dispatching, Layers, Notes, Phrases, Watching, WebhookQueue):
     """All studies, users and webhooks. Safe to share between threads; every method is one transaction.
 
     Every method raises `StoreUnavailable` if the database cannot be reached or written.

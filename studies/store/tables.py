@@ -25,6 +25,7 @@ __all__ = [
     "trial",
     "trial_layers",
     "trial_output",
+    "verdict_phrase",
     "webhook",
     "workload_check",
 ]
@@ -393,6 +394,15 @@ notes = Table(
     Column("text", Text, nullable=False, doc="Markdown; empty: the notes were removed"),
     Column("author", _Text(64), doc="name of the token; NULL on an open service and for the operator"),
     Column("at", UTC_TIME, nullable=False),
+)
+
+verdict_phrase = Table(
+    "verdict_phrase",
+    metadata,
+    _study_key(primary=True),
+    Column("text", Text, nullable=False, doc="the verdict of a closed study; empty: it has none"),
+    Column("changes", Integer, nullable=False, doc="number of the study's events but `study.noted`, then"),
+    Column("program", _Text(128), nullable=False, doc="version of Tangent that wrote it"),
 )
 
 offer = Table(

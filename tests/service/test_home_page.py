@@ -17,11 +17,14 @@ from playwright.sync_api import expect, sync_playwright
 from sqlalchemy import update
 from trained_studies import Trained
 
+from service.analysis_cache import AnalysisCache
 from service.app import create_app
 from service.settings import ServiceSettings
 from service.verdict_phrases import VerdictPhrases
 from studies.analysis.views import StudyAnalysis
 from studies.cluster_views import MachineView, NodesView
+from studies.errors import StudyNotFound
+from studies.extension import more_seeds
 from studies.states import StudyMove
 from studies.store import Store, tables
 from studies.study_filter import StudyFilter
@@ -160,6 +163,38 @@ def test_a_study_whose_analysis_fails_is_not_analysed_again_until_it_changes(sto
         time.sleep(0.01)
     assert phrases.of([run.id]) == {run.id: ""}
     assert asked == [run.id]
+
+
+def test_the_verdicts_of_closed_studies_outlive_the_service(store: Store) -> None:
+    run, asked = Trained(store, confirmation={"seeds": 5}), list[str]()
+    run.train().confirm().close()
+    phrases, deadline = AnalysisCache(store).phrases, time.monotonic() + 60
+    while not (found := phrases.of([run.id])):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    phrase = found[run.id]
+    assert phrase
+
+    def never(study_id: str) -> StudyAnalysis:
+        asked.append(study_id)
+        raise StudyNotFound(study_id)
+
+    asked.clear()
+    # It is stored after it is shown.
+    deadline = time.monotonic() + 20
+    while VerdictPhrases(store, never).of([run.id]) != {run.id: phrase}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    asked.clear()
+    store.archive(run.id)
+    store.set_notes(run.id, "undecided")
+    assert VerdictPhrases(store, never).of([run.id]) == {run.id: phrase}, "they change no verdict"
+    assert asked == []
+    other = VerdictPhrases(store, never)
+    other._program = "another version"  # pyright: ignore[reportPrivateUsage]
+    assert other.of([run.id]) == {}
+    store.extend(run.id, more_seeds(run.study.spec, seeds=6))
+    assert VerdictPhrases(store, never).of([run.id]) == {}
 
 
 def _set_age(store: Store, dispatcher: str, hours: float) -> None:

@@ -59,7 +59,7 @@ def _installed_from(installed: Distribution) -> str | None:
 
 def _checked_out() -> str | None:
     """Return the commit of this file's git checkout, read from git's files, or None outside a checkout."""
-    git = Path(__file__).parents[2] / ".git"
+    git = Path(__file__).parents[1] / ".git"
     try:
         head = (git / "HEAD").read_text(encoding="ascii").strip()
         if not head.startswith("ref: "):
