@@ -40,7 +40,8 @@ def _describe_placement(plan: StudyPlan, placement: Placement) -> str:
     text = f"Machines now: {lent}, at most {plural(placement.packs_at_once, 'pack')} at once"
     if placement.estimate_s is None:
         return f"{text}."
-    return f"{text}, about {duration(placement.estimate_s)} if nothing else runs; less where trials stack."
+    taking = duration(placement.estimate_s)
+    return f"{text}, about {taking} of training if nothing else runs; less where trials stack."
 
 
 def _describe_gap(plan: StudyPlan) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ __all__ = [
     "DIMENSION_KINDS",
     "DIMENSION_PARTS",
     "MOST_FIELDS",
+    "MOST_FILLED",
     "NotInForm",
     "arms_in",
     "document_of",
@@ -36,7 +37,10 @@ from studies.space_entries import is_dimension
 from studies.training_settings import PREFIX
 
 MOST_FIELDS: Final = 10_000
-"""The most fields of a form; those of an arm with ten hyperparameters are 80."""
+"""The most fields of a form, filled in or not; an arm with ten hyperparameters has 80."""
+
+MOST_FILLED: Final = 2_500
+"""The most fields of a form that are filled in; a larger study is written as text."""
 
 DIMENSION_KINDS: Final = ("fixed", "range", "choices", "tune", "pair")
 DIMENSION_PARTS: Final = {
@@ -228,7 +232,7 @@ def fields_of(document: Any) -> dict[str, str]:
     reading.study(cast("Mapping[str, Any]", document))
     if reading.lost:
         raise NotInForm(reading.lost)
-    if len(reading.fields) > MOST_FIELDS // 4:
+    if len(reading.fields) > MOST_FILLED:
         raise NotInForm([])
     return reading.fields
 

@@ -275,9 +275,13 @@ class _Viewing:
             field.pointer,
             field.label,
             options=self._with_own(options, field.pointer),
-            meaning=field.meaning,
+            meaning=self._meaning(field),
             default="" if options else default,
         )
+
+    def _meaning(self, field: FormField) -> str:
+        card = self._workload
+        return card.description if card is not None and field.pointer == "/workload" else field.meaning
 
     def _default(self, field: FormField) -> str:
         card = self._workload

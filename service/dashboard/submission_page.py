@@ -10,12 +10,13 @@ __all__ = [
     "written_study",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from service.analysis_cache import AnalysisCache
 from service.dashboard.form_document import (
+    MOST_FILLED,
     NotInForm,
     arms_in,
     document_of,
@@ -180,10 +181,14 @@ def written_study(form: Mapping[str, str], catalog: Catalog) -> WrittenStudy:
         at = action.removeprefix("add:")
         name = form.get(f"add{at}", "")
         fields |= {f"{at}/space{json_pointer(name)}": "tune"} if name else {}
+    is_large = len(fields) > MOST_FILLED
+    if is_large or action == "text":
+        notice = _not_shown(()) if is_large else ""
+        return _parsed(WrittenStudy(text=study_json(document_of(fields)), notice=notice), catalog)
     if action or "check" in form:
         fields = prefilled(fields, catalog)
     text = study_json(document_of(fields))
-    return _parsed(WrittenStudy(text=text, fields=None if action == "text" else fields), catalog)
+    return _parsed(WrittenStudy(text=text, fields=fields), catalog)
 
 
 def _new_arm(fields: Mapping[str, str], optimizer: str) -> dict[str, str]:
@@ -202,11 +207,14 @@ def _in_form(text: str, document: Any, catalog: Catalog) -> WrittenStudy:
     try:
         fields = fields_of(document)
     except NotInForm as error:
-        where = ", ".join(f"`{pointer}`" for pointer in error.pointers[:10])
-        what = where or "a study with as many entries as this one"
-        notice = f"The form cannot show {what}, so the study stays here as text and nothing of it is lost."
-        return _parsed(WrittenStudy(text=text, notice=notice), catalog)
+        return _parsed(WrittenStudy(text=text, notice=_not_shown(error.pointers)), catalog)
     return _parsed(WrittenStudy(text=study_json(document_of(fields)), fields=fields), catalog)
+
+
+def _not_shown(pointers: Sequence[str]) -> str:
+    """Return why a study is shown as text; without pointers, because it is too large."""
+    what = ", ".join(f"`{pointer}`" for pointer in pointers[:10]) or f"more than {MOST_FILLED} entries"
+    return f"The form cannot show {what}, so the study is here as text, and nothing of it is lost."
 
 
 def _parsed(study: WrittenStudy, catalog: Catalog) -> WrittenStudy:

@@ -593,4 +593,9 @@ def test_a_study_is_written_in_the_form_with_the_keyboard_alone(
     expect(findings).to_contain_text("This study is valid")
     expect(page.locator("#draft")).to_be_hidden()
     expect(page.get_by_label("Name", exact=True)).to_have_value("")
+    type_in("Name", "Not after all")
+    page.reload()
+    page.get_by_role("button", name="Discard draft").press("Enter")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("")
+    expect(page.locator("#draft")).to_be_hidden()
     assert reader.errors == []

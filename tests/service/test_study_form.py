@@ -113,6 +113,13 @@ def test_what_the_form_cannot_show_stays_as_text(
     assert all(pointer in page.texts["findings"] for pointer in pointers)
 
 
+def test_a_study_that_is_too_large_for_the_form_stays_as_text(http: httpx.Client) -> None:
+    typed = {f"/arms/{n % 90}/space/x{n}": "tune" for n in range(2_600)}
+    page = SubmissionForm(http.post("/new", data=typed | {"do": "redraw"}, headers=HTML).text)
+    assert "more than 2500 entries" in page.texts["findings"]
+    assert json.loads(page.texts["spec-text"]) == document_of(typed)
+
+
 def test_the_form_and_the_text_submit_the_same_study(http: httpx.Client, store: Store) -> None:
     sent = http.post("/new", data=fields_of(STUDY), headers=HTML)
     assert sent.status_code == 303, sent.text

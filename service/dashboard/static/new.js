@@ -119,7 +119,13 @@
     if (isButtonGone || event.submitter?.name !== "do") document.getElementById("findings").focus();
   });
   document.addEventListener("click", (event) => {
-    if (event.target.closest("#discard")) draft.discard();
+    if (event.target.closest(".discard")) {
+      event.preventDefault();
+      draft.discard();
+      // The same start, which may be a clone, without the place in it.
+      history.replaceState(null, "", location.pathname + location.search);
+      location.reload();
+    }
     const button = event.target.closest("button[data-add]");
     if (button) add(JSON.parse(button.dataset.add));
   });
