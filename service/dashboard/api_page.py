@@ -6,13 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from service.dashboard.api_shapes import schema_name, shape_html
+from service.dashboard.markdown_html import markdown_parser
 from service.dashboard.rendering import render
 
 _PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
@@ -94,8 +93,9 @@ def api_html(description: Mapping[str, Any]) -> str:
     components = description["components"]
     tags = [(tag["name"], _markdown(tag["description"])) for tag in description["tags"]]
     by_tag: dict[str, list[_Request]] = {name: [] for name, _ in tags}
-    for path, item in description["paths"].items():
-        for method, operation in item.items():
+    # A path before those below it.
+    for path, item in sorted(description["paths"].items()):
+        for method, operation in sorted(item.items()):
             by_tag[operation["tags"][0]].append(_request(path, method, operation))
     sent = [
         _request(name, method, operation)
@@ -115,17 +115,12 @@ def api_html(description: Mapping[str, Any]) -> str:
     )
 
 
-@cache
-def _parser() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": False})
-
-
 def _markdown(text: str) -> Markup:
-    return Markup(_parser().render(text))  # noqa: S704  # from our own docstrings, and without HTML
+    return Markup(markdown_parser().render(text))  # noqa: S704  # from our own docstrings, and without HTML
 
 
 def _inline(text: str) -> Markup:
-    return Markup(_parser().renderInline(text))  # noqa: S704  # as above
+    return Markup(markdown_parser().renderInline(text))  # noqa: S704  # as above
 
 
 def _request(path: str, method: str, operation: Mapping[str, Any]) -> _Request:

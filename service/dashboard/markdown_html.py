@@ -52,11 +52,16 @@ def user_html(text: str, *, name: str) -> Markup:
     markdown = markdown_parser()
     tokens = markdown.parse(text)
     tables = 0
+    top = min((_level(token) for token in tokens if token.type == "heading_open"), default=1)
+    level = _FIRST_HEADING - 1
     for token in tokens:
         match token.type:
-            case "heading_open" | "heading_close":
-                level = int(token.tag.removeprefix("h")) + _FIRST_HEADING - 1
-                token.tag = f"h{min(level, _LAST_HEADING)}"
+            case "heading_open":
+                # A text may skip levels, a page may not.
+                level = min(_level(token) - top + _FIRST_HEADING, level + 1, _LAST_HEADING)
+                token.tag = f"h{level}"
+            case "heading_close":
+                token.tag = f"h{level}"
             case "table_open":
                 tables += 1
                 token.meta["label"] = name if tables == 1 else f"{name} ({tables})"
@@ -68,6 +73,10 @@ def user_html(text: str, *, name: str) -> Markup:
                 pass
     # Raw HTML was escaped, and the parser admits no address of a script.
     return Markup(markdown.renderer.render(tokens, markdown.options, {}))  # noqa: S704
+
+
+def _level(heading: Token) -> int:
+    return int(heading.tag.removeprefix("h"))
 
 
 def _safe(children: Sequence[Token]) -> list[Token]:
