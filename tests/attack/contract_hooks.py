@@ -34,7 +34,14 @@ _KNOWN_ONLY_TO_THE_RECORD = frozenset(
         "/problems/notes-invalid",
     }
 )
-_SAID_OF_PARAMETERS = ("next_page_token", "appears more than once", "studies of one workload")
+_SAID_OF_PARAMETERS = (
+    "next_page_token",
+    "appears more than once",
+    "studies of one workload",
+    "studies to compare",
+    "arms to compare",
+    "has no arm",
+)
 _IF_MATCH = re.compile(IF_MATCH)
 
 
@@ -66,6 +73,9 @@ def map_case(context: Any, case: Any) -> Any:
     query: dict[str, Any] = case.query or {}
     if is_sound(ParameterLocation.QUERY) and isinstance(query.get("study"), list):
         query["study"] = [_known(f"{n}{value}", FACTS["study_id"]) for n, value in enumerate(query["study"])]
+    if is_sound(ParameterLocation.QUERY) and isinstance(query.get("arm"), list):
+        ids = [_known(f"{n}{value}", FACTS["study_id"]) for n, value in enumerate(query["arm"])]
+        query["arm"] = [f"{study_id}.adamp" for study_id in ids]
     if is_sound(ParameterLocation.BODY) and isinstance(case.body, dict):
         _use_catalogue_names(case.body)
     return case

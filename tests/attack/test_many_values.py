@@ -86,6 +86,7 @@ def test_clients_that_send_very_many_values_take_little_memory(
         "/v1/studies/{}:clone",
         "/v1/studies/{}:extend",
         "/v1/studies/{}:confirm",
+        "/v1/studies/{}:label",
         "/v1/webhooks",
     ],
 )
