@@ -6,6 +6,7 @@ from html import unescape
 import httpx
 import pytest
 from catalogs import catalog, study_body
+from playwright.sync_api import expect, sync_playwright
 from trained_studies import Trained
 
 from studies.catalog import PublishedResult
@@ -131,3 +132,24 @@ def test_readers_who_may_not_submit_see_no_link_to_a_new_study(pages: httpx.Clie
         answer = pages.get(path, headers={"authorization": f"Bearer {secret}"})
         assert answer.status_code == 200
         assert "/new?" not in answer.text
+
+
+@pytest.mark.browser
+def test_the_list_follows_what_is_typed_and_the_address_keeps_it(live: str, store: Store) -> None:
+    store.announce(catalog(), dispatcher="here")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{live}/optimizers")
+        field = page.get_by_label("Search optimizers")
+        field.press_sequentially("stepper", delay=20)
+        expect(page.locator("#found tbody tr")).to_have_count(1)
+        expect(page.locator("#found-count")).to_have_text("1 of 4 optimizers")
+        expect(field).to_be_focused()
+        expect(page).to_have_url(f"{live}/optimizers?q=stepper")
+        page.get_by_role("link", name="Stepper").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Stepper")
+        page.go_back()
+        expect(page.locator("#found tbody tr")).to_have_count(1)
+        expect(page.get_by_label("Search optimizers")).to_have_value("stepper")
+        browser.close()
