@@ -79,6 +79,10 @@ _LABELS: Final = {
 _WITHOUT_DEFAULT: Final = frozenset({"/name", "/search/paired", "/search/replicates"})
 _FEWER_WORDS: Final = {
     "/name": "By default made from the arms and the workload.",
+    "/search/verdict_at": (
+        "The arms are compared after this many tuning trials each. At most a quarter of the pairs; by "
+        "default an eighth, at least 2. With fewer than 8 pairs there is no such verdict."
+    ),
     "/search/until/pairs": "As in adamp/adamw, adamp/sgdp; by default every pair.",
     "/pruner/kind": "How hopeless trials are stopped early; none trains every trial to its last epoch.",
 }
