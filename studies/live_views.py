@@ -41,20 +41,18 @@ class LiveTrial(FrozenModel):
 
 
 class LivePack(FrozenModel):
-    """Trials that one worker trained together, as far as their current attempts show."""
+    """Trials that one worker trained together, in the last pack of each."""
 
     worker: str | None = Field(
         description="Host and process that trained them; none before their first report."
     )
     arm: str = Field(description="Name of their arm.")
     phase: Phase = Field(description="Whether they belong to the search or to the confirmation.")
-    started_at: datetime = Field(
-        description="When they started; of trials promoted at a rung, the last of their first starts."
-    )
+    started_at: datetime = Field(description="When they started together.")
     ended_at: datetime | None = Field(description="When the last of them ended; none while one is running.")
     trials: int = Field(description="Number of trials.")
     running: int = Field(description="How many of them are still in training.")
-    epochs_done: int = Field(description="Epochs that all of them have trained.")
+    epochs_done: int = Field(description="Epochs that all of them have trained since then.")
     epochs_left: int = Field(description="Most epochs that one of them has still to train before it stops.")
 
 

@@ -5,7 +5,7 @@ __all__ = ["live"]
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Connection, and_, bindparam, case, func, null, select
+from sqlalchemy import Connection, and_, bindparam, case, func, select
 
 from studies.formatting import NO_REASON, without_numbers
 from studies.live_views import EpochsDone, LiveFailure, LivePack, LiveStudy, LiveTrial, TrialsByEpochs
@@ -60,32 +60,24 @@ _VALUES = (
     .where(_M.trial_id.in_(bindparam("ids", expanding=True)))
     .order_by(_M.trial_id, _M.epoch)
 )
-# A worker trains one pack at a time, whose trials start together. Above a rung, a pack has trials that
-# started in several others.
-_STARTED = case(
-    (
-        and_(bindparam("has_rungs", type_=Boolean), _T.phase == "search", _RUNNING, _T.worker.is_not(None)),
-        null(),
-    ),
-    else_=_T.started_at,
-).label("started_together")
+# A worker trains one pack at a time, whose trials start together. Rows of older versions have no pack.
+_STARTED = func.coalesce(_T.pack_started_at, _T.started_at).label("started_at")
 _PACKS = (
     select(
         _T.worker,
         _T.arm,
         _T.phase,
-        func.max(_T.started_at).label("started_at"),
         _STARTED,
         func.count().label("trials"),
         func.sum(case((_RUNNING, 1), else_=0)).label("running"),
         # A trial that waits at a rung has no end, but its pack has.
         func.max(func.coalesce(_T.ended_at, _T.heard_at)).label("ended_at"),
-        func.sum(_T.epochs_done).label("epochs_done"),
+        func.sum(_T.epochs_done - func.coalesce(_T.pack_epochs, 0)).label("epochs_done"),
         func.max(case((_RUNNING, _T.to_epoch - _T.epochs_done), else_=0)).label("epochs_left"),
     )
     .where(_OF_STUDY, _T.started_at.is_not(None))
-    .group_by(_T.worker, _T.arm, _T.phase, "started_together")
-    .order_by(func.max(_T.started_at).desc(), _T.worker)
+    .group_by(_T.worker, _T.arm, _T.phase, _STARTED)
+    .order_by(_STARTED.desc(), _T.worker)
     .limit(_MOST_PACKS)
 )
 _REASONS = (
@@ -109,8 +101,7 @@ def live(connection: Connection, study_id: str) -> LiveStudy:
     given = {"study_id": study_id, "epochs": planned.plan.epochs}
     states = connection.execute(_STATES, given).all()
     state, now = StudyState(row.state), clock.now(connection)
-    has_rungs = not isinstance(planned.spec.pruner, NoPruner)
-    of_packs = connection.execute(_PACKS, {"study_id": study_id, "has_rungs": has_rungs})
+    of_packs = connection.execute(_PACKS, {"study_id": study_id})
     packs = tuple(_pack(each) for each in of_packs.mappings())
     is_moving = state in {StudyState.QUEUED, StudyState.RUNNING} and any(pack.running for pack in packs)
     left = _epochs_left(states, progress, planned)

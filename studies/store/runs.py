@@ -245,6 +245,8 @@ class RunWriter:
                 changes[row.id] = {
                     "state": move_trial(TrialState.QUEUED, TrialMove.START).value,
                     "started_at": row.started_at or now,
+                    "pack_started_at": now,
+                    "pack_epochs": row.epochs_done,
                     **signs_of_life.of_report(now),
                 }
                 place = {**events.place_of(row), "attempt": trial.attempt}

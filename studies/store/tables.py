@@ -260,6 +260,8 @@ trial = Table(
         doc="epoch after which a lost trial resumes; NULL: it starts again",
     ),
     Column("pack_size", Integer, doc="number of trials in its last pack"),
+    Column("pack_started_at", UTC_TIME, doc="when its last pack started; NULL: not known"),
+    Column("pack_epochs", Integer, doc="epochs that it had trained before that pack; NULL: not known"),
     *(
         Column(name, BigInteger, doc="its share of the peak of its packs, the highest; NULL: not measured")
         for name in ("memory_bytes", "device_memory_bytes")

@@ -12,12 +12,10 @@ from service.dashboard.figures.chart import Chart, Drawing
 from service.dashboard.theme import arm_style
 from studies.formatting import change, change_interval, count, duration, metric, plural
 from studies.live_views import LivePack, LiveStudy, LiveTrial, NarrowedDifference
-from studies.pruner import NoPruner
 from studies.views import ArmView, StudyView
 
 _MOST_LANES: Final = 16
 _ROWS: Final = 100
-_FIRST_STARTS: Final = " A pack that goes on above a rung is drawn from the last first start of its trials."
 
 
 def live_charts(study: StudyView, arms: Sequence[ArmView], live: LiveStudy) -> tuple[Chart, ...]:
@@ -193,7 +191,6 @@ def _timeline(study: StudyView, arms: dict[str, ArmView], live: LiveStudy) -> Ch
         caption=(
             f"{plural(running, 'pack')} in training on {plural(workers, 'worker')}, and the last "
             f"{count(len(packs) - running)} that ended."
-            + ("" if isinstance(study.spec.pruner, NoPruner) else _FIRST_STARTS)
         ),
         headers=("Worker", "Arm", "Trials", "In training", "Epochs", "Started after", "Took"),
         rows=tuple(

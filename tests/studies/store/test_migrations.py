@@ -114,7 +114,7 @@ def test_an_old_database_opens_and_its_studies_go_on(old: Path, tmp_path: Path) 
 
 
 def test_studies_from_before_confirmations_have_none(tmp_path: Path) -> None:
-    for revision, seeds in (("0001", 0), ("0020", 1)):
+    for revision, seeds in (("0001", 0), ("0021", 1)):
         path = tmp_path / f"{revision}.db"
         restore(path, revision)
         store = Store.open(f"sqlite:///{path}")
@@ -147,7 +147,7 @@ def migrate(database: Database, *, to: str, is_down: bool = False) -> None:
 
 def downgraded_and_upgraded(path: Path, *, to: str) -> Store:
     """Return a store on the newest database after a downgrade to a revision and an upgrade to the newest."""
-    restore(path, "0020")
+    restore(path, "0021")
     database = Database(f"sqlite:///{path}")
     migrate(database, to=to, is_down=True)
     database.close()
@@ -279,7 +279,7 @@ def test_stored_studies_are_not_paired(tmp_path: Path) -> None:
 
 def test_pending_deliveries_of_an_old_database_are_sent(tmp_path: Path) -> None:
     path = tmp_path / "tangent.db"
-    restore(path, "0020")
+    restore(path, "0021")
     store = Store.open(f"sqlite:///{path}")
     (webhook,) = store.webhooks().items
     assert (webhook.url, webhook.events, webhook.studies, webhook.owner) == (

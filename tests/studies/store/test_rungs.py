@@ -188,7 +188,11 @@ def test_promoted_trials_of_several_starts_are_one_pack(play: SimulatedDispatche
     run.writer.start(going)
     run.writer.record([replace(report(trial, 2), worker="node:1") for trial in going])
     packs = run.store.live(run.claim.study_id).packs
-    assert [(pack.worker, pack.trials, pack.running) for pack in packs if pack.running] == [("node:1", 2, 2)]
+    [pack] = [pack for pack in packs if pack.running]
+    assert (pack.worker, pack.trials, pack.running) == ("node:1", 2, 2)
+    # It goes on after the first epoch, and has trained one of each trial since then.
+    assert pack.epochs_done == 2
+    assert all(pack.started_at > other.started_at for other in packs if other is not pack)
     assert sum(pack.trials for pack in packs) == 3
 
 
