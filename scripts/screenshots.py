@@ -99,6 +99,8 @@ def take_all(home: Path) -> None:
 def running_service(home: Path) -> Iterator[str]:
     """Run `tangent up` and yield its address."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TANGENT_")}
+    # Pages name this folder where a workload lacks its data.
+    environment["TANGENT_DATA"] = "/data"
     command = [sys.executable, "-m", "service", "up", "--home", str(home), "--port", str(PORT)]
     home.mkdir(parents=True, exist_ok=True)
     with (home / "screenshots.log").open("wb") as log:
