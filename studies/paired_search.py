@@ -92,8 +92,8 @@ class PairedSearch(FrozenModel):
         validate_default=True,
         description=(
             "The primary budget k: the budget verdict compares the arms after k tuning trials each. At most "
-            "a quarter of the pairs; by default an eighth, at least 2. None with fewer than "
-            f"{LEAST_PAIRS} pairs."
+            "a quarter of the pairs; by default an eighth, at least 2. With fewer than "
+            f"{LEAST_PAIRS} pairs there is none."
         ),
         examples=[4],
     )
