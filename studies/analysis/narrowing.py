@@ -34,7 +34,13 @@ def narrowing(paired: PairedTrials | None) -> tuple[NarrowedDifference, ...]:
     if len(arms) < 2 or most < least:
         return ()
     places = np.flatnonzero(known)
-    reached = {arm.name: float(paired.reached(arm, [paired.primary])[0]) for arm in paired.arms}
+    # An arm that was added later may have no results yet.
+    measured = {arm.name for arm in arms}
+    reached = {
+        arm.name: float(paired.reached(arm, [paired.primary])[0])
+        for arm in paired.arms
+        if arm.name in measured
+    }
     finite = [arm.name for arm in arms if math.isfinite(reached[arm.name])]
     if len(finite) < 2:
         return ()

@@ -99,6 +99,8 @@ def test_every_change_has_threads_of_its_own(
     bodies: dict[str, Any] = {
         "/v1/studies": body,
         "/v1/studies/{study_id}:extend": {"seeds": 7},
+        "/v1/studies/{study_id}:label": {"suite": "small-nets"},
+        "/v1/studies/{study_id}/notes": {"text": "Better than the last one."},
         "/v1/webhooks": {"url": "https://example.org/", "events": ["study.completed"]},
     }
     operations = [
