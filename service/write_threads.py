@@ -17,6 +17,7 @@ import anyio
 import anyio.to_thread
 from fastapi import Request
 from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 
 from studies.errors import StoreUnavailable
 
@@ -65,7 +66,10 @@ class WriteThreads:
 
 
 class WriteRoute(APIRoute):
-    """A route whose function runs in `app.state.write_threads`, unless it only reads or is asynchronous."""
+    """A route whose function runs in `app.state.write_threads`, unless it only reads or is asynchronous.
+
+    With `validate_only`, it only reads.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
         changes = not _SAFE_METHODS.issuperset(given.get("methods") or {"GET"})
@@ -79,7 +83,10 @@ def _in_write_threads(endpoint: Callable[..., _T]) -> Callable[..., Coroutine[An
 
     @functools.wraps(endpoint)
     async def run(*, request: Request, **values: Any) -> _T:
+        work = partial(endpoint, request=request, **values)
+        if values.get("validate_only"):
+            return await run_in_threadpool(work)
         threads: WriteThreads = request.app.state.write_threads
-        return await threads.run(partial(endpoint, request=request, **values))
+        return await threads.run(work)
 
     return run

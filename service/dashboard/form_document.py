@@ -6,13 +6,13 @@ field for the way at its own pointer, and one for each number below it:
     /arms/0/space/lr = range, /arms/0/space/lr/low = 1e-4, /arms/0/space/lr/high = 0.1, …/scale = log
 
 An empty field is left out of the study. A field that was filled in for another way of writing a dimension is
-kept in the form, and is not part of the study.
+kept in the form, and is not part of the study. So is …/lr/listed, the way that the page showed last.
 """
 
 __all__ = [
     "DIMENSION_KINDS",
     "DIMENSION_PARTS",
-    "MOST_FIELDS",
+    "MOST_FIELDS_OF_STUDY",
     "MOST_FILLED",
     "NotInForm",
     "arms_in",
@@ -36,8 +36,8 @@ from studies.space import Scalar
 from studies.space_entries import is_dimension
 from studies.training_settings import PREFIX
 
-MOST_FIELDS: Final = 10_000
-"""The most fields of a form, filled in or not; an arm with ten hyperparameters has 80."""
+MOST_FIELDS_OF_STUDY: Final = 10_000
+"""The most fields of the form of a study, filled in or not; an arm with ten hyperparameters has 80."""
 
 MOST_FILLED: Final = 2_500
 """The most fields of a form that are filled in; a larger study is written as text."""
@@ -58,6 +58,7 @@ _NUMBER: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)
 _ITEM: Final = re.compile(r'\s*"(?:[^"\\]|\\.)*"\s*(?=,|$)|[^,]+')
 # A study has at most 64 arms.
 _OF_ARM: Final = re.compile(r"/arms/([0-9]{1,2})(/.*)")
+_ENDS: Final = ("low", "high")
 _SCALES: Final = ("log", "integer")
 
 
@@ -95,7 +96,8 @@ def text_of(value: Scalar) -> str:
     """Return the text of a value, from which `scalar_of` makes the same value."""
     if not isinstance(value, str):
         return json.dumps(value)
-    is_plain = value and value.isprintable() and value == value.strip() and "," not in value
+    # A quote could end, or begin, another item of a list.
+    is_plain = value and value.isprintable() and value == value.strip() and not set(',"') & set(value)
     return value if is_plain and scalar_of(value) == value else json.dumps(value)
 
 
@@ -203,12 +205,12 @@ def _dimension(fields: Mapping[str, str], at: str) -> Any:
             value = scalar_of(fields[f"{at}/value"])
             return {"value": value} if value == "tune" else value
         case "range":
-            given = [end for end in ("low", "high") if f"{at}/{end}" in fields]
+            given = [end for end in _ENDS if f"{at}/{end}" in fields]
             ends = {end: scalar_of(fields[f"{at}/{end}"]) for end in given} or {"kind": kind}
             scale = fields.get(f"{at}/scale", "").split()
             return ends | {name: True for name in _SCALES if name in scale}
-        case "choices" if f"{at}/choices" in fields:
-            return {"choices": [scalar_of(item) for item in _items(fields[f"{at}/choices"])]}
+        case "choices" if items := _items(fields.get(f"{at}/choices", "")):
+            return {"choices": [scalar_of(item) for item in items]}
         case "pair":
             return [scalar_of(item) for item in _items(fields.get(f"{at}/values", ""))]
         case _:
@@ -341,7 +343,8 @@ def _words_text(value: Any) -> str | None:
     if len(words) < len(items):
         return None
     return ", ".join(
-        word if _unquoted(word) == word and _items(word) == [word] else json.dumps(word) for word in words
+        word if '"' not in word and _unquoted(word) == word and _items(word) == [word] else json.dumps(word)
+        for word in words
     )
 
 
@@ -360,8 +363,7 @@ def _dimension_texts(entry: Any) -> dict[str, str] | None:
         return {"": "fixed", "value": text_of(entry)}
     if isinstance(entry, list):
         items = cast("list[Any]", entry)
-        is_pair = len(items) == 2 and all(map(_is_scalar, items))
-        return {"": "pair", "values": _scalars_text(items)} if is_pair else None
+        return {"": "pair", "values": _scalars_text(items)} if all(map(_is_scalar, items)) else None
     given = dict(_mapping(entry))
     kind = given.pop("kind", None)
     match given:
@@ -369,20 +371,27 @@ def _dimension_texts(entry: Any) -> dict[str, str] | None:
             return {"": "fixed", "value": text_of(value)}
         case {"choices": [*items], **rest} if not rest and items and kind in {None, "choices"}:
             return {"": "choices", "choices": _scalars_text(items)} if all(map(_is_scalar, items)) else None
-        case {"low": low, "high": high, **rest} if kind in {None, "range"}:
-            return _range_texts(low, high, rest)
-        case {} if kind == "tune" and not given:
-            return {"": "tune"}
+        case {} if kind == "range" or (kind is None and given.keys() & set(_ENDS)):
+            return _range_texts(given)
+        case {} if kind in {"fixed", "choices", "tune"} and not given:
+            return {"": kind}
         case _:
             return None
 
 
-def _range_texts(low: Any, high: Any, scales: Mapping[str, Any]) -> dict[str, str] | None:
+def _range_texts(given: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the texts of a range, which may lack an end."""
+    ends = {name: value for name, value in given.items() if name in _ENDS}
+    scales = {name: value for name, value in given.items() if name not in _ENDS}
     is_known = all(name in _SCALES and isinstance(value, bool) for name, value in scales.items())
-    if not is_known or not _is_scalar(low) or not _is_scalar(high):
+    if not is_known or not all(map(_is_scalar, ends.values())):
         return None
     scale = " ".join(name for name in _SCALES if scales.get(name))
-    return {"": "range", "low": text_of(low), "high": text_of(high)} | ({"scale": scale} if scale else {})
+    return (
+        {"": "range"}
+        | {name: text_of(value) for name, value in ends.items()}
+        | ({"scale": scale} if scale else {})
+    )
 
 
 def _scalars_text(items: Sequence[Any]) -> str:

@@ -150,14 +150,18 @@ def _id(name: str) -> str:
 
 
 def prefilled(fields: Mapping[str, str], catalog: Catalog) -> dict[str, str]:
-    """Return the fields with the card's own values where a way to write a dimension has none yet."""
+    """Return the fields with the card's own values where a way to write a dimension was just chosen.
+
+    A way that the page has shown already has lost its values to the user, who wants others.
+    """
     found = dict(fields)
     for at, cards in _spaces(fields, catalog):
         for name in names_in_space(fields, at):
             pointer = f"{at}/space{json_pointer(name)}"
             way, card = fields.get(pointer, ""), cards.get(name)
             parts = [f"{pointer}/{part}" for part in DIMENSION_PARTS.get(way, ())]
-            if card is None or not parts or any(part in fields for part in parts):
+            is_new = fields.get(f"{pointer}/listed") != way
+            if card is None or not parts or not is_new or any(part in fields for part in parts):
                 continue
             found |= _card_texts(pointer, way, card)
     return found

@@ -9,20 +9,20 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 
 from service import errors
-from service.dashboard.form_document import MOST_FIELDS
+from service.dashboard.form_document import MOST_FIELDS_OF_STUDY
 from service.errors import HTTPProblem
 from service.strict_json import MAX_BODY_BYTES
 from studies.errors import SpecInvalid, SpecProblem
 from studies.extension import Extension, parse_extension
 
-_MOST_FIELDS = 32
+_FEW_FIELDS: Final = 32
 # A token and a path.
 _LOGIN_BYTES: Final = 1 << 14
 _TOTALS = ("trials_per_arm", "replicates", "seeds")
 
 
 def _form(
-    max_bytes: int, *, most_fields: int = _MOST_FIELDS
+    max_bytes: int, *, most_fields: int = _FEW_FIELDS
 ) -> Callable[[Request], Awaitable[dict[str, str]]]:
     """Return a dependency that reads the fields of a form that are filled in; of a repeated field, the last.
 
@@ -49,7 +49,7 @@ def _form(
 Form = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES))]
 """A route's parameter: the fields of the submitted form."""
 
-StudyForm = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES, most_fields=MOST_FIELDS))]
+StudyForm = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES, most_fields=MOST_FIELDS_OF_STUDY))]
 """A route's parameter: the fields of the form of a whole study."""
 
 LoginForm = Annotated[dict[str, str], Depends(_form(_LOGIN_BYTES))]

@@ -42,8 +42,8 @@ from service.dashboard.trials_comparison import trials_comparison_html
 from service.dashboard.trials_csv import trials_csv_parts
 from service.errors import KIND_BY_ERROR
 from service.public_address import public_url
-from service.write_threads import WriteRoute
-from studies.actors import check_may_change, check_role
+from service.write_threads import WriteRoute, WriteThreads
+from studies.actors import Actor, check_may_change, check_role
 from studies.errors import (
     CatalogEmpty,
     Forbidden,
@@ -389,17 +389,31 @@ async def _written(request: Request, form: StudyForm) -> WrittenStudy:
     return await body_parsers(request).run(lambda: written_study(form, _store(request).catalog()))
 
 
-def _submit(
+async def _submit(
     request: Request,
     caller: CurrentActor,
     form: StudyForm,
     study: Annotated[WrittenStudy, Depends(_written)],
 ) -> Response:
-    store = _store(request)
     is_change = "do" in form
+    if is_change or "check" in form:
+        # While somebody types, there is one after each pause. They need not wait for writers.
+        return await _analyses(request).run_limited(
+            lambda: _answer(request, caller, study, is_submitted=False, is_change=is_change),
+            caller=caller_of(request),
+        )
+    threads: WriteThreads = request.app.state.write_threads
+    return await threads.run(lambda: _answer(request, caller, study, is_submitted=True, is_change=False))
+
+
+def _answer(
+    request: Request, caller: Actor, study: WrittenStudy, *, is_submitted: bool, is_change: bool
+) -> Response:
+    """Submit a study, or only check it, and return the page that follows."""
+    store = _store(request)
     try:
         study = checked_study(study, store.catalog())
-        if study.spec is not None and not is_change and "check" not in form:
+        if study.spec is not None and is_submitted:
             return _redirect_to_study(store.submit(study.spec, by=caller).id)
     except SpecInvalid as error:
         # The catalogue has just changed.

@@ -120,3 +120,7 @@ def test_every_change_has_threads_of_its_own(
             form = {"spec": json.dumps(body), "token": "x", "trials_per_arm": "7"}
             assert (place, http.post(place, data=form).status_code) == (place, 503)
         assert http.get("/v1/studies").status_code == 200
+        # A check changes nothing.
+        for way in ({"do": "redraw"}, {"check": "1"}):
+            assert http.post("/new", data={"spec": json.dumps(body)} | way).status_code == 200
+        assert http.post("/v1/studies", json=body, params={"validate_only": "true"}).status_code == 200

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from submission_form import SubmissionForm
 
 from service.dashboard.form_document import NotInForm, document_of, fields_of
@@ -89,13 +91,50 @@ def test_a_study_with_every_kind_of_field_passes_through_unchanged() -> None:
     assert json.dumps(read_document_text(yaml_text)) == json.dumps(odd)
 
 
+@given(st.lists(st.text('",\\\\ a1', max_size=4), min_size=1, max_size=4))
+@example(['"a', 'b"'])
+def test_texts_with_quotes_and_commas_stay_as_many_as_they_are(texts: list[str]) -> None:
+    space = {"x": {"choices": texts}, "y": texts[0], "z": texts[:2]}
+    study = {"arms": [{"optimizer": "adamp", "space": space}], "tags": texts}
+    assert document_of(fields_of(study)) == study
+
+
+def test_a_dimension_without_its_values_survives_the_text_and_gets_no_others(http: httpx.Client) -> None:
+    at = "/arms/0/space"
+    typed = {
+        "/workload": "digits-mlp",
+        "/arms/0/optimizer": "adamp",
+        **dict.fromkeys((f"{at}/lr", f"{at}/lr/listed"), "fixed"),
+        **dict.fromkeys((f"{at}/eps", f"{at}/eps/listed"), "range"),
+        f"{at}/eps/scale": "log",
+        **dict.fromkeys((f"{at}/delta", f"{at}/delta/listed"), "range"),
+        f"{at}/delta/high": "0.5",
+        **dict.fromkeys((f"{at}/wd_ratio", f"{at}/wd_ratio/listed"), "choices"),
+        **dict.fromkeys((f"{at}/betas", f"{at}/betas/listed"), "pair"),
+        "/budget/trials_per_arm": "8",
+    }
+    page = SubmissionForm(http.post("/new", data=typed | {"do": "redraw"}, headers=HTML).text)
+    assert page.fields | typed == page.fields
+    assert not any(page.fields[f"{at}/{name}"] for name in ("lr/value", "eps/low", "wd_ratio/choices"))
+    faulty = [name for name, has in page.attributes.items() if has.get("aria-invalid")]
+    assert {name.split("/")[4] for name in faulty} == {"lr", "eps", "delta", "wd_ratio", "betas"}
+    text = SubmissionForm(http.post("/new", data=page.fields | {"do": "text"}, headers=HTML).text)
+    spec = text.texts["spec-text"]
+    again = SubmissionForm(http.post("/new", data={"spec": spec, "do": "form"}, headers=HTML).text)
+    assert {name: again.fields.get(name) for name in typed} == typed
+    assert http.post("/new", data=again.fields, headers=HTML).status_code == 422
+    chosen = page.fields | {f"{at}/lr": "range"}
+    other = SubmissionForm(http.post("/new", data=chosen | {"do": "redraw"}, headers=HTML).text)
+    assert other.fields[f"{at}/lr/low"] == "1e-05", "the card's range, for a way that was just chosen"
+
+
 @pytest.mark.parametrize(
     ("more", "pointers"),
     [
         ({"bugdet": 3, "keep": {"wieghts": 1}}, {"/bugdet", "/keep/wieghts"}),
         ({"arms": [{"optimizer": "adamp", "spaec": {}}]}, {"/arms/0/spaec"}),
         (
-            {"space": {"training.clip_norm": {"low": 1}}, "budget": 3},
+            {"space": {"training.clip_norm": {"low": 1, "step": 2}}, "budget": 3},
             {"/space/training.clip_norm", "/budget"},
         ),
         ({"tags": "one", "search": {"stopped_at": [["adamp", 3]]}}, {"/tags", "/search/stopped_at"}),
@@ -157,11 +196,11 @@ def test_every_fault_is_at_its_field_and_nothing_typed_is_lost(http: httpx.Clien
     faults = http.post("/v1/studies", json=document_of(typed)).json()["errors"]
     assert len(faults) >= 5
     described = ""
-    for name, given in page.attributes.items():
-        if given.get("aria-invalid"):
-            ids = str(given["aria-describedby"]).split()
+    for name, has in page.attributes.items():
+        if has.get("aria-invalid"):
+            ids = str(has["aria-describedby"]).split()
             described += page.texts[ids[0]]
-            assert f"#{given['id']}" in page.links, name
+            assert f"#{has['id']}" in page.links, name
     plain = described.replace("`", "")
     for fault in faults:
         assert fault["detail"].replace("`", "") in plain, fault
