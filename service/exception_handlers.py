@@ -178,12 +178,13 @@ def _with_catalog_problems(request: Request, error: SpecInvalid) -> SpecInvalid:
 
 
 def _login_response(request: Request, headers: Mapping[str, str]) -> Response:
-    """Return the login page in place of the requested page."""
+    """Return the login page in place of the requested page; it leads to that, or to the page of a form."""
     pages: ErrorPages = request.app.state.error_pages
     is_read = request.method == "GET"
+    has_page = _has_route(request, "GET", request.scope["path"])
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     page = pages.login(
-        safe_redirect_path(target) if is_read else "/",
+        safe_redirect_path(target) if is_read or has_page else "/",
         is_foreign=is_read and request.headers.get("sec-fetch-site") == "cross-site",
     )
     return HTMLResponse(

@@ -4,7 +4,7 @@ Without a choice, pages follow the browser's setting. Pages are rendered with th
 never show the other one first.
 """
 
-__all__ = ["Theme", "ThemeChoice", "chosen_theme", "dark_media", "keep_theme", "theme_named"]
+__all__ = ["Theme", "ThemeChoice", "can_return", "chosen_theme", "dark_media", "keep_theme", "theme_named"]
 
 from contextvars import ContextVar
 from datetime import timedelta
@@ -18,6 +18,7 @@ from service.public_address import is_tls, root_path
 Theme = Literal["light", "dark", "auto"]
 
 _CHOSEN: Final[ContextVar[Theme]] = ContextVar("chosen_theme", default="auto")
+_CAN_RETURN: Final[ContextVar[bool]] = ContextVar("can_return", default=True)
 # Browsers send cookies to every port of a host, and other services there may have a theme, too.
 _COOKIE: Final = "tangent-theme"
 _KEPT: Final = timedelta(days=365)
@@ -29,7 +30,7 @@ _MEDIA: Final[dict[Theme, str]] = {
 
 
 class ThemeChoice:
-    """Tells the pages of a request which theme its cookie names."""
+    """Tells the pages of a request which theme its cookie names, and whether a reader can return to them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -41,10 +42,12 @@ class ThemeChoice:
             return
         named = theme_named(Request(scope).cookies.get(_COOKIE, ""))
         token = _CHOSEN.set(named or "auto")
+        can_return = _CAN_RETURN.set(scope["method"] in {"GET", "HEAD"})
         try:
             await self._app(scope, receive, send)
         finally:
             _CHOSEN.reset(token)
+            _CAN_RETURN.reset(can_return)
 
 
 def theme_named(name: str) -> Theme | None:
@@ -55,6 +58,14 @@ def theme_named(name: str) -> Theme | None:
 def chosen_theme() -> Theme:
     """Return the theme that the reader of the current request has chosen."""
     return _CHOSEN.get()
+
+
+def can_return() -> bool:
+    """Return whether a reader who leaves the current page can come back to it by its address.
+
+    The answer to a form cannot be had again, and has what was written in it.
+    """
+    return _CAN_RETURN.get()
 
 
 def dark_media(theme: Theme) -> str:

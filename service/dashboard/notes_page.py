@@ -7,7 +7,7 @@ from typing import Any, Final
 from service.dashboard.markdown_html import user_html
 from service.dashboard.rendering import address, render
 from studies.actors import Actor, may_change
-from studies.errors import NotesInvalid, VersionConflict
+from studies.errors import NotesInvalid, NotPermitted, VersionConflict
 from studies.notes import MAX_CHARACTERS, MOST_LISTED, StudyNotes
 from studies.store import Store
 from studies.views import StudyView
@@ -52,7 +52,7 @@ def rejected_notes_html(
     store: Store,
     study_id: str,
     text: str,
-    error: NotesInvalid | VersionConflict,
+    error: NotesInvalid | NotPermitted | VersionConflict,
     *,
     replaced: int | None,
     reader: Actor,
@@ -73,6 +73,8 @@ def rejected_notes_html(
     notes = store.notes(study_id)
     if isinstance(error, NotesInvalid):
         problem = f"The notes were not saved: {error.problems[0].message}."
+    elif isinstance(error, NotPermitted):
+        problem = f"The notes were not saved: {error}. Your text is in the form, so that you can copy it."
     else:
         by = f" by {notes.history[0].by}" if notes.history and notes.history[0].by else ""
         problem = (
@@ -81,7 +83,8 @@ def rejected_notes_html(
             "that version, which stays in the history."
         )
         replaced = notes.newest
-    form = {"draft": text, "replaced": notes.newest if replaced is None else replaced}
+    # Who may not save the text any more still sees it.
+    form = {"draft": text, "replaced": notes.newest if replaced is None else replaced, "may_note": True}
     return _page(store, study_id, notes, reader, problem=problem, form=form)
 
 

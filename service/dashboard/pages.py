@@ -48,6 +48,7 @@ from studies.errors import (
     CatalogEmpty,
     Forbidden,
     NotesInvalid,
+    NotOwner,
     QuotaExceeded,
     SpecInvalid,
     VersionConflict,
@@ -281,7 +282,7 @@ def _set_notes(request: Request, caller: CurrentActor, study_id: StudyId, form: 
     store, text, version = _store(request), form.get("text", ""), version_of(form)
     try:
         store.set_notes(study_id, text, by=caller, if_version=version)
-    except (NotesInvalid, VersionConflict) as error:
+    except (Forbidden, NotOwner, NotesInvalid, VersionConflict) as error:
         html = rejected_notes_html(store, study_id, text, error, replaced=version, reader=caller)
         return _page(request, html, status=KIND_BY_ERROR[type(error)].status)
     return RedirectResponse(f"/studies/{study_id}#notes", status_code=303)

@@ -15,7 +15,7 @@ from service.dashboard.definitions import chart_definition
 from service.dashboard.tables import needs_reason
 from service.dashboard.theme import arm_style
 from service.public_address import root_path, with_root
-from service.theme_choice import chosen_theme, dark_media
+from service.theme_choice import can_return, chosen_theme, dark_media
 from studies.direction import higher_or_lower
 from studies.formatting import (
     byte_size,
@@ -108,6 +108,7 @@ def _environment() -> Environment:
         address=address,
         arm_style=arm_style,
         asset=assets().url,
+        can_return=can_return,
         chart_definition=chart_definition,
         chosen_theme=chosen_theme,
         dark_media=dark_media,

@@ -201,6 +201,13 @@ def test_a_link_from_another_site_makes_the_page_reload_once(http: httpx.Client)
 
 
 @pytest.mark.usefixtures("secret")
+def test_a_form_after_the_session_leads_back_to_its_page(http: httpx.Client) -> None:
+    for path, to in (("/new", "/new"), ("/studies/abc23456/notes",) * 2, ("/studies/abc23456/pause", "/")):
+        answer = http.post(path, data={"spec": "{}"}, headers=PAGE)
+        assert (answer.status_code, f'name="next" value="{to}"' in answer.text) == (401, True), path
+
+
+@pytest.mark.usefixtures("secret")
 def test_a_live_page_reloads_when_its_session_has_ended(http: httpx.Client) -> None:
     answer = http.get("/studies/abc23456/live", headers={"hx-request": "true"})
     assert (answer.status_code, answer.headers["hx-refresh"]) == (401, "true")

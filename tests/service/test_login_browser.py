@@ -77,6 +77,31 @@ def test_a_user_logs_in_follows_links_and_logs_out(page: Page, url: str, store: 
     ]
 
 
+def test_a_study_stays_in_its_form_when_the_session_ends(page: Page, url: str, store: Store) -> None:
+    secret = store.create_token("alice", role="submitter")
+
+    def log_in(tab: Page) -> None:
+        tab.get_by_label("API token").fill(secret)
+        tab.get_by_role("button", name="Log in").click()
+
+    page.goto(f"{url}/new")
+    log_in(page)
+    name = page.get_by_label("Name", exact=True)
+    expect(name).to_be_visible()
+    page.context.clear_cookies()
+    name.fill("Long work")
+    page.get_by_role("button", name="Submit study").click()
+    expect(page.locator("#logged-out")).to_be_visible()
+    expect(page.locator("#unchecked")).to_be_hidden()
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Log in in another tab").click()
+    log_in(opened.value)
+    expect(opened.value).to_have_url(f"{url}/")
+    page.get_by_role("button", name="Submit study").click()
+    page.wait_for_url(f"{url}/studies/*")
+    assert [summary.name for summary in store.studies().items] == ["Long work"]
+
+
 def test_a_form_of_another_site_cannot_use_the_cookie(page: Page, url: str, store: Store) -> None:
     secret = store.create_token("alice", role="submitter")
     page.goto(url)

@@ -89,8 +89,12 @@ def test_only_the_owner_and_admins_write_notes(
         assert answer.status_code == status, name
         page = http.get(f"/studies/{study_id}", headers=headers | BROWSER).text
         assert ('id="notes-text"' in page) is has_form, name
-        form = http.post(f"/studies/{study_id}/notes", data={"text": "y"}, headers=headers)
+        sent = {"text": "written by", "version": str(store.notes(study_id).version)}
+        form = http.post(f"/studies/{study_id}/notes", data=sent, headers=headers | BROWSER)
         assert form.status_code == (303 if has_form else 403)
+        if name == "bob":
+            assert form_of(form.text)["text"].strip() == "written by"
+            assert "The notes were not saved: study" in form.text
     assert store.notes(study_id).history[0].by == "alice"
 
 

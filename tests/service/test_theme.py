@@ -47,6 +47,13 @@ def test_a_choice_is_kept_in_a_cookie_and_every_page_is_rendered_with_it(
     assert not http.cookies
 
 
+def test_an_answer_to_a_form_has_no_switch_without_a_script(http: httpx.Client) -> None:
+    http.headers["accept"] = "text/html"
+    assert 'action="/theme" id="theme">' in http.get("/new").text
+    answer = http.post("/new", data={"spec": "{}"})
+    assert (answer.status_code, 'action="/theme" id="theme" hidden>' in answer.text) == (422, True)
+
+
 def _after(http: httpx.Client, theme: str) -> str:
     """Return the first page after a choice."""
     assert chosen(http, theme).status_code == 303

@@ -63,7 +63,7 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const study = page.getElementById("new-study");
     if (isStale()) return true;
-    if (!study) throw new Error(`status ${answer.status}`);
+    if (!study) throw new Error("", { cause: answer.status });
     // What is being typed stays.
     const options = { callbacks, ignoreActiveValue: !isRestoring };
     Idiomorph.morph(document.getElementById("new-study"), study, options);
@@ -79,9 +79,11 @@
     try {
       const isShown = await redraw(fields, isStale);
       show("unchecked", false);
+      show("logged-out", false);
       return isShown;
-    } catch {
-      show("unchecked", true);
+    } catch (error) {
+      show("unchecked", error.cause !== 401);
+      show("logged-out", error.cause === 401);
       return true;
     }
   }

@@ -3,6 +3,8 @@
 
 (() => {
   const form = document.getElementById("theme");
+  // Without this script, a choice would lose what was written in the answer to a form.
+  form.hidden = false;
 
   function show(theme) {
     const root = document.documentElement;
