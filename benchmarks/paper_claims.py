@@ -6,6 +6,7 @@
 
 It reads the two suites of examples/paper-small from a running service, prints tables, and with `--into`
 writes the report of each study there, as HTML with its figures. Studies that are not completed are left out.
+Studies in the file of `--json` that this service does not have are kept, so the suites may run in parts.
 
 Tables:
     test values     of each arm's best configuration, the mean over fresh seeds with its 95 % interval.
@@ -20,6 +21,7 @@ Tables:
 """
 
 import argparse
+import json
 import statistics
 import sys
 from collections import Counter
@@ -30,9 +32,10 @@ from typing import Any, Final
 from tables import Table, add_outputs, machine, publish
 
 from service.client import Client
-from studies.analysis.views import PairByBudget, PairVerdict, StudyAnalysis
+from studies.analysis.views import PairByBudget, PairVerdict
+from studies.direction import Direction
 from studies.formatting import ABSENT, change, change_interval, metric_interval, number
-from studies.layers import ArmLayers, StudyLayers
+from studies.layers import ArmLayers
 from studies.states import StudyState
 from studies.views import StudyView
 
@@ -40,171 +43,55 @@ __all__ = ["main"]
 
 _SUITE: Final = "paper-small"
 _TUNING_SUITE: Final = "paper-small-delta"
+_ARMS: Final = ("sgd", "sgdp", "adam", "adamw", "adamp")
 _CLAIMS: Final = (("adamp", "adamw"), ("adamp", "adam"), ("sgdp", "sgd"))
 _TUNING: Final = (("adamp-tuned", "adamp"), ("sgdp-tuned", "sgdp"))
 
 _OPPOSITE: Final = {"better": "worse", "worse": "better", "undecided": "undecided"}
+_Figures = dict[str, Any]
 _AnyPair = PairByBudget | PairVerdict
 
 
-class _Study:
-    """A study of the suite with what its tables need."""
-
-    def __init__(self, client: Client, study: StudyView) -> None:
-        self.study = study
-        self.label = study.name
-        self.analysis: StudyAnalysis = client.analysis(study.id)
-        self.layers: StudyLayers = client.study_layers(study.id)
-
-    def by_budget(self, first: str, second: str) -> dict[str, Any]:
-        """Return what the paired trials say about two arms."""
-        verdict = self.analysis.by_budget
-        return self._turned(() if verdict is None else verdict.pairs, first, second)
-
-    def shipped(self, first: str, second: str) -> dict[str, Any]:
-        """Return what the confirmation runs say about the best configurations of two arms."""
-        return self._turned(self.analysis.pairs, first, second)
-
-    def _turned(self, pairs: Iterable[_AnyPair], first: str, second: str) -> dict[str, Any]:
-        """Return a pair's word and its difference, positive if the first arm has the better values."""
-        for pair in pairs:
-            if {pair.first, pair.second} != {first, second} or pair.difference is None:
-                continue
-            is_swapped = pair.first != first
-            sign = (-1 if is_swapped else 1) * (1 if self.analysis.direction == "maximize" else -1)
-            ends = [None if end is None else sign * end for end in (pair.low, pair.high)]
-            low, high = ends if sign > 0 else reversed(ends)
-            return {
-                "word": _OPPOSITE[pair.word] if is_swapped else pair.word,
-                "difference": sign * pair.difference,
-                "low": low,
-                "high": high,
-            }
-        return {"word": None, "difference": None, "low": None, "high": None}
-
-    def cell(self, found: dict[str, Any]) -> str:
-        """Return a difference with its interval and its word."""
-        if found["difference"] is None:
-            return ABSENT
-        value = change(found["difference"], self.analysis.unit)
-        ends = change_interval(found["low"], found["high"], self.analysis.unit)
-        word = found["word"] if found["word"] == "undecided" else f"**{found['word']}**"
-        return f"{value} ({ends}) {word}"
-
-
-def main() -> None:
-    """Read the suites, print the tables and write the reports."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--url", default="http://127.0.0.1:8780", help="the service (http://127.0.0.1:8780)")
-    parser.add_argument("--token", help="a token, if the service needs one")
-    parser.add_argument("--into", type=Path, metavar="FOLDER", help="folder for the reports of the studies")
-    add_outputs(parser)
-    given = parser.parse_args()
-    with Client(given.url, given.token) as client:
-        claims, tuning = ([*_completed(client, suite)] for suite in (_SUITE, _TUNING_SUITE))
-        if given.into is not None:
-            given.into.mkdir(parents=True, exist_ok=True)
-            for each in (*claims, *tuning):
-                report = client.report(each.study.id, form="html")
-                (given.into / f"{each.label}.html").write_text(report, encoding="utf-8")
-    tables = [
-        _test_values("Test values of the best configurations", claims),
-        *_differences("claim", claims, _CLAIMS),
-        _layers(claims),
-        *_differences("tuning", tuning, _TUNING),
-    ]
-    measured = {
-        "machine": machine(),
-        "studies": [_figures(each, _CLAIMS) for each in claims]
-        + [_figures(each, _TUNING) for each in tuning],
+def _figures(client: Client, study: StudyView, pairs: Sequence[tuple[str, str]]) -> _Figures:
+    """Return the figures of a study that the tables show."""
+    analysis, layers = client.analysis(study.id), client.study_layers(study.id)
+    by_budget = analysis.by_budget
+    judged = () if by_budget is None else by_budget.pairs
+    return {
+        "study": study.name,
+        "suite": study.suite,
+        "workload": study.workload,
+        "metric": analysis.metric,
+        "unit": analysis.unit,
+        "direction": analysis.direction,
+        "k": None if by_budget is None else by_budget.primary,
+        "test": {
+            found.arm: [found.test_mean, found.test_low, found.test_high]
+            for found in analysis.confirmed
+            if found.configuration == "best"
+        },
+        "by_budget": {" - ".join(pair): _turned(judged, *pair, analysis.direction) for pair in pairs},
+        "best": {" - ".join(pair): _turned(analysis.pairs, *pair, analysis.direction) for pair in pairs},
+        "scale_invariant": [sum(layers.scale_invariance.values()), len(layers.scale_invariance)],
+        "growth": {arm.arm: _growth(arm) for arm in layers.arms},
     }
-    publish(given, measured, tables)
 
 
-def _completed(client: Client, suite: str) -> Iterator[_Study]:
-    for each in client.suite(suite).studies:
-        if each.state is StudyState.COMPLETED:
-            yield _Study(client, client.study(each.study_id))
-        else:
-            print(f"{each.name} ({each.study_id}) is {each.state}: left out", file=sys.stderr)
+def _turned(pairs: Iterable[_AnyPair], first: str, second: str, direction: Direction) -> _Figures:
+    """Return a pair's word and its difference, positive if the first arm has the better values."""
+    for pair in pairs:
+        if {pair.first, pair.second} != {first, second} or pair.difference is None:
+            continue
+        is_swapped = pair.first != first
+        sign = (-1 if is_swapped else 1) * (1 if direction == "maximize" else -1)
+        ends = [None if end is None else sign * end for end in (pair.low, pair.high)]
+        low, high = ends if sign > 0 else reversed(ends)
+        word = _OPPOSITE[pair.word] if is_swapped else pair.word
+        return {"word": word, "difference": sign * pair.difference, "low": low, "high": high}
+    return {"word": None, "difference": None, "low": None, "high": None}
 
 
-def _test_values(title: str, studies: Sequence[_Study]) -> Table:
-    arms = studies[0].analysis.arms if studies else ()
-    rows: list[list[str]] = []
-    for each in studies:
-        best = {found.arm: found for found in each.analysis.confirmed if found.configuration == "best"}
-        cells = [
-            metric_interval(best[arm].test_mean, best[arm].test_low, best[arm].test_high, each.analysis.unit)
-            if arm in best
-            else ABSENT
-            for arm in arms
-        ]
-        rows.append([each.label, f"{each.analysis.metric}, {each.analysis.direction}", *cells])
-    return Table(title=title, header=["study", "metric", *arms], rows=rows)
-
-
-def _differences(
-    name: str, studies: Sequence[_Study], pairs: Sequence[tuple[str, str]]
-) -> tuple[Table, Table]:
-    """Return the table of all differences, and the counts of their words and signs."""
-    header = ["study", "k"]
-    for first, second in pairs:
-        header += [f"{first} - {second}, after k trials", "best configurations"]
-    rows: list[list[str]] = []
-    counted: list[list[str]] = []
-    for each in studies:
-        verdict = each.analysis.by_budget
-        row = [each.label, ABSENT if verdict is None else str(verdict.primary)]
-        for pair in pairs:
-            row += [each.cell(each.by_budget(*pair)), each.cell(each.shipped(*pair))]
-        rows.append(row)
-    for first, second in pairs:
-        for asked, found in (
-            ("after k trials", [each.by_budget(first, second) for each in studies]),
-            ("best configurations", [each.shipped(first, second) for each in studies]),
-        ):
-            words = Counter(each["word"] for each in found)
-            known = [each["difference"] for each in found if each["difference"] is not None]
-            counted.append(
-                [
-                    f"{first} against {second}, {asked}",
-                    *(str(words[word]) for word in ("better", "worse", "undecided")),
-                    f"{sum(each > 0 for each in known)} of {len(known)}",
-                ]
-            )
-    return (
-        Table(title=f"Differences, by {name}", header=header, rows=rows),
-        Table(
-            title=f"Studies by word, by {name}",
-            header=["pair", "better", "worse", "undecided", "positive differences"],
-            rows=counted,
-        ),
-    )
-
-
-def _layers(studies: Sequence[_Study]) -> Table:
-    arms = studies[0].analysis.arms if studies else ()
-    rows: list[list[str]] = []
-    for each in studies:
-        found = {arm.arm: _of_invariant(arm) for arm in each.layers.arms}
-        invariant = sum(each.layers.scale_invariance.values())
-        cells = [
-            ABSENT if found.get(arm) is None else ", ".join(number(value, 3) for value in found[arm] or ())
-            for arm in arms
-        ]
-        rows.append([each.label, f"{invariant} of {len(each.layers.scale_invariance)}", *cells])
-    columns = [f"{arm}: norm, step" for arm in arms]
-    return Table(
-        title="Growth of norm and of effective step, scale-invariant weights",
-        header=["study", "scale-invariant", *columns],
-        rows=rows,
-    )
-
-
-def _of_invariant(arm: ArmLayers) -> tuple[float, float] | None:
+def _growth(arm: ArmLayers) -> tuple[float, float] | None:
     """Return the median growth of norm and effective step over an arm's scale-invariant weights."""
     if not arm.epochs:
         return None
@@ -219,22 +106,118 @@ def _of_invariant(arm: ArmLayers) -> tuple[float, float] | None:
     return (statistics.median(growths), statistics.median(steps)) if growths else None
 
 
-def _figures(each: _Study, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return the numbers of a study's rows."""
-    return {
-        "study": each.label,
-        "workload": each.study.workload,
-        "metric": each.analysis.metric,
-        "direction": each.analysis.direction,
-        "test": {
-            found.arm: {"mean": found.test_mean, "low": found.test_low, "high": found.test_high}
-            for found in each.analysis.confirmed
-            if found.configuration == "best"
-        },
-        "by_budget": {" - ".join(pair): each.by_budget(*pair) for pair in pairs},
-        "best configurations": {" - ".join(pair): each.shipped(*pair) for pair in pairs},
-        "growth of norm and effective step": {arm.arm: _of_invariant(arm) for arm in each.layers.arms},
-    }
+def main() -> None:
+    """Read the suites, print the tables and write the reports."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--url", default="http://127.0.0.1:8780", help="the service (http://127.0.0.1:8780)")
+    parser.add_argument("--token", help="a token, if the service needs one")
+    parser.add_argument("--into", type=Path, metavar="FOLDER", help="folder for the reports of the studies")
+    add_outputs(parser)
+    given = parser.parse_args()
+    known: dict[str, _Figures] = {}
+    if given.json is not None and given.json.exists():
+        known = {each["study"]: each for each in json.loads(given.json.read_text())["studies"]}
+    with Client(given.url, given.token) as client:
+        for suite, pairs in ((_SUITE, _CLAIMS), (_TUNING_SUITE, _TUNING)):
+            for study in _completed(client, suite):
+                known[study.name] = _figures(client, study, pairs)
+                if given.into is not None:
+                    given.into.mkdir(parents=True, exist_ok=True)
+                    report = client.report(study.id, form="html")
+                    (given.into / f"{study.name}.html").write_text(report, encoding="utf-8")
+    studies = [known[name] for name in sorted(known)]
+    claims = [each for each in studies if each["suite"] == _SUITE]
+    tuning = [each for each in studies if each["suite"] == _TUNING_SUITE]
+    tables = [
+        _test_values(claims),
+        *_differences("claim", claims, _CLAIMS),
+        _layers(claims),
+        *_differences("tuning", tuning, _TUNING),
+    ]
+    publish(given, {"machine": machine(), "studies": studies}, tables)
+
+
+def _completed(client: Client, suite: str) -> Iterator[StudyView]:
+    for each in client.suite(suite).studies:
+        if each.state is StudyState.COMPLETED:
+            yield client.study(each.study_id)
+        else:
+            print(f"{each.name} ({each.study_id}) is {each.state}: left out", file=sys.stderr)
+
+
+def _test_values(studies: Sequence[_Figures]) -> Table:
+    rows: list[list[str]] = []
+    for each in studies:
+        cells = [
+            metric_interval(*each["test"][arm], unit=each["unit"]) if arm in each["test"] else ABSENT
+            for arm in _ARMS
+        ]
+        rows.append([each["study"], f"{each['metric']}, {each['direction']}", *cells])
+    return Table(
+        title="Test values of the best configurations", header=["study", "metric", *_ARMS], rows=rows
+    )
+
+
+def _differences(
+    name: str, studies: Sequence[_Figures], pairs: Sequence[tuple[str, str]]
+) -> tuple[Table, Table]:
+    """Return the table of all differences, and the counts of their words and signs."""
+    header = ["study", "k"]
+    rows = [[each["study"], str(each["k"] or ABSENT)] for each in studies]
+    counted: list[list[str]] = []
+    for pair in pairs:
+        header += [f"{' - '.join(pair)}, after k trials", "best configurations"]
+        for kind, asked in (("by_budget", "after k trials"), ("best", "best configurations")):
+            found: list[_Figures] = [each[kind][" - ".join(pair)] for each in studies]
+            for row, each, one in zip(rows, studies, found, strict=True):
+                row.append(_cell(one, each["unit"]))
+            words = Counter(each["word"] for each in found)
+            known = [each["difference"] for each in found if each["difference"] is not None]
+            counted.append(
+                [
+                    f"{' against '.join(pair)}, {asked}",
+                    *(str(words[word]) for word in ("better", "worse", "undecided")),
+                    f"{sum(each > 0 for each in known)} of {len(known)}",
+                ]
+            )
+    return (
+        Table(title=f"Differences, by {name}", header=header, rows=rows),
+        Table(
+            title=f"Studies by word, by {name}",
+            header=["pair", "better", "worse", "undecided", "positive differences"],
+            rows=counted,
+        ),
+    )
+
+
+def _cell(found: _Figures, unit: str) -> str:
+    """Return a difference with its interval and its word."""
+    if found["difference"] is None:
+        return ABSENT
+    word = found["word"] if found["word"] == "undecided" else f"**{found['word']}**"
+    return (
+        f"{change(found['difference'], unit)} ({change_interval(found['low'], found['high'], unit)}) {word}"
+    )
+
+
+def _layers(studies: Sequence[_Figures]) -> Table:
+    rows: list[list[str]] = []
+    for each in studies:
+        invariant, tested = each["scale_invariant"]
+        cells = [
+            ABSENT
+            if each["growth"].get(arm) is None
+            else ", ".join(number(v, 3) for v in each["growth"][arm])
+            for arm in _ARMS
+        ]
+        rows.append([each["study"], f"{invariant} of {tested}", *cells])
+    return Table(
+        title="Growth of norm and of effective step, scale-invariant weights",
+        header=["study", "scale-invariant", *(f"{arm}: norm, step" for arm in _ARMS)],
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":
