@@ -135,7 +135,9 @@ class VerdictPhrases:
             return
         self._keep(study_id, text, stamp)
         if stamp[2]:
-            self._store.store_verdict_phrase(study_id, text, changes=stamp[1], program=self._program)
+            self._store.store_verdict_phrase(
+                study_id, text, events_without_notes=stamp[1], program=self._program
+            )
 
     def _keep(self, study_id: str, text: str, stamp: _Stamp) -> None:
         with self._guard:

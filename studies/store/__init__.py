@@ -294,9 +294,9 @@ class Store(Accounts, Archive, Dispatching, Layers, Notes, Phrases, Watching, We
             return suites.study_ids_of_suite(connection, suite)
 
     def change_stamps(self, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
-        """Return version, number of events and whether it is closed, of each study that exists, by id.
+        """Return version, number of events without notes and whether it is closed, of each study, by id.
 
-        They change with everything in it except its notes.
+        They change with everything in a study except its notes. A study that does not exist is absent.
         """
         return self._database.look(lambda connection: summaries.change_stamps(connection, study_ids))
 

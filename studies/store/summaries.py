@@ -30,7 +30,7 @@ _CLOSED_STAMP = select(
 ).where(_S.id == bindparam("study_id"), _S.state.in_(sorted(state.value for state in CLOSED_STUDY_STATES)))
 # Nothing that is computed of a study depends on its notes.
 _CHANGE_STAMPS = select(
-    _S.id, _S.version, (_S.last_event - _S.notes_version).label("changes"), _S.state
+    _S.id, _S.version, (_S.last_event - _S.notes_version).label("events_without_notes"), _S.state
 ).where(_S.id.in_(bindparam("study_ids", expanding=True)))
 _STATE = select(_S.state).where(_S.id == bindparam("study_id"))
 
@@ -67,12 +67,15 @@ def closed_study_stamp(connection: Connection, study_id: str) -> tuple[int, int,
 
 
 def change_stamps(connection: Connection, study_ids: Sequence[str]) -> dict[str, tuple[int, int, bool]]:
-    """Return version, number of events and whether it is closed, of each study that exists, by id.
+    """Return version, number of events without notes and whether it is closed, of each study, by id.
 
-    They change with everything in it except its notes.
+    They change with everything in a study except its notes. A study that does not exist is absent.
     """
     rows = connection.execute(_CHANGE_STAMPS, {"study_ids": list(study_ids)})
-    return {row.id: (row.version, row.changes, StudyState(row.state) in CLOSED_STUDY_STATES) for row in rows}
+    return {
+        row.id: (row.version, row.events_without_notes, StudyState(row.state) in CLOSED_STUDY_STATES)
+        for row in rows
+    }
 
 
 def best_values(

@@ -403,7 +403,13 @@ verdict_phrase = Table(
     metadata,
     _study_key(primary=True),
     Column("text", Text, nullable=False, doc="the verdict of a closed study; empty: it has none"),
-    Column("changes", Integer, nullable=False, doc="number of the study's events but `study.noted`, then"),
+    Column(
+        "changes",
+        Integer,
+        nullable=False,
+        key="events_without_notes",
+        doc="number of the study's events, not counting `study.noted`, when it was analysed",
+    ),
     Column("program", _Text(128), nullable=False, doc="version of Tangent that wrote it"),
 )
 

@@ -34,25 +34,32 @@ class Phrases:
             .where(
                 _P.study_id.in_(study_ids),
                 _P.program == program,
-                _P.changes == _S.last_event - _S.notes_version,
+                _P.events_without_notes == _S.last_event - _S.notes_version,
             )
         )
         return self._database.look(
             lambda connection: {row.study_id: row.text for row in connection.execute(query)}
         )
 
-    def store_verdict_phrase(self, study_id: str, text: str, *, changes: int, program: str) -> None:
+    def store_verdict_phrase(
+        self, study_id: str, text: str, *, events_without_notes: int, program: str
+    ) -> None:
         """Store the phrase of a study, unless the study is open, has changed or does not exist any more.
 
         Args:
             study_id: the study.
             text: the phrase; empty if it has no verdict.
-            changes: the number of events of the analysed study, as `change_stamps` returns it.
+            events_without_notes: the number of events of the study when it was analysed, not counting
+                `study.noted`, as `change_stamps` returns it.
             program: version of the program that wrote it.
         """
-        values = {"text": tables.storable(text), "changes": changes, "program": program}
+        values = {
+            "text": tables.storable(text),
+            "events_without_notes": events_without_notes,
+            "program": program,
+        }
         states = [state.value for state in CLOSED_STUDY_STATES]
-        is_same = (_S.state.in_(states), _S.last_event - _S.notes_version == changes)
+        is_same = (_S.state.in_(states), _S.last_event - _S.notes_version == events_without_notes)
         # Locked until the end, so that the study is not deleted meanwhile.
         found = select(_S.id).where(_S.id == study_id, *is_same)
         with self._database.write() as connection:
