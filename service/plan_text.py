@@ -56,7 +56,7 @@ def _describe_gap(plan: StudyPlan) -> tuple[str, ...]:
     after = f" with all {search.pairs + search.most_added} pairs" if search.most_added else ""
     budget = plural(search.verdict_at, "tuning trial")
     sentence = (
-        f"After {budget} it detects a difference of {gap} points between two arms in 80 % of such "
+        f"After {budget} the study detects a difference of {gap} points between two arms in 80 % of such "
         f"studies{after}, if trials vary as usual."
     )
     return (sentence,)

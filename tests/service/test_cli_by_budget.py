@@ -215,7 +215,7 @@ def test_a_plan_says_what_deciding_may_cost(
     shown = run("submit", str(tmp_path / "study.json"), "--validate-only").stdout
     sentences = shown.splitlines()[1:]
     assert len(sentences) == 6
-    assert "it detects a difference of" in sentences[0]
+    assert "the study detects a difference of" in sentences[0]
     assert "at most 136 trials" in sentences[1]
     page = http.post(
         "/new",
