@@ -273,7 +273,7 @@ def _allowed_methods(request: Request) -> str:
     """Return all methods of a path. FastAPI lists only those of the first route that matches."""
     path = str(request.scope["path"])
     # The path of a verb also matches the route that reads a study, but no id contains a colon.
-    candidates = ("POST",) if ":" in path else ("GET", "POST", "DELETE")
+    candidates = ("POST",) if ":" in path else ("GET", "POST", "PUT", "DELETE")
     allowed = [method for method in candidates if _has_route(request, method, path)]
     # Every GET is answered to HEAD too, without its body.
     return ", ".join(

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from service.code_version import code_version
 from service.errors import HTTPProblem
 from studies.analysis.views import StudyAnalysis
 from studies.errors import StoreUnavailable, StudyNotFound
@@ -26,6 +25,8 @@ _MAX_WAITING = 100
 _PAUSE_FACTOR = 3.0
 # A running study changes every second.
 _OPEN_FOR_S = 10.0
+# To be raised with each change of a verdict or of its wording: every image has the same version of Tangent.
+_PROGRAM = "phrases 1"
 _Stamp = tuple[int, int, bool]
 
 
@@ -51,8 +52,7 @@ class VerdictPhrases:
         self._known: OrderedDict[str, _Phrase] = OrderedDict()
         self._waiting: OrderedDict[str, None] = OrderedDict()
         self._is_working = False
-        # Another version may come to another verdict, or word it differently.
-        self._program = str(code_version())
+        self._program = _PROGRAM
 
     def of(self, study_ids: Sequence[str]) -> dict[str, str]:
         """Return the phrases that are known by study; those that are missing or behind follow later.

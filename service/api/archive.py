@@ -61,8 +61,8 @@ def archive_router() -> APIRouter:
     ) -> Response:
         """Change the label by which a study in any state belongs to a suite; nothing is trained again."""
         store: Store = request.app.state.store
-        [after] = store.label([study_id], label.suite, by=caller, if_version=version_in(if_match))
-        return study_response(after)
+        store.label([study_id], label.suite, by=caller, if_version=version_in(if_match))
+        return study_response(store.study(study_id))
 
     @router.post(
         "/studies/{study_id}:archive",

@@ -1,6 +1,6 @@
 """The forms of the page: their fields as text, and the extension of a study that they describe."""
 
-__all__ = ["Form", "LoginForm", "StudyForm", "extension_of", "version_of"]
+__all__ = ["Form", "LoginForm", "NotesForm", "StudyForm", "extension_of", "version_of"]
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
@@ -22,10 +22,11 @@ _TOTALS = ("trials_per_arm", "replicates", "seeds")
 
 
 def _form(
-    max_bytes: int, *, most_fields: int = _FEW_FIELDS
+    max_bytes: int, *, most_fields: int = _FEW_FIELDS, has_empty: bool = False
 ) -> Callable[[Request], Awaitable[dict[str, str]]]:
     """Return a dependency that reads the fields of a form that are filled in; of a repeated field, the last.
 
+    With `has_empty` it reads those that are not filled in too.
     It raises SpecInvalid if the body is not a form or has too many fields, and HTTPProblem if it is too
     large.
     """
@@ -37,7 +38,8 @@ def _form(
             if len(body) > max_bytes:
                 raise HTTPProblem(errors.BODY_TOO_LARGE, f"the form may have at most {max_bytes} bytes")
         try:
-            return dict(parse_qsl(body.decode("utf-8", "replace"), max_num_fields=most_fields))
+            text = body.decode("utf-8", "replace")
+            return dict(parse_qsl(text, keep_blank_values=has_empty, max_num_fields=most_fields))
         except ValueError:
             raise SpecInvalid(
                 [SpecProblem("", f"expected a form of at most {most_fields} fields; send it from its page")]
@@ -48,6 +50,9 @@ def _form(
 
 Form = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES))]
 """A route's parameter: the fields of the submitted form."""
+
+NotesForm = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES, has_empty=True))]
+"""A route's parameter: the fields of the form of notes, whose text may be empty."""
 
 StudyForm = Annotated[dict[str, str], Depends(_form(MAX_BODY_BYTES, most_fields=MOST_FIELDS_OF_STUDY))]
 """A route's parameter: the fields of the form of a whole study."""

@@ -3,6 +3,7 @@
 __all__ = ["dashboard_router", "static_files"]
 
 import gzip
+import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from service.analysis_cache import AnalysisCache
 from service.auth import CurrentActor, authorize, caller_of, is_open
 from service.body_parsers import body_parsers
 from service.cache_entry import Aged, age_headers
-from service.chosen_arms import ChosenArms
+from service.chosen_arms import MAX_COMPARED, ChosenArms
 from service.cluster_status import ClusterStatus
 from service.compression import accepts_gzip, gzip_parts
 from service.dashboard.assets import Assets, assets
@@ -21,7 +22,7 @@ from service.dashboard.catalog_pages import optimizer_html, optimizers_html, wor
 from service.dashboard.comparison_page import comparison_html
 from service.dashboard.deletion_page import deletion_html, is_confirmed
 from service.dashboard.figures import Against
-from service.dashboard.forms import Form, StudyForm, extension_of, version_of
+from service.dashboard.forms import Form, NotesForm, StudyForm, extension_of, version_of
 from service.dashboard.help_pages import help_html, manual_html
 from service.dashboard.home_page import HomeQuery, home_html, home_update_html
 from service.dashboard.layers_page import arm_layers_html
@@ -51,6 +52,7 @@ from studies.errors import (
     NotOwner,
     QuotaExceeded,
     SpecInvalid,
+    SpecProblem,
     VersionConflict,
 )
 from studies.extension import more_seeds
@@ -278,8 +280,13 @@ def _notes(
     return _page(request, notes_page_html(_store(request), study_id, reader=reader, version=version))
 
 
-def _set_notes(request: Request, caller: CurrentActor, study_id: StudyId, form: Form) -> Response:
+def _set_notes(request: Request, caller: CurrentActor, study_id: StudyId, form: NotesForm) -> Response:
     store, text, version = _store(request), form.get("text", ""), version_of(form)
+    missing = [name for name in ("version", "text") if name not in form]
+    if missing:
+        raise SpecInvalid(
+            [SpecProblem(f"/{name}", "missing; send the form of the study's page") for name in missing]
+        )
     try:
         store.set_notes(study_id, text, by=caller, if_version=version)
     except (Forbidden, NotOwner, NotesInvalid, VersionConflict) as error:
@@ -311,8 +318,25 @@ def _suites(request: Request) -> Response:
 
 def _label(request: Request, caller: CurrentActor, form: Form) -> RedirectResponse:
     label = parse_label({"suite": form.get("suite", "")})
-    _store(request).label(form.get("studies", "").split(), label.suite, by=caller)
+    _store(request).label(_labelled_ids(form.get("studies", "")), label.suite, by=caller)
     return RedirectResponse(f"/suites/{label.suite}", status_code=303)
+
+
+def _labelled_ids(text: str) -> tuple[str, ...]:
+    """Return the studies that a form names, each once.
+
+    Raises:
+        SpecInvalid: there are none or too many, or one is not an id.
+    """
+    study_ids = tuple(dict.fromkeys(text.split()))
+    if not 1 <= len(study_ids) <= MAX_COMPARED:
+        fault = f"expected the ids of 1 to {MAX_COMPARED} studies, got {len(study_ids)}"
+        raise SpecInvalid([SpecProblem("/studies", fault)])
+    for study_id in study_ids:
+        if re.fullmatch(r"[a-z0-9]{1,16}", study_id) is None:
+            fault = f"expected ids of at most 16 letters a-z and digits, got {study_id[:32]!r}"
+            raise SpecInvalid([SpecProblem("/studies", fault)])
+    return study_ids
 
 
 async def _suite(request: Request, name: SuiteName) -> Response:

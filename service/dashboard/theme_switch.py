@@ -37,6 +37,9 @@ def _choose(request: Request, form: LoginForm) -> RedirectResponse:
 def _previous_path(request: Request) -> str:
     """Return the path and query of the page that has sent the form; `/` if the browser does not say."""
     # Only our own pages can send the form, and they allow their address in this header.
-    address = urlsplit(request.headers.get("referer", ""))
+    try:
+        address = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return "/"
     path = address.path.removeprefix(root_path())
     return safe_redirect_path(f"{path}?{address.query}" if address.query else path)

@@ -43,7 +43,7 @@ class Archive:
         *,
         by: Actor = OPERATOR,
         if_version: int | None = None,
-    ) -> tuple[StudyView, ...]:
+    ) -> None:
         """Put studies into a suite, or out of any; all of them, or none if one is refused.
 
         Args:
@@ -58,9 +58,9 @@ class Archive:
             VersionConflict: a study changed since `if_version`.
         """
         with self._database.write() as connection:
-            for study_id in study_ids:
+            # Sorted, so that two requests for the same studies do not wait for each other.
+            for study_id in sorted(set(study_ids)):
                 suites.set_suite(connection, study_id, suite, by=by, if_version=if_version)
-            return tuple(study_queries.study(connection, study_id) for study_id in study_ids)
 
     def contents(self, study_id: str) -> StudyContents:
         """Return what deleting a study would remove.

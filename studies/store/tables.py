@@ -410,7 +410,7 @@ verdict_phrase = Table(
         key="events_without_notes",
         doc="number of the study's events, not counting `study.noted`, when it was analysed",
     ),
-    Column("program", _Text(128), nullable=False, doc="version of Tangent that wrote it"),
+    Column("program", _Text(128), nullable=False, doc="version of the phrases when it was written"),
 )
 
 offer = Table(

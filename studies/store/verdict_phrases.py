@@ -26,7 +26,7 @@ class Phrases:
 
         Args:
             study_ids: the studies.
-            program: version of the program that wrote them; another may word them differently.
+            program: version of the phrases; another may word them differently.
         """
         query = (
             select(_P.study_id, _P.text)
@@ -51,7 +51,7 @@ class Phrases:
             text: the phrase; empty if it has no verdict.
             events_without_notes: the number of events of the study when it was analysed, not counting
                 `study.noted`, as `change_stamps` returns it.
-            program: version of the program that wrote it.
+            program: version of the phrases that it was written with.
         """
         values = {
             "text": tables.storable(text),

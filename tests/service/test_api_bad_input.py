@@ -340,6 +340,7 @@ def test_a_verb_of_an_unknown_study_is_refused(http: httpx.Client, verb: str) ->
         ("PATCH", "/v1/studies", "GET, HEAD, POST"),
         ("PUT", "/v1/studies/abc23456:stop", "POST"),
         ("TRACE", "/v1/optimizers", "GET, HEAD"),
+        ("POST", "/v1/studies/abc23456/notes", "GET, HEAD, PUT"),
     ],
 )
 def test_an_unknown_method_is_refused_with_the_allowed_ones(

@@ -200,6 +200,13 @@ def test_for_studies_of_several_workloads_the_page_suggests_a_suite(http: httpx.
     assert "tangent label" not in html
 
 
+@pytest.mark.parametrize("studies", ["", "a/b", " ".join(f"a{number}" for number in range(17))])
+def test_a_suite_of_no_or_too_many_or_impossible_studies_is_refused(http: httpx.Client, studies: str) -> None:
+    headers = {"accept": "application/json", "sec-fetch-site": "same-origin"}
+    answer = http.post("/suites", data={"suite": "small-nets", "studies": studies}, headers=headers)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/studies")
+
+
 def test_the_list_of_studies_can_be_filtered_by_suite(http: httpx.Client, suite: Store) -> None:
     Trained(suite, name="alone").train(1)
     html = read(http, "/?suite=small-nets")

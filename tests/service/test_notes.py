@@ -179,6 +179,10 @@ def test_the_form_of_the_page_saves_notes_and_keeps_what_was_not_saved(
     too_long = {"version": "0", "text": "x" * 20_001}
     long = http.post(f"/studies/{study_id}/notes", data=too_long, headers=BROWSER)
     assert (long.status_code, form_of(long.text)) == (422, too_long)
+    for wrong, missing in (({"text": "x"}, ["/version"]), ({"version": "1"}, ["/text"])):
+        refused = http.post(f"/studies/{study_id}/notes", data=wrong)
+        assert refused.status_code == 422
+        assert [fault["pointer"] for fault in refused.json()["errors"]] == missing
     assert http.post(f"/studies/{study_id}/notes", data=form_of(stale.text)).status_code == 303
     old = http.get(f"/studies/{study_id}/notes?version=1", headers=BROWSER).text
     assert "This is version 1 of 2." in old

@@ -68,6 +68,7 @@ def _after(http: httpx.Client, theme: str) -> str:
         ("http://127.0.0.1:8780/login?next=/x", "/"),
         ("http://127.0.0.1:8780/studies/abc", "/studies/abc"),
         ("not an address", "/"),
+        ("http://[", "/"),
     ],
 )
 def test_a_choice_leads_back_to_a_page_of_the_service(http: httpx.Client, referer: str, to: str) -> None:
