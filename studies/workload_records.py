@@ -1,15 +1,18 @@
 """What machines found out about a workload: its checks, and how many of its trials to train together."""
 
-__all__ = ["WorkloadCheck", "WorkloadRecord"]
+__all__ = ["MOST_CHECKS", "WorkloadCheck", "WorkloadRecord"]
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from studies.frozen_model import FrozenModel
 from studies.trials import CheckResult
 from studies.views import StackWidthView
+
+MOST_CHECKS: Final = 100
+"""The most checks that a record lists."""
 
 
 class WorkloadCheck(FrozenModel):
@@ -29,7 +32,8 @@ class WorkloadRecord(FrozenModel):
 
     checks: tuple[WorkloadCheck, ...] = Field(
         description=(
-            "Checks of its versions, the newest first. Built-in workloads are not checked before a study."
+            f"The newest {MOST_CHECKS} checks of its versions, the newest first. "
+            "Built-in workloads are not checked before a study."
         )
     )
     stack_widths: tuple[StackWidthView, ...] = Field(

@@ -43,6 +43,7 @@ from service.dashboard.trials_comparison import trials_comparison_html
 from service.dashboard.trials_csv import trials_csv_parts
 from service.errors import KIND_BY_ERROR
 from service.public_address import public_url
+from service.strict_json import text_fault
 from service.write_threads import WriteRoute, WriteThreads
 from studies.actors import Actor, check_may_change, check_role
 from studies.errors import (
@@ -280,6 +281,12 @@ def _notes(
     return _page(request, notes_page_html(_store(request), study_id, reader=reader, version=version))
 
 
+def _check_characters(text: str) -> None:
+    # No body of REST may have such characters either.
+    if fault := text_fault(text):
+        raise NotesInvalid([SpecProblem("/text", f"the text {fault}")])
+
+
 def _set_notes(request: Request, caller: CurrentActor, study_id: StudyId, form: NotesForm) -> Response:
     store, text, version = _store(request), form.get("text", ""), version_of(form)
     missing = [name for name in ("version", "text") if name not in form]
@@ -288,6 +295,7 @@ def _set_notes(request: Request, caller: CurrentActor, study_id: StudyId, form: 
             [SpecProblem(f"/{name}", "missing; send the form of the study's page") for name in missing]
         )
     try:
+        _check_characters(text)
         store.set_notes(study_id, text, by=caller, if_version=version)
     except (Forbidden, NotOwner, NotesInvalid, VersionConflict) as error:
         html = rejected_notes_html(store, study_id, text, error, replaced=version, reader=caller)

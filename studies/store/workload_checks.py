@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from studies.store import clock, tables
 from studies.trials import CheckResult, WorkloadVersion
-from studies.workload_records import WorkloadCheck
+from studies.workload_records import MOST_CHECKS, WorkloadCheck
 
 
 def record(
@@ -45,12 +45,13 @@ def record(
 
 
 def of_workload(connection: Connection, workload: str) -> tuple[WorkloadCheck, ...]:
-    """Return the checks of all versions of a workload, the newest first."""
+    """Return the newest checks of the versions of a workload, the newest first."""
     c = tables.workload_check.c
     rows = connection.execute(
         select(tables.workload_check)
         .where(c.workload == workload)
         .order_by(c.checked_at.desc(), c.package, c.batch_size, c.device, c.optimizer, c.budget)
+        .limit(MOST_CHECKS)
     )
     return tuple(
         WorkloadCheck(**{name: getattr(row, name) for name in WorkloadCheck.model_fields}) for row in rows

@@ -179,6 +179,8 @@ def test_the_form_of_the_page_saves_notes_and_keeps_what_was_not_saved(
     too_long = {"version": "0", "text": "x" * 20_001}
     long = http.post(f"/studies/{study_id}/notes", data=too_long, headers=BROWSER)
     assert (long.status_code, form_of(long.text)) == (422, too_long)
+    hidden = http.post(f"/studies/{study_id}/notes", data=mine | {"text": "a\u2028b"}, headers=BROWSER)
+    assert (hidden.status_code, "direction of writing or breaks the line" in hidden.text) == (422, True)
     for wrong, missing in (({"text": "x"}, ["/version"]), ({"version": "1"}, ["/text"])):
         refused = http.post(f"/studies/{study_id}/notes", data=wrong)
         assert refused.status_code == 422

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,26 @@ def test_no_study_of_an_old_database_is_archived_or_deleted(tmp_path: Path) -> N
         frozenset(),
     )
     store.close()
+
+
+def test_downgrading_below_notes_leaves_nothing_that_an_older_version_cannot_read(tmp_path: Path) -> None:
+    path = tmp_path / "tangent.db"
+    restore(path, "0021")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        found = connection.execute("PRAGMA table_info(webhook)")
+        columns = ", ".join(row[1] for row in found if row[1] != "id")
+        for name, events in (("both", '["study.noted", "study.completed"]'), ("noted", '["study.noted"]')):
+            connection.execute(
+                f"INSERT INTO webhook (id, {columns}) SELECT '{name}', {columns} FROM webhook LIMIT 1"
+            )
+            connection.execute("UPDATE webhook SET events = ? WHERE id = ?", (events, name))
+        for verb in ("note", "label", "submit"):
+            connection.execute("INSERT INTO audit (at, verb) VALUES ('2026-01-01 00:00:00', ?)", (verb,))
+    database = Database(f"sqlite:///{path}")
+    migrate(database, to="0018", is_down=True)
+    database.close()
+    with closing(sqlite3.connect(path)) as connection:
+        events = dict(connection.execute("SELECT id, events FROM webhook WHERE id IN ('both', 'noted')"))
+        verbs = {row[0] for row in connection.execute("SELECT verb FROM audit")}
+    assert {name: json.loads(text) for name, text in events.items()} == {"both": ["study.completed"]}
+    assert ("submit" in verbs, verbs & {"note", "label"}) == (True, set())

@@ -8,6 +8,9 @@ down_revision = "0018"
 branch_labels = None
 depends_on = None
 
+_WEBHOOK = sa.table("webhook", sa.column("id", sa.String), sa.column("events", sa.JSON))
+_DELIVERY = sa.table("delivery", sa.column("webhook_id", sa.String))
+
 
 def upgrade() -> None:
     """Add the table of notes, which no study has yet, and the number of the newest."""
@@ -29,8 +32,21 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop both, with the events and deliveries that an older version cannot read."""
+    """Drop both, with all rows that an older version cannot read.
+
+    Labels are audited since the same time as notes. A webhook that reports nothing else is deleted.
+    """
     op.drop_table("notes")
     op.drop_column("study", "notes_version")
     op.execute("DELETE FROM event WHERE kind = 'study.noted'")
     op.execute("DELETE FROM delivery WHERE event = 'study.noted'")
+    op.execute("DELETE FROM audit WHERE verb IN ('note', 'label')")
+    connection = op.get_bind()
+    for row in connection.execute(sa.select(_WEBHOOK)).all():
+        events = [event for event in row.events if event != "study.noted"]
+        is_this = _WEBHOOK.c.id == row.id
+        if not events:
+            connection.execute(sa.delete(_DELIVERY).where(_DELIVERY.c.webhook_id == row.id))
+            connection.execute(sa.delete(_WEBHOOK).where(is_this))
+        elif len(events) < len(row.events):
+            connection.execute(sa.update(_WEBHOOK).where(is_this).values(events=events))
