@@ -18,15 +18,25 @@ if TYPE_CHECKING:
 
 Suite = Annotated[
     str | None,
-    typer.Argument(metavar="[SUITE]", help="Label of the suite; without one, none.", show_default=False),
+    typer.Argument(metavar="SUITE", help="Label of the suite.", show_default=False),
 ]
+NoSuite = Annotated[bool, typer.Option("--none", help="Take the study out of its suite.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def label(
-    study: StudyId, suite: Suite = None, *, as_json: AsJson = False, url: Url = None, token: Token = None
+    study: StudyId,
+    suite: Suite = None,
+    *,
+    no_suite: NoSuite = False,
+    as_json: AsJson = False,
+    url: Url = None,
+    token: Token = None,
 ) -> None:
-    """Put a study into a suite, or out of its suite; nothing is trained again."""
+    """Put a study into a suite, or take it out of its suite; nothing is trained again."""
+    if no_suite != (suite is None):
+        got = "neither" if suite is None else "both"
+        raise CommandError(f"expected the label of a suite or --none, got {got}", exit_code=BAD_INPUT)
     with connected(url, token) as service:
         after = service.client.label(service.study_id(study), suite)
     if as_json:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from typer.testing import Result
 
+from service.cli.errors import BAD_INPUT
 from service.client import Client, ProblemError
 from studies.errors import StudyNotFound
 from studies.spec import parse_spec
@@ -71,7 +72,9 @@ def test_a_study_is_put_into_a_suite_over_rest_by_the_client_and_by_a_command(
         assert [fault.pointer for fault in refused.value.problem.errors or ()] == ["/suite"]
     assert store.study_ids_of_suite("small-nets") == (study_id,)
     assert "in the suite other" in run("label", study_id, "other").stdout
-    assert "in no suite" in run("label", "last").stdout
+    assert run("label", "last").exit_code == BAD_INPUT
+    assert run("label", "last", "other", "--none").exit_code == BAD_INPUT
+    assert "in no suite" in run("label", "last", "--none").stdout
     assert store.suites() == ()
     answer = httpx.post(f"{live}/v1/studies/{study_id}:label", json={})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/suite")
