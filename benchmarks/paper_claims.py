@@ -33,7 +33,7 @@ from tables import Table, add_outputs, machine, publish
 
 from service.client import Client
 from studies.analysis.views import PairByBudget, PairVerdict
-from studies.direction import Direction
+from studies.direction import Direction, sign
 from studies.formatting import ABSENT, change, change_interval, metric_interval, number
 from studies.layers import ArmLayers
 from studies.states import StudyState
@@ -83,11 +83,11 @@ def _turned(pairs: Iterable[_AnyPair], first: str, second: str, direction: Direc
         if {pair.first, pair.second} != {first, second} or pair.difference is None:
             continue
         is_swapped = pair.first != first
-        sign = (-1 if is_swapped else 1) * (1 if direction == "maximize" else -1)
-        ends = [None if end is None else sign * end for end in (pair.low, pair.high)]
-        low, high = ends if sign > 0 else reversed(ends)
+        turn = (-1 if is_swapped else 1) * sign(direction)
+        ends = [None if end is None else turn * end for end in (pair.low, pair.high)]
+        low, high = ends if turn > 0 else reversed(ends)
         word = _OPPOSITE[pair.word] if is_swapped else pair.word
-        return {"word": word, "difference": sign * pair.difference, "low": low, "high": high}
+        return {"word": word, "difference": turn * pair.difference, "low": low, "high": high}
     return {"word": None, "difference": None, "low": None, "high": None}
 
 
