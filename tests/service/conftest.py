@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from live_servers import serving
+from playwright.sync_api import Browser, sync_playwright
 from postgres_server import PostgresServer
 from typer.testing import CliRunner, Result
 
@@ -426,6 +427,27 @@ def live(live_app: FastAPI) -> Generator[str]:
     """The URL of an open service behind a real server."""
     with serving(live_app) as url:
         yield url
+
+
+_CHROMIUM = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """One Chromium for the tests of a module."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_CHROMIUM)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

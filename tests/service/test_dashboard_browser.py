@@ -1,5 +1,4 @@
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from catalogs import catalog
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect
 from pruned_studies import Pruned
 from trained_studies import Trained
 
@@ -23,29 +22,16 @@ from studies.views import StudyRecord, StudyView
 
 pytestmark = pytest.mark.browser
 
-_ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 _ARMS = ["adamp", "adamw", "sgdp", "stepper"]
 _WAIT_S = 20
 
 
 @pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    """One Chromium for all of these tests."""
+def browser(browser: Browser) -> Browser:
+    """One Chromium for all of these tests, with patience."""
     # The first analysis of a page, in a process that is still starting, takes seconds on a busy machine.
     expect.set_options(timeout=_WAIT_S * 1000)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
-        yield chromium
-        chromium.close()
+    return browser
 
 
 @pytest.fixture

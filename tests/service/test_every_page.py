@@ -1,7 +1,6 @@
 """Every page in each state: accessible in both themes and widths, whole without scripts, and in print."""
 
 import re
-import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,7 +9,7 @@ from typing import Any, Final
 import pytest
 from catalogs import catalog
 from live_servers import serving
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
 from pruned_studies import Pruned
 from trained_studies import Trained
 
@@ -147,16 +146,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
         with serving(app) as url:
             yield Service(url, secret, pages, {"problem": 404})
         store.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 def logged_in(browser: Browser, service: Service, **options: Any) -> BrowserContext:

@@ -2,17 +2,16 @@
 
 import gzip
 import re
-import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from catalogs import catalog
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 from trained_studies import Trained
 
 from service.app import create_app
@@ -170,16 +169,6 @@ def _copy_trials(store: Store, study_id: str, copies: int) -> None:
             f"INSERT INTO trial SELECT {chosen} FROM trial, c WHERE id = ?",
             (f"{study_id}.{trial.arm}.9", trial.id),
         )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    """One Chromium for these tests."""
-    with sync_playwright() as playwright:
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu"]
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.browser

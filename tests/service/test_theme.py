@@ -1,12 +1,10 @@
 """The switch between the light and the dark theme: the cookie, the pages that follow it, and print."""
 
-import shutil
-from collections.abc import Generator
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from trained_studies import Trained
 
 from studies.store import Store
@@ -81,16 +79,6 @@ def test_an_unknown_theme_is_refused_and_an_unknown_cookie_is_ignored(http: http
     assert "expected theme to be light, dark or auto, got 'blue'" in answer.json()["detail"]
     page = http.get("/", headers={"accept": "text/html", "cookie": 'tangent-theme="><script>'})
     assert 'data-theme="auto"' in page.text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 def eventually(page: Page, script: str, value: Any) -> None:
