@@ -15,6 +15,8 @@
     return fields;
   }
 
+  // Until a draft of an earlier visit is shown, nothing may take its place.
+  let isRestored = true;
   // A browser may refuse to store anything.
   const draft = {
     read() {
@@ -25,6 +27,7 @@
       }
     },
     keep() {
+      if (!isRestored) return;
       try {
         localStorage.setItem(KEY, String(written()));
       } catch {
@@ -75,16 +78,17 @@
     return true;
   }
 
+  // Returns "left" once the page is no longer shown, and "failed" if the service did not check the study.
   async function send(fields, isStale = () => false) {
     try {
       const isShown = await redraw(fields, isStale);
       show("unchecked", false);
       show("logged-out", false);
-      return isShown;
+      return isShown ? "checked" : "left";
     } catch (error) {
       show("unchecked", error.cause !== 401);
       show("logged-out", error.cause === 401);
-      return true;
+      return "failed";
     }
   }
 
@@ -113,8 +117,7 @@
     if (isSending) return;
     isSending = true;
     clearTimeout(pause);
-    const isShown = await send(written(event.submitter));
-    if (!isShown) return;
+    if ((await send(written(event.submitter))) === "left") return;
     isSending = false;
     draft.keep();
     const isButtonGone = document.activeElement === document.body;
@@ -171,9 +174,11 @@
     const fields = new URLSearchParams(kept);
     fields.append("do", "redraw");
     isRestoring = true;
-    send(fields).then(() => {
+    isRestored = false;
+    send(fields).then((result) => {
       isRestoring = false;
-      show("draft", true);
+      isRestored = result === "checked";
+      show("draft", isRestored);
     });
   }
 })();
