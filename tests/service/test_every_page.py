@@ -229,6 +229,8 @@ def test_a_study_is_printed_on_white_without_cut_charts(browser: Browser, servic
         })"""
     )
     assert len(sizes) > 5
+    buttons = "[...document.querySelectorAll('button')].filter((one) => one.checkVisibility()).length"
+    assert page.evaluate(buttons) == 0
     cut = [size for size in sizes if size["right"] > SHEET["width"] + 1 or size["height"] > SHEET["height"]]
     assert cut == []
     # Chromium shrinks what is wider than the sheet.
