@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -64,7 +65,12 @@ class _Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class _Request:
-    """One request of the API, or one that is sent to webhooks."""
+    """One request of the API, or one that is sent to webhooks.
+
+    Attributes:
+        curl: a command that sends it with examples of what it needs.
+        link: its address, if a browser can open it as it is.
+    """
 
     id: str
     method: str
@@ -75,6 +81,7 @@ class _Request:
     body: _Body | None
     answers: tuple[_Answer, ...]
     curl: str
+    link: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +133,8 @@ def _inline(text: str) -> Markup:
 def _request(path: str, method: str, operation: Mapping[str, Any]) -> _Request:
     parameters: Sequence[Mapping[str, Any]] = operation.get("parameters", ())
     body = _body(operation.get("requestBody"))
+    query = _needed_query(parameters)
+    can_be_opened = method == "get" and not query and _PATH_PARAMETER.search(path) is None
     return _Request(
         id=operation["operationId"],
         method=method.upper(),
@@ -144,7 +153,8 @@ def _request(path: str, method: str, operation: Mapping[str, Any]) -> _Request:
         ),
         body=body,
         answers=tuple(_answer(status, each) for status, each in operation["responses"].items()),
-        curl=_curl(path, method, parameters, body),
+        curl=_curl(path, method, parameters, body, query=query),
+        link=path if can_be_opened else None,
     )
 
 
@@ -176,7 +186,20 @@ def _answer(status: str, answer: Mapping[str, Any]) -> _Answer:
     )
 
 
-def _curl(path: str, method: str, parameters: Sequence[Mapping[str, Any]], body: _Body | None) -> str:
+def _needed_query(parameters: Sequence[Mapping[str, Any]]) -> str:
+    """Return the query with an example of what a request is about; empty if its path says it all.
+
+    A parameter that takes several values names the things asked for, and others filter or order them.
+    """
+    for each in parameters:
+        if each["in"] == "query" and each["schema"].get("type") == "array":
+            return "?" + urlencode([(each["name"], value) for value in each["schema"]["examples"][0]])
+    return ""
+
+
+def _curl(
+    path: str, method: str, parameters: Sequence[Mapping[str, Any]], body: _Body | None, *, query: str
+) -> str:
     """Return a command that sends the request, with the first example of each part of the path."""
     examples = {
         each["name"]: str((each["schema"].get("examples") or [each["name"].upper()])[0])
@@ -185,7 +208,7 @@ def _curl(path: str, method: str, parameters: Sequence[Mapping[str, Any]], body:
     }
     address = _PATH_PARAMETER.sub(lambda found: examples[found[1]], path)
     verb = "" if method == "get" or (method == "post" and body) else f" -X {method.upper()}"
-    lines = [f'curl{verb} "$TANGENT_URL{address}"', '-H "Authorization: Bearer $TANGENT_TOKEN"']
+    lines = [f'curl{verb} "$TANGENT_URL{address}{query}"', '-H "Authorization: Bearer $TANGENT_TOKEN"']
     if body and body.examples:
         text = json.dumps(json.loads(body.examples[0][1]), ensure_ascii=False).replace("'", r"'\''")
         lines += [f"-H 'Content-Type: {body.types[0]}'", f"-d '{text}'"]

@@ -83,6 +83,18 @@ def test_the_commands_of_the_page_can_be_sent(http: httpx.Client, page: str, sto
     path = pause[3].removeprefix("$TANGENT_URL").replace("k3f9x2db", made.json()["id"])
     assert http.post(path).json()["state"] == "paused"
     assert [summary.state for summary in store.studies().items] == ["paused"]
+    other = http.post("/v1/studies", json=json.loads(submit[-1])).json()["id"]
+    addresses = [
+        words[1].removeprefix("$TANGENT_URL") for words in known if words[1].startswith("$TANGENT_URL")
+    ]
+    asked = [address for address in addresses if "?" in address]
+    assert {address.partition("?")[0] for address in asked} == {"/v1/comparison", "/v1/verdicts"}
+    for address in asked:
+        known_ids = address.replace("k3f9x2db", made.json()["id"]).replace("w7c4m9zt", other)
+        assert http.get(known_ids).status_code == 200, known_ids
+    opened = re.findall(r'<a href="(/[^"#]*)">Open <code>', page)
+    assert len(opened) > 8
+    assert not {"/v1/comparison", "/v1/verdicts"} & {*opened}
 
 
 @pytest.mark.browser
