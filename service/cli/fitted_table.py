@@ -27,7 +27,7 @@ class FittedTable:
         columns: the headers.
         right: headers of the columns that are aligned right, for numbers.
         text: least widths of the columns with free text, in characters, by header.
-        optional: headers of the columns to leave out where there is no room, the first of them first.
+        optional: headers of columns to leave out, in this order, until the table fits.
     """
 
     def __init__(

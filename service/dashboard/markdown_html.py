@@ -1,7 +1,7 @@
 """Markdown as HTML: the parser of all Markdown on the pages, and texts that users write.
 
-Raw HTML is text. In users' texts a link tells its target nothing and gets no credit, headings continue those
-of the page, and an image is a link to it, because a page loads nothing from elsewhere.
+Raw HTML is shown as text. In users' texts, links have `rel="noopener nofollow"`, headings start below those
+of the page, and images become links, because a page loads nothing from other sites.
 """
 
 __all__ = ["align_cell", "markdown_parser", "user_html"]
